@@ -1,0 +1,3 @@
+export * as Priority from "./Priority.ts"
+export * as Refused from "./Refused.ts"
+export * as Tenant from "./Tenant.ts"

@@ -1,0 +1,25 @@
+import { defineConfig } from "vitest/config"
+
+// `unit`: TestClock, in parallel. `socket`: real sockets and processes, one file at a time. `soak`: long loads, by hand.
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: "unit", include: ["packages/*/test/**/*.test.ts"], exclude: ["**/*.socket.test.ts"] } },
+      {
+        test: {
+          name: "socket",
+          include: [
+            "packages/*/test/**/*.socket.test.ts",
+            "examples/test/*.socket.test.ts",
+            "scripts/test/*.socket.test.ts"
+          ],
+          fileParallelism: false,
+          testTimeout: 60_000
+        }
+      },
+      {
+        test: { name: "soak", include: ["packages/*/test/**/*.soak.ts"], fileParallelism: false, testTimeout: 600_000 }
+      }
+    ]
+  }
+})
