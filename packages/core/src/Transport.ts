@@ -1,0 +1,148 @@
+/**
+ * The port for HTTP calls: a request goes out, a reply comes back whose body has not begun to flow.
+ *
+ *     exchange(origin, request) ── head ──▶ Reply ── body.pipeTo(sink) ──▶ bytes, chunk by chunk
+ *
+ * Whoever has a `Reply` decides at its head: pipe the body (once, to one sink) or `abort` it, which frees the
+ * connection. Interrupting `exchange` or `pipeTo` closes the connection; closing the scope of `exchange` closes what is
+ * still open by then. Bytes are held nowhere: a full sink stops the sender. It knows no retries, permits or rates: see
+ * `Gate` for who may call, and when.
+ */
+import { Data, Effect } from "effect"
+import type { Scope } from "effect"
+
+/** Header fields as on the wire: name, value, name, value …; order, case and repetition are kept. */
+export type Headers = ReadonlyArray<string>
+
+/** Where the bytes of a body go. */
+export interface Sink {
+  /** Takes a chunk. `false`: it is full, write again only after the drain. */
+  readonly write: (chunk: Uint8Array) => boolean
+  /** Calls `resume` once, when a full sink has room again; never, where it closed instead. */
+  readonly onDrain: (resume: () => void) => void
+}
+
+/** The payload of a message. It goes once to one sink. */
+export interface Body {
+  /** In bytes; `undefined` where only its end will tell. */
+  readonly length: number | undefined
+  /** All of it, where it is in memory already; else `undefined`. */
+  readonly bytes: Uint8Array | undefined
+  /** Moves the bytes; succeeds after the last one. Interrupting it aborts the body. Going a second time is a defect. */
+  readonly pipeTo: (sink: Sink) => Effect.Effect<void, BodyFailed>
+  /** Drops what is not read yet and frees what held it. Does nothing to a body that has ended. */
+  readonly abort: () => void
+}
+
+/** What is asked. Framing (`Content-Length`, `Transfer-Encoding`) follows from the body, not from the headers. */
+export interface Request {
+  readonly method: string
+  /** Path and query as received: nothing decoded, nothing normalised. */
+  readonly target: string
+  readonly headers: Headers
+  readonly body: Body
+}
+
+/** What is answered. */
+export interface Reply {
+  readonly status: number
+  readonly headers: Headers
+  readonly body: Body
+}
+
+/** What one exchange may be told besides its request. Both callbacks run on the spot and must not throw. */
+export interface Options {
+  /** Called right before the first byte of the request is written; never for a request that was not. */
+  readonly onSent?: (() => void) | undefined
+  /** Called for each interim answer (102, 103) before the final one. */
+  readonly onInformation?: ((status: number, headers: Headers) => void) | undefined
+  /** Longest wait from the request's last byte to the answer's head, in milliseconds; 0 is for ever. */
+  readonly firstByteMillis?: number | undefined
+  /** Longest silence between two chunks of the answer, in milliseconds; 0 is for ever. A full sink does not count. */
+  readonly idleMillis?: number | undefined
+}
+
+/** Sends requests. `origin` is scheme, host and port: `https://api.github.com`. */
+export interface Transport {
+  readonly exchange: (
+    origin: string,
+    request: Request,
+    options?: Options
+  ) => Effect.Effect<Reply, UpstreamFailed, Scope.Scope>
+}
+
+/**
+ * What went wrong between here and there.
+ *
+ * - `refused`, `unreachable`, `dns`, `tls`, `connectTimeout`: no connection came about
+ * - `reset`: the connection was cut · `incomplete`: it ended before the message did
+ * - `protocol`: what came was no HTTP, or what should go out is none
+ * - `headersTimeout`, `idleTimeout`: silence
+ * - `requestBody`: the caller's own body failed while it was sent
+ * - `closed`: the transport's scope is closed
+ */
+export type Kind =
+  | "refused"
+  | "unreachable"
+  | "dns"
+  | "tls"
+  | "connectTimeout"
+  | "reset"
+  | "incomplete"
+  | "protocol"
+  | "headersTimeout"
+  | "idleTimeout"
+  | "requestBody"
+  | "closed"
+
+/** There is no reply. */
+export class UpstreamFailed extends Data.TaggedError("UpstreamFailed")<{
+  readonly kind: Kind
+  /** Whether any byte of the request was written; where not, it may be tried again whatever its method. */
+  readonly sent: boolean
+  readonly cause: unknown
+}> {
+  override get message(): string {
+    return `${this.kind}${this.cause instanceof Error ? `: ${this.cause.message}` : ""}`
+  }
+}
+
+/** A body began, and did not end as its head promised. */
+export class BodyFailed extends Data.TaggedError("BodyFailed")<{
+  readonly kind: Kind
+  readonly cause: unknown
+}> {
+  override get message(): string {
+    return `${this.kind}${this.cause instanceof Error ? `: ${this.cause.message}` : ""}`
+  }
+}
+
+const noop = () => {}
+
+/** No body at all. */
+export const empty: Body = { length: 0, bytes: new Uint8Array(0), pipeTo: () => Effect.void, abort: noop }
+
+/** A body that is in memory. Unlike the others it may go to as many sinks as one likes. */
+export const bytes = (content: Uint8Array): Body => ({
+  length: content.byteLength,
+  bytes: content,
+  // One write is its whole life: that the sink is full afterwards concerns nobody.
+  pipeTo: (sink) => Effect.sync(() => void sink.write(content)),
+  abort: noop
+})
+
+/** A text in UTF-8, in memory. */
+export const text = (content: string): Body => bytes(encoder.encode(content))
+
+// Every runtime has one; ECMAScript's own library, which is all that `core` compiles against, does not name it.
+declare const TextEncoder: new () => { readonly encode: (content: string) => Uint8Array }
+const encoder = new TextEncoder()
+
+/** The first value of a header, by its name in lower case. */
+export const header = (headers: Headers, name: string): string | undefined => {
+  for (let i = 0; i < headers.length; i += 2) {
+    const candidate = headers[i]!
+    if (candidate.length === name.length && candidate.toLowerCase() === name) return headers[i + 1]
+  }
+  return undefined
+}
