@@ -1,0 +1,1 @@
+export * as NodeMain from "./NodeMain.ts"
