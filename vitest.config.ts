@@ -4,7 +4,13 @@ import { defineConfig } from "vitest/config"
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["packages/*/test/**/*.test.ts"], exclude: ["**/*.socket.test.ts"] } },
+      {
+        test: {
+          name: "unit",
+          include: ["packages/*/test/**/*.test.ts", "scripts/test/*.test.ts"],
+          exclude: ["**/*.socket.test.ts"]
+        }
+      },
       {
         test: {
           name: "socket",
