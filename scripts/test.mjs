@@ -1,0 +1,99 @@
+/**
+ * `npm test`: types, lint, format, arrows, and every test of every package and example; or only the steps it is given.
+ *
+ * All steps run, whatever the ones before gave. The last line is `N passed, N failed`: tests as vitest counts them, and
+ * each other step as one.
+ */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { run } from "./launch.mjs"
+import { node, ready, root } from "./ready.mjs"
+
+const steps = {
+  types: () => run(node, [join(root, "scripts/check.mjs")]),
+  lint: () => run("oxlint", []),
+  format: () => run("oxfmt", ["--check"]),
+  arrows: () => run(node, [join(root, "scripts/arrows.mjs")])
+}
+const order = [...Object.keys(steps), "tests"]
+
+const began = performance.now()
+const since = (start) => `${((performance.now() - start) / 1000).toFixed(1)} s`
+const rows = []
+let passed = 0
+let failed = 0
+
+const count = (name, code, start) => {
+  if (code === 0) passed++
+  else failed++
+  rows.push([name, code === 0 ? "passed" : "FAILED", since(start)])
+}
+
+const tests = async (filters) => {
+  const folder = mkdtempSync(join(tmpdir(), "fairlead-test-"))
+  const report = join(folder, "report.json")
+  const start = performance.now()
+  try {
+    const code = await run("vitest", [
+      "run",
+      "--project=unit",
+      "--project=socket",
+      "--reporter=default",
+      "--reporter=json",
+      `--outputFile.json=${report}`,
+      ...filters
+    ])
+    if (code > 128) return code
+    const result = read(report)
+    passed += result.numPassedTests
+    // A file that does not load has no tests, and an error outside every test is none's: either fails the run all the same.
+    const files = result.testResults.filter((file) => file.status === "failed" && file.assertionResults.length === 0)
+    const lost = result.numFailedTests + files.length
+    const wrong = lost === 0 && code !== 0 ? 1 : lost
+    failed += wrong
+    const skipped = result.numPendingTests + result.numTodoTests
+    rows.push([
+      "tests",
+      `${result.numPassedTests} passed, ${wrong} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`,
+      since(start)
+    ])
+    return code
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+const read = (report) => {
+  try {
+    return JSON.parse(readFileSync(report, "utf8"))
+  } catch {
+    return { numPassedTests: 0, numFailedTests: 0, numPendingTests: 0, numTodoTests: 0, testResults: [] }
+  }
+}
+
+const title = (name) => console.log(`\n── ${name} ${"─".repeat(Math.max(0, 60 - name.length))}`)
+
+const main = async (args) => {
+  const given = args.filter((arg) => order.includes(arg))
+  const filters = args.filter((arg) => !order.includes(arg) && arg !== "--")
+  for (const name of order.filter((each) => given.length === 0 || given.includes(each))) {
+    title(name)
+    const start = performance.now()
+    const code = name === "tests" ? await tests(filters) : await steps[name]()
+    // Ended from outside.
+    if (code > 128) return code
+    if (name !== "tests") count(name, code, start)
+  }
+  title("summary")
+  for (const [name, result, time] of rows) console.log(`${name.padEnd(8)} ${result.padEnd(40)} ${time.padStart(8)}`)
+  console.log(`\nTotal ${since(began)}`)
+  console.log(`${passed} passed, ${failed} failed`)
+  return failed === 0 ? 0 : 1
+}
+
+if (await ready()) process.exitCode = await main(process.argv.slice(2))
+else {
+  console.log("0 passed, 1 failed")
+  process.exitCode = 1
+}
