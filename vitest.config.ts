@@ -14,12 +14,10 @@ export default defineConfig({
       {
         test: {
           name: "socket",
-          include: [
-            "packages/*/test/**/*.socket.test.ts",
-            "examples/test/*.socket.test.ts",
-            "scripts/test/*.socket.test.ts"
-          ],
+          include: ["packages/*/test/**/*.socket.test.ts", "examples/test/*.test.ts", "scripts/test/*.socket.test.ts"],
           fileParallelism: false,
+          // After all of `unit`, not beside it.
+          sequence: { groupOrder: 1 },
           testTimeout: 60_000
         }
       },

@@ -15,13 +15,16 @@ const tether = new URL("./tether.mjs", import.meta.url).href
 const starter = process.ppid
 const starterGone = () => process.ppid !== starter
 
+// Into a file go no colours (vitest's would).
+const plain = process.stdout.isTTY || process.env.FORCE_COLOR !== undefined ? {} : { NO_COLOR: "1" }
+
 /** Runs `command` in the workspace's environment; gives its exit code (128 and the signal's number if one ended it). */
 export const run = (command, args, { cwd = root, tethered = false, env = {} } = {}) =>
   new Promise((resolve) => {
     if (starterGone()) return resolve(143)
     const child = spawn(command, args, {
       cwd,
-      env: { ...environment(), ...env },
+      env: { ...environment(), ...plain, ...env },
       // Out of the terminal's reach: a Ctrl-C comes from the terminal and again from npm, and a program that is told
       // twice may take the second for "at once".
       detached: !windows,
