@@ -1,4 +1,6 @@
+export * as Deadline from "./Deadline.ts"
 export * as Priority from "./Priority.ts"
+export * as Reason from "./Reason.ts"
 export * as Refused from "./Refused.ts"
 export * as Tenant from "./Tenant.ts"
 export * as Transport from "./Transport.ts"

@@ -1,0 +1,109 @@
+/**
+ * How long something may take, from the first hop to the last.
+ *
+ * A *timeout* is relative and belongs to one call; a *deadline* is an instant and belongs to all that happens on the
+ * way. `Deadline.within` sets one around a region; whatever runs below inherits it, and of nested ones the earliest
+ * holds. At the deadline the region is interrupted, its clean-up is waited for, and the region (nobody else) fails with
+ * `DeadlineExceeded`.
+ *
+ * The region runs on a fiber of its own, started on the spot. Where a deadline bites: at its own boundary, at Fairlead's
+ * waits, and at the next hop. It is no check between two steps: code that does not suspend is not cut short.
+ *
+ * Interrupting the caller interrupts the region and waits for its clean-up.
+ */
+import { Cause, Clock, Data, Duration, Effect, Exit, Option } from "effect"
+import { dual } from "effect/Function"
+import * as boundary from "./internal/boundary.ts"
+import * as timer from "./internal/timer.ts"
+
+/** A region did not end within its time. Raised by the region that set the deadline. */
+export class DeadlineExceeded extends Data.TaggedError("DeadlineExceeded")<{
+  /** What the region was given: its own time, or what was left of an earlier deadline around it. */
+  readonly timeBudget: Duration.Duration
+  /** From the region's start to its end, clean-up included. */
+  readonly spent: Duration.Duration
+  /** What the region waited for when it was cut, e.g. `gate github`; `None` where that was no wait of Fairlead's. */
+  readonly waitingFor: Option.Option<string>
+}> {
+  override get message(): string {
+    const waiting = Option.match(this.waitingFor, { onNone: () => "", onSome: (what) => `, waiting for ${what}` })
+    return `not done within ${Duration.format(this.timeBudget)} (${Duration.format(this.spent)} spent${waiting})`
+  }
+}
+
+/** The deadline of a region, to be set from within it. */
+export interface Region {
+  /** Ends the region within `budget` from now at the latest. Never later than it would have ended. */
+  narrow(budget: Duration.Input): Effect.Effect<void>
+  /** As `narrow`, in milliseconds. */
+  narrowUnsafe(millis: number): void
+  /** Takes this region's own deadline away; those around it stay. */
+  readonly lift: Effect.Effect<void>
+  /** As `lift`. */
+  liftUnsafe(): void
+}
+
+/**
+ * Runs `self` as a region that ends within `budget`, or earlier where an earlier deadline is in force.
+ *
+ * Fails with `DeadlineExceeded` when it was cut. An effect whose deadline has passed never starts; a budget of 0 has.
+ */
+export const within: {
+  (budget: Duration.Input): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | DeadlineExceeded, R>
+  <A, E, R>(self: Effect.Effect<A, E, R>, budget: Duration.Input): Effect.Effect<A, E | DeadlineExceeded, R>
+} = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, budget: Duration.Input) => {
+  const millis = Duration.toMillis(Duration.fromInputUnsafe(budget))
+  return run(millis, () => self, Exit.fail<DeadlineExceeded>)
+})
+
+/** As `within`, with `None` in place of the error. */
+export const option: {
+  (budget: Duration.Input): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<Option.Option<A>, E, R>
+  <A, E, R>(self: Effect.Effect<A, E, R>, budget: Duration.Input): Effect.Effect<Option.Option<A>, E, R>
+} = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, budget: Duration.Input) => {
+  const millis = Duration.toMillis(Duration.fromInputUnsafe(budget))
+  return run(
+    millis,
+    () => Effect.asSome(self),
+    () => Exit.succeed(Option.none<A>())
+  )
+})
+
+/** Runs `body` as a region whose deadline is set from within: it has none of its own at first. */
+export const region = <A, E, R>(
+  body: (region: Region) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E | DeadlineExceeded, R> => run(Infinity, body, Exit.fail<DeadlineExceeded>)
+
+/** What is left of the deadline in force; infinite where none is set. Never negative. */
+export const remaining: Effect.Effect<Duration.Duration> = Effect.withFiber((fiber) => {
+  const region = boundary.current(fiber)
+  if (region === undefined || region.deadline === Infinity) return Effect.succeed(Duration.infinity)
+  return Effect.succeed(Duration.millis(Math.max(0, region.deadline - timer.now(region.clock))))
+})
+
+const run = <A, E, R, B, E2>(
+  millis: number,
+  body: (region: boundary.Region) => Effect.Effect<A, E, R>,
+  onExceeded: (error: DeadlineExceeded) => Exit.Exit<B, E2>
+): Effect.Effect<A | B, E | E2, R> =>
+  Effect.withFiber((fiber) => {
+    const clock = fiber.getRef(Clock.Clock)
+    const start = timer.now(clock)
+    const region = new boundary.Region(boundary.current(fiber), clock, start, start + millis)
+    if (region.deadline <= start) return onExceeded(exceeded(region))
+    return boundary.run(fiber, region, body(region), (exit): Exit.Exit<A | B, E | E2> => {
+      if (region.reason?._tag !== "Deadline" || Exit.isSuccess(exit) || !Cause.hasInterrupts(exit.cause)) return exit
+      // What went wrong in the clean-up is not lost: it stands in the cause, beside the error if there is one.
+      const others = Cause.fromReasons(exit.cause.reasons.filter((reason) => !Cause.isInterruptReason(reason)))
+      const end = onExceeded(exceeded(region))
+      if (others.reasons.length === 0) return end
+      return Exit.failCause(Exit.isFailure(end) ? Cause.combine(end.cause, others) : others)
+    })
+  })
+
+const exceeded = (region: boundary.Region): DeadlineExceeded =>
+  new DeadlineExceeded({
+    timeBudget: Duration.millis(Math.max(0, region.deadline - region.start)),
+    spent: Duration.millis(timer.now(region.clock) - region.start),
+    waitingFor: Option.fromUndefinedOr(region.waitedFor)
+  })

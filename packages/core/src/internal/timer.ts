@@ -1,0 +1,180 @@
+/**
+ * One timer for everything that waits for an instant: a heap of entries, and one driver that sleeps to the earliest.
+ *
+ * A sleep of its own for each deadline costs a fiber, a closure and a host timer each; most deadlines never fire. Here
+ * one costs a place in a heap, and leaving takes it out again (nothing is left behind to expire later).
+ *
+ * The driver is a detached fiber with the clock and scheduler of the first who waits, and nothing else of its context.
+ * It exists only while there are entries: when the last one leaves it is put down at the end of the turn, so that a
+ * program which sets and clears a deadline a million times a second starts it once, and an idle process has no timer.
+ *
+ * Time is milliseconds of the clock's monotonic time.
+ */
+import { Clock, Context, Duration, Effect, Scheduler } from "effect"
+import type { Fiber } from "effect"
+
+/**
+ * Marks fibers that serve many callers and belong to none. Tests leave them out when they look for what is left, or
+ * choose where to interrupt.
+ */
+export const Background: Context.Reference<boolean> = Context.Reference<boolean>("fairlead/Background", {
+  defaultValue: () => false
+})
+
+/** Monotonic milliseconds. */
+export const now = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+
+/** Something that happens at an instant, unless it is taken back. */
+export interface Entry {
+  readonly at: number
+  readonly run: () => void
+  /** Where it stands in the heap; -1 when it has fired or was taken back. */
+  index: number
+  /** Breaks ties: of two entries for one instant, the earlier set fires first. */
+  readonly order: number
+}
+
+const before = (a: Entry, b: Entry): boolean => a.at < b.at || (a.at === b.at && a.order < b.order)
+
+export class Timer {
+  readonly clock: Clock.Clock
+  private readonly heap: Array<Entry> = []
+  private order = 0
+  private driver: Fiber.Fiber<void> | undefined
+  /** The instant the driver sleeps to. Invariant: driver === undefined, or armedFor <= heap[0].at */
+  private armedFor = Infinity
+  private putDownScheduled = false
+
+  constructor(clock: Clock.Clock) {
+    this.clock = clock
+  }
+
+  /** How many entries wait. */
+  get size(): number {
+    return this.heap.length
+  }
+
+  /** Runs `run` at `at`, on the driver's stack. `fiber` lends its scheduler if a driver must be started. */
+  set(fiber: Fiber.Fiber<unknown, unknown>, at: number, run: () => void): Entry {
+    const entry: Entry = { at, run, index: this.heap.length, order: this.order++ }
+    this.heap.push(entry)
+    this.up(entry)
+    if (this.driver === undefined) this.start(fiber.cache.scheduler)
+    else if (entry.at < this.armedFor) {
+      this.driver.interruptUnsafe()
+      this.start(fiber.cache.scheduler)
+    }
+    return entry
+  }
+
+  /** Takes an entry back; does nothing if it has fired. */
+  clear(entry: Entry, fiber: Fiber.Fiber<unknown, unknown>): void {
+    const index = entry.index
+    if (index < 0) return
+    entry.index = -1
+    const last = this.heap.pop()!
+    if (last !== entry) {
+      last.index = index
+      this.heap[index] = last
+      this.down(last)
+      this.up(last)
+    }
+    if (this.heap.length === 0 && !this.putDownScheduled) {
+      this.putDownScheduled = true
+      fiber.cache.scheduler.makeDispatcher().scheduleTask(this.putDown, 0)
+    }
+  }
+
+  private readonly putDown = (): void => {
+    this.putDownScheduled = false
+    if (this.heap.length > 0 || this.driver === undefined) return
+    const driver = this.driver
+    this.driver = undefined
+    this.armedFor = Infinity
+    driver.interruptUnsafe()
+  }
+
+  private start(scheduler: Scheduler.Scheduler): void {
+    const context = Context.make(Clock.Clock, this.clock).pipe(
+      Context.add(Scheduler.Scheduler, scheduler),
+      Context.add(Background, true)
+    )
+    const driver = Effect.runForkWith(context)(this.drive)
+    this.driver = driver
+  }
+
+  /** Sleeps to the earliest entry, fires what is due, and begins again; ends when nothing waits. */
+  private readonly drive: Effect.Effect<void> = Effect.suspend(() => {
+    this.armedFor = this.heap[0]!.at
+    const rest = this.armedFor - now(this.clock)
+    // Never at once: whoever sets an entry must have it in hand before it fires.
+    const sleep = rest > 0 ? this.clock.sleep(Duration.millis(rest)) : Effect.yieldNow
+    return Effect.flatMap(sleep, () => {
+      this.fire()
+      if (this.heap.length > 0) return this.drive
+      this.driver = undefined
+      this.armedFor = Infinity
+      return Effect.void
+    })
+  })
+
+  private fire(): void {
+    // While it fires, whatever is set anew must not start a second driver: this one looks at the heap when it is done.
+    this.armedFor = -Infinity
+    // A nanosecond is the clock's grain: an instant that lies inside it has come.
+    const time = now(this.clock) + 1e-6
+    while (this.heap.length > 0 && this.heap[0]!.at <= time) {
+      const entry = this.heap[0]!
+      entry.index = -1
+      const last = this.heap.pop()!
+      if (last !== entry) {
+        last.index = 0
+        this.heap[0] = last
+        this.down(last)
+      }
+      entry.run()
+    }
+  }
+
+  private up(entry: Entry): void {
+    const heap = this.heap
+    let index = entry.index
+    while (index > 0) {
+      const above = (index - 1) >> 1
+      const parent = heap[above]!
+      if (!before(entry, parent)) break
+      heap[index] = parent
+      parent.index = index
+      index = above
+    }
+    heap[index] = entry
+    entry.index = index
+  }
+
+  private down(entry: Entry): void {
+    const heap = this.heap
+    const length = heap.length
+    let index = entry.index
+    for (;;) {
+      let child = 2 * index + 1
+      if (child >= length) break
+      if (child + 1 < length && before(heap[child + 1]!, heap[child]!)) child++
+      const least = heap[child]!
+      if (!before(least, entry)) break
+      heap[index] = least
+      least.index = index
+      index = child
+    }
+    heap[index] = entry
+    entry.index = index
+  }
+}
+
+const timers = new WeakMap<Clock.Clock, Timer>()
+
+/** The timer of a clock. */
+export const of = (clock: Clock.Clock): Timer => {
+  let timer = timers.get(clock)
+  if (timer === undefined) timers.set(clock, (timer = new Timer(clock)))
+  return timer
+}
