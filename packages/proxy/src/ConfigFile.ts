@@ -1,0 +1,370 @@
+/**
+ * Reads a config from YAML: text → nodes that know where they stand → values from the environment → `Config.decode`.
+ *
+ * Whatever is wrong comes back as one `ConfigError` with every mistake in it: file, line, path, what was expected and
+ * what was found. What is or may be a secret is never in it: no value from the environment, nothing under `headers`, no
+ * text that YAML could not make sense of.
+ */
+import { createReadStream } from "node:fs"
+import { Data, Effect, Result } from "effect"
+import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, visit } from "yaml"
+import type { Document, Node, Pair, YAMLError } from "yaml"
+import * as Config from "./Config.ts"
+
+/** One mistake, ready to be shown. */
+export interface Located {
+  readonly line: number | undefined
+  readonly column: number | undefined
+  /** `upstreams.github.rate[0]`; empty for the file as a whole. */
+  readonly path: string
+  readonly text: ReadonlyArray<string>
+}
+
+/** The config cannot be used. The message says why, and holds no secret. */
+export class ConfigError extends Data.TaggedError("ConfigError")<{
+  readonly file: string
+  readonly mistakes: ReadonlyArray<Located>
+}> {
+  override get message(): string {
+    const count = this.mistakes.length === 1 ? "one mistake" : `${this.mistakes.length} mistakes`
+    return [`The config cannot be used: ${count}.`, ...this.mistakes.map((it) => this.#show(it))].join("\n\n")
+  }
+  #show({ column, line, path, text }: Located): string {
+    const place = line === undefined ? this.file : `${this.file}:${line}:${column}`
+    return [path === "" ? place : `${place}  ${path}`, ...text.map((line) => `  ${line}`)].join("\n")
+  }
+}
+
+/** Where `${NAME}` in a config's values comes from. */
+export type Env = Readonly<Record<string, string | undefined>>
+
+// --- the file -------------------------------------------------------------------------------------------------------
+
+const maxBytes = 1024 * 1024
+
+const least = "at the least:  upstreams: { example: { url: https://api.example.com } }"
+
+const read = (file: string): Effect.Effect<Uint8Array, ConfigError> =>
+  Effect.tryPromise({
+    try: async () => {
+      const chunks: Array<Uint8Array> = []
+      for await (const chunk of createReadStream(file, { end: maxBytes })) chunks.push(chunk)
+      return Buffer.concat(chunks)
+    },
+    catch: (cause) => {
+      const code = (cause as NodeJS.ErrnoException).code
+      const text =
+        code === "ENOENT"
+          ? "expected  a config file\nfound     no file of this name"
+          : code === "EISDIR"
+            ? "expected  a config file\nfound     a directory"
+            : `expected  a config file that can be read\nfound     ${code ?? "an error"}`
+      return whole(file, text)
+    }
+  })
+
+const whole = (file: string, text: string) =>
+  new ConfigError({ file, mistakes: [{ line: undefined, column: undefined, path: "", text: text.split("\n") }] })
+
+const decodeText = (file: string, bytes: Uint8Array): Result.Result<string, ConfigError> => {
+  if (bytes.length > maxBytes) return Result.fail(whole(file, "expected  a config file\nfound     more than 1 MiB"))
+  return Result.try({
+    try: () => new TextDecoder("utf-8", { fatal: true }).decode(bytes),
+    catch: () => whole(file, "expected  text in UTF-8\nfound     bytes that are not")
+  })
+}
+
+/** Reads the config of a file, or says all that is wrong with it. */
+export const load = Effect.fnUntraced(function* (file: string, env: Env): Effect.fn.Return<Config.Config, ConfigError> {
+  const text = yield* Effect.fromResult(decodeText(file, yield* read(file)))
+  return yield* Effect.fromResult(parse(text, { file, env }))
+})
+
+// --- its text -------------------------------------------------------------------------------------------------------
+
+/** Reads a config from YAML text; `file` is only for the messages. */
+export const parse = (
+  source: string,
+  { env, file }: { readonly file: string; readonly env: Env }
+): Result.Result<Config.Config, ConfigError> => {
+  const lines = new LineCounter()
+  const document = parseDocument(source, {
+    lineCounter: lines,
+    prettyErrors: false,
+    stringKeys: true,
+    merge: true,
+    resolveKnownTags: false
+  })
+  const at = (offset: number, path: Path, ...text: Array<string>): Located => {
+    const { col, line } = lines.linePos(offset)
+    return { line, column: col, path: formatPath(path), text }
+  }
+  const fail = (mistakes: ReadonlyArray<Located>) => Result.fail(new ConfigError({ file, mistakes: inOrder(mistakes) }))
+
+  const broken = [...document.errors, ...document.warnings].map((error) => {
+    const path = pathAt(document.contents, error.pos[0])
+    // Where YAML went wrong, what it took for keys may be pieces of a value.
+    return at(error.pos[0], error.code === "DUPLICATE_KEY" ? path : path.slice(0, 3), ...explain(error))
+  })
+  // A key that stands twice leaves a document whose other mistakes are worth telling; other errors do not.
+  if (document.errors.some(({ code }) => code !== "DUPLICATE_KEY") || document.warnings.length > 0) return fail(broken)
+  if (document.contents === null) return fail([at(0, [], "expected  settings", "found     nothing", least)])
+
+  const filled = fillIn(document, env)
+  const loose = looseEnds(document).map(({ node, text }) => at(node.range?.[0] ?? 0, [], ...text))
+  if (loose.length > 0) return fail([...broken, ...loose])
+  const plain = Result.try(() => document.toJS({ maxAliasCount: 100 }) as unknown)
+  if (Result.isFailure(plain)) {
+    return fail([...broken, at(0, [], "expected  a handful of aliases", "found     aliases of aliases, without bound")])
+  }
+  const config = Config.decode(plain.success)
+  const mistakes = Result.isFailure(config) ? config.failure : []
+  const located = mistakes.flatMap((mistake) => {
+    const { key, node, whole } = locate(document, mistake.path)
+    const found = isAlias(node) ? node.resolve(document) : node
+    if (found !== undefined && filled.failed.has(found)) return []
+    const offset = (mistake._tag === "Wrong" || key === undefined ? (node ?? key) : key)?.range?.[0] ?? 0
+    const describe = () => (whole ? show(found, mistake.path, source, filled.filled) : "nothing")
+    return [at(offset, mistake.path, ...say(mistake, describe))]
+  })
+  const all = [
+    ...broken,
+    ...filled.mistakes.map(({ node, text }) => {
+      const offset = node.range?.[0] ?? 0
+      return at(offset, pathAt(document.contents, offset), ...text)
+    }),
+    ...located
+  ]
+  return Result.isSuccess(config) && all.length === 0 ? Result.succeed(config.success) : fail(all)
+}
+
+/** Top to bottom, and once each: a mapping that is used twice by an alias need not be complained of twice. */
+const inOrder = (mistakes: ReadonlyArray<Located>) => {
+  const place = ({ column, line, text }: Located) => `${line}:${column} ${text.join(" ")}`
+  return [...new Map(mistakes.toReversed().map((it) => [place(it), it])).values()].toSorted(
+    (a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0)
+  )
+}
+
+interface Complaint {
+  readonly node: Node
+  readonly text: ReadonlyArray<string>
+}
+
+/** Aliases of nothing, and merges of what is no mapping. */
+const looseEnds = (document: Document): ReadonlyArray<Complaint> => {
+  const found: Array<Complaint> = []
+  visit(document, {
+    Alias: (_, node) => {
+      if (node.resolve(document) !== undefined) return
+      found.push({
+        node,
+        text: ["expected  the name of an anchor set above; text that begins with `*` or `&` goes in quotes"]
+      })
+    },
+    Pair: (_, { key, value }) => {
+      if (keyText(key) !== "<<") return
+      const sources = (isSeq(value) ? value.items : [value]).map((it) => (isAlias(it) ? it.resolve(document) : it))
+      if (!sources.every(isMap)) found.push({ node: key as Node, text: ["expected  a mapping to merge under `<<`"] })
+    }
+  })
+  return found
+}
+
+// --- the environment ------------------------------------------------------------------------------------------------
+
+interface Filled {
+  /** Scalars whose value came from the environment: never shown. */
+  readonly filled: ReadonlySet<unknown>
+  /** Scalars that could not be filled in, which is mistake enough for one value. */
+  readonly failed: ReadonlySet<unknown>
+  readonly mistakes: ReadonlyArray<Complaint>
+}
+
+/** Puts the environment's values in the place of `${NAME}`, in text values only; `$${` is a plain `${`. */
+const fillIn = (document: Document, env: Env): Filled => {
+  const filled = new Set<unknown>()
+  const failed = new Set<unknown>()
+  const mistakes: Array<Complaint> = []
+  visit(document, {
+    Scalar: (key, node) => {
+      if (key === "key" || typeof node.value !== "string" || !node.value.includes("${")) return
+      const miss = (...text: Array<string>) => {
+        failed.add(node)
+        mistakes.push({ node, text })
+        return ""
+      }
+      node.value = node.value.replace(/\$(\$\{)|\$\{([^}]*)(\}?)/g, (_, escaped, name: string, close) => {
+        if (escaped !== undefined) return escaped
+        if (!/^[A-Za-z_]\w*$/.test(name) || close === "") {
+          return miss("expected  the name of an environment variable, as in `${API_TOKEN}` (a plain `${` is `$${`)")
+        }
+        filled.add(node)
+        const value = env[name]
+        if (value === undefined) return miss(`expected  the environment variable ${name}`, "found     it is not set")
+        if (value === "") return miss(`expected  the environment variable ${name}`, "found     it is empty")
+        return value
+      })
+    }
+  })
+  return { filled, failed, mistakes }
+}
+
+// --- places ---------------------------------------------------------------------------------------------------------
+
+type Path = ReadonlyArray<PropertyKey>
+
+/** `upstreams.github.rate[0]`, with anything that is not a plain name in quotes. */
+export const formatPath = (path: Path): string =>
+  path
+    .map((step) =>
+      typeof step === "number"
+        ? `[${step}]`
+        : /^[\w-]+$/.test(String(step))
+          ? `.${String(step)}`
+          : `.${quoted(String(step))}`
+    )
+    .join("")
+    .replace(/^\./, "")
+
+const quoted = (text: string) => JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text)
+
+interface Place {
+  readonly key: Node | undefined
+  readonly node: Node | undefined
+  /** Whether all of the path was found; else `key` and `node` are those of the nearest that was. */
+  readonly whole: boolean
+}
+
+/** Walks from the root along a path, through aliases and merged mappings. */
+const locate = (document: Document, path: Path): Place => {
+  let place: Place = { key: undefined, node: document.contents ?? undefined, whole: true }
+  for (const step of path) {
+    const next = child(document, place.node, step)
+    if (next === undefined) return { ...place, whole: false }
+    place = { ...next, whole: true }
+  }
+  return place
+}
+
+const child = (document: Document, node: unknown, step: PropertyKey): Omit<Place, "whole"> | undefined => {
+  const parent = isAlias(node) ? node.resolve(document) : node
+  if (isSeq(parent)) return { key: undefined, node: parent.items[Number(step)] as Node | undefined }
+  if (!isMap(parent)) return undefined
+  const pairs = parent.items as Array<Pair<Node, Node | null>>
+  const pair = pairs.find(({ key }) => keyText(key) === String(step))
+  if (pair !== undefined) return { key: pair.key, node: pair.value ?? undefined }
+  const merged = pairs.find(({ key }) => keyText(key) === "<<")?.value
+  const sources = isSeq(merged) ? merged.items : [merged]
+  return sources.map((source) => child(document, source, step)).find((found) => found !== undefined)
+}
+
+const keyText = (key: unknown) => (isScalar(key) ? String(key.value) : undefined)
+
+/** The path of whatever stands at an offset of the source. */
+const pathAt = (node: unknown, offset: number): Path => {
+  const items: ReadonlyArray<unknown> = isMap(node) || isSeq(node) ? node.items : []
+  for (const [index, item] of items.entries()) {
+    const { key, value } = isSeq(node) ? { key: undefined, value: item as Node } : (item as Pair<Node, Node | null>)
+    const from = (key ?? value)?.range?.[0]
+    const to = (value ?? key)?.range?.[2]
+    if (from === undefined || to === undefined || offset < from || offset >= Math.max(to, from + 1)) continue
+    return [key === undefined ? index : (keyText(key) ?? "?"), ...pathAt(value, offset)]
+  }
+  return []
+}
+
+// --- words ----------------------------------------------------------------------------------------------------------
+
+const say = (mistake: Config.Mistake, found: () => string): ReadonlyArray<string> => {
+  switch (mistake._tag) {
+    case "Wrong":
+      return [`expected  ${mistake.expected}`, `found     ${found()}`]
+    case "WrongKey":
+      return [`expected  ${mistake.expected}`, `found     \`${printable(String(mistake.path.at(-1)))}\``]
+    case "Missing":
+      return [`expected  ${mistake.expected}`, "found     nothing"]
+    case "Unknown": {
+      const key = String(mistake.path.at(-1))
+      const near = nearest(key, mistake.known)
+      return [
+        `expected  ${near === undefined ? mistake.known.map((it) => `\`${it}\``).join(", ") : `\`${near}\``}`,
+        `found     the unknown key \`${printable(key)}\`${near === undefined ? "" : `; did you mean \`${near}\`?`}`
+      ]
+    }
+  }
+}
+
+/** What stands in the file, in one short line; never a secret. */
+const show = (node: unknown, path: Path, source: string, filled: ReadonlySet<unknown>): string => {
+  if (path[0] === "upstreams" && path[2] === "headers") return "a value that is not shown, since it may be a secret"
+  if (isMap(node)) return "a mapping"
+  if (isSeq(node)) return "a list"
+  if (!isScalar(node) || node.value === null || node.range === undefined || node.range === null) return "nothing"
+  const written = source.slice(node.range[0], node.range[1])
+  if (filled.has(node)) return `\`${printable(written)}\`, with a value from the environment that is not shown`
+  const text = typeof node.value === "string" ? node.value : written
+  if (/:\/\/[^/]*@/.test(text)) return "a URL with a user or password in it, which is not shown"
+  // What follows in a URL may be a key.
+  return `\`${printable(text.includes("://") ? text.replace(/[?#].*$/s, "?…") : text)}\``
+}
+
+const printable = (text: string) => {
+  // oxlint-disable-next-line no-control-regex -- so that what stands in a file cannot steer the terminal it is shown on
+  const line = text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ")
+  return line.length > 60 ? `${line.slice(0, 60)}…` : line
+}
+
+/** What YAML's own errors mean, without a word of the source: a token that was cut in two may be a secret. */
+const explain = ({ code, message }: YAMLError): ReadonlyArray<string> => {
+  switch (code) {
+    case "DUPLICATE_KEY":
+      return ["expected  each key once", "found     this one a second time"]
+    case "TAB_AS_INDENT":
+      return ["expected  spaces to indent with", "found     a tab"]
+    case "MULTIPLE_DOCS":
+      return ["expected  one YAML document", "found     a second one (`---`)"]
+    case "NON_STRING_KEY":
+      return ["expected  a plain key"]
+    case "TAG_RESOLVE_FAILED":
+      return ["expected  no tags of YAML; text that begins with `!` goes in quotes"]
+    case "BAD_SCALAR_START":
+    case "UNEXPECTED_TOKEN":
+      return [
+        "not YAML: expected something else here; text with `: ` in it, or that begins with one of [ ] { } , # & * ! | > % @ `, goes in quotes"
+      ]
+    case "BAD_INDENT":
+    case "BLOCK_AS_IMPLICIT_KEY":
+    case "BLOCK_IN_FLOW":
+    case "MISSING_CHAR":
+    case "MULTILINE_IMPLICIT_KEY":
+      return [`not YAML: ${message.charAt(0).toLowerCase()}${message.slice(1).replace(/(["'])quote/, "$1")}`]
+    default:
+      return ["not YAML: expected something else here"]
+  }
+}
+
+const bare = (key: string) => key.toLowerCase().replace(/[-_]/g, "")
+
+/** The key that was probably meant: nearest by edits, letter case and `-` or `_` aside; none if none is near. */
+export const nearest = (key: string, known: ReadonlyArray<string>): string | undefined => {
+  const [best] = known.map((it) => ({ it, edits: distance(bare(key), bare(it)) })).toSorted((a, b) => a.edits - b.edits)
+  return best !== undefined && best.edits <= Math.max(1, Math.floor(best.it.length / 3)) ? best.it : undefined
+}
+
+/** How many letters to insert, delete, change or swap with their neighbour (optimal string alignment). */
+const distance = (a: string, b: string): number => {
+  let before: Array<number> = []
+  let last = Array.from({ length: b.length + 1 }, (_, j) => j)
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i]
+    for (let j = 1; j <= b.length; j++) {
+      const same = a[i - 1] === b[j - 1] ? 0 : 1
+      row[j] = Math.min(row[j - 1]! + 1, last[j]! + 1, last[j - 1]! + same)
+      if (a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) row[j] = Math.min(row[j]!, before[j - 2]! + 1)
+    }
+    before = last
+    last = row
+  }
+  return last[b.length]!
+}
