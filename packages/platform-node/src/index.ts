@@ -1,1 +1,2 @@
 export * as NodeMain from "./NodeMain.ts"
+export * as NodeTransport from "./NodeTransport.ts"

@@ -1,0 +1,52 @@
+/**
+ * A `Body` as the Readable that undici wants. It is read on a fiber of its own, begun when undici asks for the first
+ * byte and interrupted when undici lets go of the stream: the upstream has answered, or is gone.
+ */
+import { Effect, Exit } from "effect"
+import type { Context, Fiber } from "effect"
+import type { Transport } from "@fairlead/core"
+import { Readable } from "node:stream"
+import { RequestBodyFailed } from "./failures.ts"
+
+export class Upload extends Readable {
+  private readonly body: Transport.Body
+  private readonly context: Context.Context<never>
+  private fiber: Fiber.Fiber<void, Transport.BodyFailed> | undefined
+  private drained: (() => void) | undefined
+
+  constructor(body: Transport.Body, context: Context.Context<never>) {
+    super({ highWaterMark: 65_536 })
+    this.body = body
+    this.context = context
+    // undici stops listening before it destroys; an error without a listener would end the process.
+    this.on("error", () => {})
+  }
+
+  override _read() {
+    if (this.fiber === undefined) return this.begin()
+    const drained = this.drained
+    this.drained = undefined
+    drained?.()
+  }
+
+  private begin() {
+    this.fiber = Effect.runForkWith(this.context)(
+      this.body.pipeTo({
+        write: (chunk) => this.push(chunk),
+        onDrain: (resume) => {
+          this.drained = resume
+        }
+      })
+    )
+    this.fiber.addObserver((exit) => {
+      if (Exit.isSuccess(exit)) this.push(null)
+      else this.destroy(new RequestBodyFailed("the request's body failed", { cause: exit.cause }))
+    })
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void) {
+    if (this.fiber === undefined) this.body.abort()
+    else this.fiber.interruptUnsafe()
+    done(error)
+  }
+}
