@@ -1,0 +1,6 @@
+/** Every part of the bench, by the name `pnpm bench NAME` takes. */
+import { deadline } from "./Deadline.ts"
+import { proxy } from "./Proxy.ts"
+import type { Part } from "./harness.ts"
+
+export const parts: ReadonlyArray<Part> = [deadline, proxy]
