@@ -13,6 +13,7 @@
  */
 import { Cause, Clock, Data, Duration, Effect, Exit, Option } from "effect"
 import { dual } from "effect/Function"
+import type * as Reason from "./Reason.ts"
 import * as boundary from "./internal/boundary.ts"
 import * as timer from "./internal/timer.ts"
 
@@ -41,6 +42,8 @@ export interface Region {
   readonly lift: Effect.Effect<void>
   /** As `lift`. */
   liftUnsafe(): void
+  /** Interrupts all that runs in the region, for `reason`. Does nothing when it was cut before or has ended. */
+  cut(reason: Reason.Reason): void
 }
 
 /**
