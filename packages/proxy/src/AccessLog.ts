@@ -1,0 +1,151 @@
+/**
+ * The access log: one line of JSON for each call, written where standard output goes.
+ *
+ *     write(entry) ──▶ text in memory ── every 100 ms, or 64 KiB ──▶ one write at a time, off the loop's thread
+ *
+ * Writing never holds up a call: who reads slowly costs memory up to `maxPendingBytes`, and beyond that whole lines, whose
+ * number the next line tells (`"dropped"`). Where nobody reads any more (EPIPE), the log ends and the proxy goes on.
+ * Closing the scope writes what is left, for a second at most.
+ *
+ * It holds no values of a query, no headers and no bodies.
+ */
+import { Effect } from "effect"
+import type { Scope } from "effect"
+import * as fs from "node:fs"
+import * as Target from "./Target.ts"
+
+/** What became of one call. Times are in milliseconds; what never happened is `undefined`. */
+export interface Entry {
+  readonly id: string
+  readonly method: string
+  readonly target: string
+  /** Proxies on the way before this one. */
+  readonly hop: number
+  readonly upstream: string | undefined
+  readonly status: number
+  readonly urgency: number
+  readonly queueMillis: number | undefined
+  readonly ttfbMillis: number | undefined
+  readonly totalMillis: number
+  readonly bytesIn: number
+  readonly bytesOut: number
+  /** Why it was refused or failed, as in the problem's type: `queue-full`. */
+  readonly reason: string | undefined
+  /** Headers that were ignored, and the like. */
+  readonly notes: ReadonlyArray<string> | undefined
+}
+
+export interface AccessLog {
+  readonly write: (entry: Entry) => void
+  /** Waits until all that was written so far is out. */
+  readonly flush: Effect.Effect<void>
+}
+
+/** For tests, and for programs that bring their own log. */
+export const silent: AccessLog = { write: () => {}, flush: Effect.void }
+
+const flushMillis = 100
+const flushBytes = 64 * 1024
+const closeMillis = 1_000
+
+/** A log that goes to a file descriptor; 1 is standard output. */
+export const make = (
+  options: { readonly fd?: number; readonly maxPendingBytes?: number } = {}
+): Effect.Effect<AccessLog, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => new Writer(options.fd ?? 1, options.maxPendingBytes ?? 16 * 1024 * 1024)),
+    (writer) => Effect.timeoutOption(writer.flush, closeMillis)
+  )
+
+class Writer implements AccessLog {
+  private readonly fd: number
+  private readonly maxPendingBytes: number
+  private text = ""
+  private dropped = 0
+  private timer: ReturnType<typeof setTimeout> | undefined
+  private writing = false
+  private ended = false
+  private readonly idle: Array<() => void> = []
+
+  constructor(fd: number, maxPendingBytes: number) {
+    this.fd = fd
+    this.maxPendingBytes = maxPendingBytes
+  }
+
+  readonly write = (entry: Entry): void => {
+    if (this.ended) return
+    if (this.text.length > this.maxPendingBytes) {
+      this.dropped++
+      return
+    }
+    this.text += line(entry, this.dropped)
+    this.dropped = 0
+    if (this.writing) return
+    if (this.text.length >= flushBytes) this.begin()
+    else this.timer ??= setTimeout(this.begin, flushMillis)
+  }
+
+  readonly flush = Effect.callback<void>((resume) => {
+    if (this.text === "" && !this.writing) return resume(Effect.void)
+    this.idle.push(() => resume(Effect.void))
+    if (!this.writing) this.begin()
+  })
+
+  private readonly begin = (): void => {
+    clearTimeout(this.timer)
+    this.timer = undefined
+    const chunk = Buffer.from(this.text)
+    this.text = ""
+    this.writing = true
+    this.put(chunk)
+  }
+
+  private put(chunk: Buffer): void {
+    fs.write(this.fd, chunk, (error, written) => {
+      // A descriptor that someone else made non-blocking, and that is full.
+      if (error?.code === "EAGAIN") return void setTimeout(() => this.put(chunk), flushMillis)
+      if (error !== null) {
+        this.ended = true
+        this.text = ""
+      } else if (written < chunk.length) {
+        return this.put(chunk.subarray(written))
+      }
+      this.writing = false
+      if (this.text !== "") return this.begin()
+      for (const resume of this.idle.splice(0)) resume()
+    })
+  }
+}
+
+/** By hand: `JSON.stringify` of the same record takes three times as long, and this runs once a call. */
+export const line = (entry: Entry, dropped = 0): string => {
+  let text = `{"time":"${timestamp()}","id":"${entry.id}","method":${json(entry.method)},"path":${json(Target.forLog(entry.target))}`
+  if (entry.upstream !== undefined) text += `,"upstream":${json(entry.upstream)}`
+  text += `,"status":${entry.status},"urgency":${entry.urgency}`
+  if (entry.queueMillis !== undefined) text += `,"queue":${round(entry.queueMillis)}`
+  if (entry.ttfbMillis !== undefined) text += `,"ttfb":${round(entry.ttfbMillis)}`
+  text += `,"total":${round(entry.totalMillis)},"in":${entry.bytesIn},"out":${entry.bytesOut}`
+  if (entry.hop !== 0) text += `,"hop":${entry.hop}`
+  if (entry.reason !== undefined) text += `,"reason":${json(entry.reason)}`
+  if (entry.notes !== undefined) text += `,"notes":${JSON.stringify(entry.notes)}`
+  if (dropped !== 0) text += `,"dropped":${dropped}`
+  return `${text}}\n`
+}
+
+const round = (millis: number) => Math.round(millis * 100) / 100
+
+const needsEscape = /[^\x20\x21\x23-\x5b\x5d-\x7e]/
+
+const json = (text: string) => (needsEscape.test(text) ? JSON.stringify(text) : `"${text}"`)
+
+let stampedAt = 0
+let stamp = ""
+
+const timestamp = (): string => {
+  const now = Date.now()
+  if (now !== stampedAt) {
+    stampedAt = now
+    stamp = new Date(now).toISOString()
+  }
+  return stamp
+}

@@ -1,0 +1,51 @@
+/**
+ * Who may call: the proxy adds secrets, so a web page must not reach it, neither by `127.0.0.1` nor by a name of its own
+ * that resolves there (DNS rebinding). Pure; the same for the proxy's port and the admin's.
+ *
+ * It does not tell one program on this machine from another.
+ */
+
+/** What of a request is looked at. Lines of one name are joined by `, `, which no allowed value contains. */
+export interface Caller {
+  readonly host: string | undefined
+  /** How many `Host` lines there were. */
+  readonly hosts: number
+  readonly origin: string | undefined
+  /** `Sec-Fetch-Site`, which browsers send and pages cannot forge. */
+  readonly fetchSite: string | undefined
+}
+
+/** Whom the config lets in besides. */
+export interface Allowed {
+  /** Host names, lower case, without port. */
+  readonly hosts: ReadonlySet<string>
+  /** Origins as browsers send them: `https://app.example.com`. */
+  readonly origins: ReadonlySet<string>
+}
+
+/** No exceptions: loopback names, and no web page. */
+export const loopbackOnly: Allowed = { hosts: new Set(), origins: new Set() }
+
+/** Why a caller is turned away: `badHost` is 400, `otherHost` 421, `crossSite` 403. */
+export type Objection = "badHost" | "otherHost" | "crossSite"
+
+/** `undefined`: let in. */
+export const check = (caller: Caller, allowed: Allowed): Objection | undefined => {
+  if (caller.host === undefined || caller.hosts !== 1) return "badHost"
+  const name = hostName(caller.host)
+  if (name === undefined) return "badHost"
+  if (!isLoopback(name) && !allowed.hosts.has(name)) return "otherHost"
+  if (caller.origin === undefined) return isOwnSite(caller.fetchSite) ? undefined : "crossSite"
+  return allowed.origins.has(caller.origin.toLowerCase()) ? undefined : "crossSite"
+}
+
+/** `none` is typed by the user, `same-origin` has no `Origin` only where it is a plain GET of what we ourselves sent. */
+const isOwnSite = (site: string | undefined) => site === undefined || site === "none" || site === "same-origin"
+
+const authority = /^(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{0,5})?$/
+
+const hostName = (host: string): string | undefined => authority.exec(host.toLowerCase())?.[1]
+
+const loopback4 = /^127(?:\.(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}$/
+
+const isLoopback = (name: string) => name === "localhost" || name === "[::1]" || loopback4.test(name)
