@@ -29,6 +29,8 @@ export interface Request extends Transport.Request {
   readonly inform: (status: number, headers: Transport.Headers) => void
   /** What became of it so far: complete when the scope of the handler closes. */
   readonly progress: Progress
+  /** The answer to this call should its region pass its deadline: for the handler to set, in place of the server's. */
+  onDeadline: Options["onDeadline"]
 }
 
 /** What was sent to the client. */
@@ -37,6 +39,8 @@ export interface Progress {
   readonly status: number | undefined
   /** Of the body, before chunked coding. */
   readonly bytes: number
+  /** Of the request's body, as far as it was read. */
+  readonly received: number
   /** `failed`: the body broke off, or the handler had a defect. */
   readonly end: "open" | "complete" | "clientGone" | "deadline" | "shutdown" | "failed"
 }
@@ -119,6 +123,7 @@ export const serve = <R>(
       .createServer({ optimizeEmptyRequests: true, requestTimeout: 0, headersTimeout: 60_000 })
       .on("request", onRequest)
       .on("checkContinue", onRequest)
+      .on("checkExpectation", onRequest)
       .on("connect", (_, socket: Duplex) =>
         refuse(
           socket.on("error", () => {}),
@@ -181,6 +186,7 @@ class Call implements Request, Progress, Transport.Sink {
   status: number | undefined = undefined
   bytes = 0
   end: Progress["end"] = "open"
+  onDeadline: Options["onDeadline"] = undefined
   fiber: Fiber.Fiber<void, unknown> | undefined = undefined
   private region: Deadline.Region | undefined = undefined
   private turns = 0
@@ -208,6 +214,10 @@ class Call implements Request, Progress, Transport.Sink {
           )
         : Transport.empty
     response.on("close", () => this.cut(new Reason.ClientGone()))
+  }
+
+  get received(): number {
+    return this.body instanceof Incoming ? this.body.received : 0
   }
 
   get progress(): Progress {
@@ -274,10 +284,7 @@ class Call implements Request, Progress, Transport.Sink {
   /** Whether the head could be written: it cannot where the reply holds what no header may. */
   private head({ body, headers, status }: Transport.Reply): boolean {
     try {
-      this.response.writeHead(
-        status,
-        framed(headers, body.length, bodyless(this.method, status)) as Array<string>
-      )
+      this.response.writeHead(status, framed(headers, body.length, bodyless(this.method, status)) as Array<string>)
       this.status = status
       return true
     } catch {
@@ -319,7 +326,7 @@ class Call implements Request, Progress, Transport.Sink {
     const answers = this.end === "open" && !this.response.headersSent
     if (error instanceof Deadline.DeadlineExceeded) {
       this.end = "deadline"
-      if (answers) this.answer(this.settings.onDeadline(error))
+      if (answers) this.answer((this.onDeadline ?? this.settings.onDeadline)(error))
     } else if (error !== undefined) {
       this.end = "failed"
     } else if (Cause.hasDies(exit.cause)) {

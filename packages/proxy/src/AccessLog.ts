@@ -31,6 +31,8 @@ export interface Entry {
   readonly bytesOut: number
   /** Why it was refused or failed, as in the problem's type: `queue-full`. */
   readonly reason: string | undefined
+  /** Why the answer is not whole: who left, or what broke. */
+  readonly cut: string | undefined
   /** Headers that were ignored, and the like. */
   readonly notes: ReadonlyArray<string> | undefined
 }
@@ -127,6 +129,7 @@ export const line = (entry: Entry, dropped = 0): string => {
   text += `,"total":${round(entry.totalMillis)},"in":${entry.bytesIn},"out":${entry.bytesOut}`
   if (entry.hop !== 0) text += `,"hop":${entry.hop}`
   if (entry.reason !== undefined) text += `,"reason":${json(entry.reason)}`
+  if (entry.cut !== undefined) text += `,"cut":"${entry.cut}"`
   if (entry.notes !== undefined) text += `,"notes":${JSON.stringify(entry.notes)}`
   if (dropped !== 0) text += `,"dropped":${dropped}`
   return `${text}}\n`

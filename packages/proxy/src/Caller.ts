@@ -5,6 +5,11 @@
  * It does not tell one program on this machine from another.
  */
 
+import type { Transport } from "@fairlead/core"
+import type { Config } from "./Config.ts"
+import * as Headers from "./Headers.ts"
+import * as Problem from "./Problem.ts"
+
 /** What of a request is looked at. Lines of one name are joined by `, `, which no allowed value contains. */
 export interface Caller {
   readonly host: string | undefined
@@ -23,8 +28,14 @@ export interface Allowed {
   readonly origins: ReadonlySet<string>
 }
 
-/** No exceptions: loopback names, and no web page. */
-export const loopbackOnly: Allowed = { hosts: new Set(), origins: new Set() }
+/** What of a request's headers is looked at. */
+export const of = (headers: Transport.Headers): Caller => Headers.read(headers)
+
+/** The config's exceptions: without any, loopback names and no web page. */
+export const allow = (config: Pick<Config, "hosts" | "origins">): Allowed => ({
+  hosts: new Set(config.hosts),
+  origins: new Set(config.origins.map((origin) => origin.toLowerCase()))
+})
 
 /** Why a caller is turned away: `badHost` is 400, `otherHost` 421, `crossSite` 403. */
 export type Objection = "badHost" | "otherHost" | "crossSite"
@@ -49,3 +60,21 @@ const hostName = (host: string): string | undefined => authority.exec(host.toLow
 const loopback4 = /^127(?:\.(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}$/
 
 const isLoopback = (name: string) => name === "localhost" || name === "[::1]" || loopback4.test(name)
+
+/** What a caller is told that is turned away. */
+export const problem = (objection: Objection): Problem.Problem => {
+  switch (objection) {
+    case "badHost":
+      return Problem.make("malformed", "A request has one Host header, and it is a host.")
+    case "otherHost":
+      return Problem.make(
+        "misdirected",
+        "Call this by a loopback name, or add the name of the Host header to hosts in the config."
+      )
+    case "crossSite":
+      return Problem.make(
+        "cross-site",
+        "Web pages may not call this, unless their origin is among origins in the config."
+      )
+  }
+}

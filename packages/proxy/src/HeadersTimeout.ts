@@ -16,18 +16,30 @@ const stainlessTimeout = (text: string) => (/^\d{1,9}(?:\.\d{1,9})?$/.test(text)
 const grpcTimeout = (text: string) =>
   /^\d{1,8}[HMSmun]$/.test(text) ? Number(text.slice(0, -1)) * grpcUnits[text.at(-1)!]! : undefined
 
-/** The shortest of the budgets that a request names, in milliseconds, if any; `note` hears of each that is none. */
-export const budget = (received: Received, note: (text: string) => void): number | undefined => {
-  let least: number | undefined
-  const consider = (name: string, text: string | undefined, parse: (text: string) => number | undefined) => {
-    if (text === undefined) return
+/** How much time a client gives, in milliseconds from the call's arrival on; `Infinity` where it says nothing. */
+export interface Budget {
+  /** Until the last byte of the answer. */
+  readonly whole: number
+  /** Until its head. The SDKs that say `X-Stainless-Timeout` mean no more by it, where the answer is a stream of events. */
+  readonly head: number
+}
+
+const none: Budget = { whole: Infinity, head: Infinity }
+
+/** The shortest of the budgets that a request names; `note` hears of each that is none. */
+export const budget = (received: Received, note: (text: string) => void): Budget => {
+  const { envoyTimeout: envoy, grpcTimeout: grpc, requestTimeout: request, stainlessTimeout: stainless } = received
+  if (request === undefined && stainless === undefined && grpc === undefined && envoy === undefined) return none
+  const read = (name: string, text: string | undefined, parse: (text: string) => number | undefined): number => {
+    if (text === undefined) return Infinity
     const millis = parse(text)
     if (millis === undefined) note(`ignored ${name}`)
-    else if (least === undefined || millis < least) least = millis
+    return millis ?? Infinity
   }
-  consider("x-request-timeout-ms", received.requestTimeout, requestTimeout)
-  consider("x-stainless-timeout", received.stainlessTimeout, stainlessTimeout)
-  consider("grpc-timeout", received.grpcTimeout, grpcTimeout)
-  consider("x-envoy-expected-rq-timeout-ms", received.envoyTimeout, envoyTimeout)
-  return least
+  const whole = Math.min(
+    read("x-request-timeout-ms", request, requestTimeout),
+    read("grpc-timeout", grpc, grpcTimeout),
+    read("x-envoy-expected-rq-timeout-ms", envoy, envoyTimeout)
+  )
+  return { whole, head: Math.min(whole, read("x-stainless-timeout", stainless, stainlessTimeout)) }
 }

@@ -194,8 +194,8 @@ export const ofUpstream = (kind: Transport.Kind, sent: boolean): Problem => {
   }
 }
 
-/** How a problem is answered. */
-export const toReply = (problem: Problem, method: string): Transport.Reply => {
+/** How a problem is answered. That the answer to a HEAD has no body is the server's business. */
+export const toReply = (problem: Problem): Transport.Reply => {
   const headers = [
     "content-type",
     "application/problem+json",
@@ -210,7 +210,7 @@ export const toReply = (problem: Problem, method: string): Transport.Reply => {
     headers.push("retry-after", String(Math.ceil(millis / 1000)), "retry-after-ms", String(millis))
   }
   if (problem.headers !== undefined) headers.push(...problem.headers)
-  return { status: problem.status, headers, body: method === "HEAD" ? Transport.empty : Transport.text(body(problem)) }
+  return { status: problem.status, headers, body: Transport.text(body(problem)) }
 }
 
 /** Beyond an hour an estimate is worth nothing, and some clients would sleep all of it. */

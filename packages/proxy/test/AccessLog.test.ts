@@ -19,6 +19,7 @@ const entry: AccessLog.Entry = {
   bytesIn: 0,
   bytesOut: 10,
   reason: undefined,
+  cut: undefined,
   notes: undefined
 }
 

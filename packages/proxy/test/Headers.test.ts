@@ -123,26 +123,34 @@ describe("Headers", () => {
   describe("timeouts", () => {
     const budget = (...pairs: ReadonlyArray<readonly [string, string]>) => {
       const notes: Array<string> = []
-      return [HeadersTimeout.budget(Headers.read(flat(...pairs)), (note) => notes.push(note)), notes]
+      const { head, whole } = HeadersTimeout.budget(Headers.read(flat(...pairs)), (note) => notes.push(note))
+      return [whole, head, ...notes]
     }
     it("takes the shortest of those that are said", () => {
-      expect(budget()).toEqual([undefined, []])
-      expect(budget(["X-Request-Timeout-Ms", "250"])).toEqual([250, []])
-      expect(budget(["X-Stainless-Timeout", "600"])).toEqual([600_000, []])
-      expect(budget(["grpc-timeout", "2S"], ["X-Request-Timeout-Ms", "2500"])).toEqual([2000, []])
-      expect(budget(["grpc-timeout", "500u"])).toEqual([0.5, []])
-      expect(budget(["x-envoy-expected-rq-timeout-ms", "15"], ["grpc-timeout", "1M"])).toEqual([15, []])
-      expect(budget(["X-Request-Timeout-Ms", "0"])).toEqual([0, []])
+      expect(budget()).toEqual([Infinity, Infinity])
+      expect(budget(["X-Request-Timeout-Ms", "250"])).toEqual([250, 250])
+      expect(budget(["grpc-timeout", "2S"], ["X-Request-Timeout-Ms", "2500"])).toEqual([2000, 2000])
+      expect(budget(["grpc-timeout", "500u"])).toEqual([0.5, 0.5])
+      expect(budget(["x-envoy-expected-rq-timeout-ms", "15"], ["grpc-timeout", "1M"])).toEqual([15, 15])
+      expect(budget(["X-Request-Timeout-Ms", "0"])).toEqual([0, 0])
+    })
+
+    it("takes an SDK's own timeout to mean the head", () => {
+      expect(budget(["X-Stainless-Timeout", "600"])).toEqual([Infinity, 600_000])
     })
 
     it("ignores, and notes, what is no timeout", () => {
       expect(budget(["X-Request-Timeout-Ms", "soon"], ["grpc-timeout", "9"], ["X-Stainless-Timeout", "0"])).toEqual([
-        undefined,
-        ["ignored x-request-timeout-ms", "ignored x-stainless-timeout", "ignored grpc-timeout"]
+        Infinity,
+        Infinity,
+        "ignored x-request-timeout-ms",
+        "ignored grpc-timeout",
+        "ignored x-stainless-timeout"
       ])
       expect(budget(["X-Request-Timeout-Ms", "1"], ["X-Request-Timeout-Ms", "2"])).toEqual([
-        undefined,
-        ["ignored x-request-timeout-ms"]
+        Infinity,
+        Infinity,
+        "ignored x-request-timeout-ms"
       ])
     })
   })

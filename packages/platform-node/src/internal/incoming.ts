@@ -6,6 +6,8 @@ import type { IncomingMessage } from "node:http"
 export class Incoming implements Transport.Body {
   readonly length: number | undefined
   readonly bytes = undefined
+  /** How many bytes have been handed on. */
+  received = 0
   private readonly request: IncomingMessage
   /** Whether it is the client's turn to send. */
   private readonly onTurn: (clients: boolean) => void
@@ -31,6 +33,7 @@ export class Incoming implements Transport.Body {
       if (this.state !== "fresh") return resume(Effect.die(new Error("Expected a body that has not begun to flow")))
       const { request } = this
       const onData = (chunk: Uint8Array) => {
+        this.received += chunk.length
         if (sink.write(chunk)) return
         request.pause()
         this.onTurn(false)

@@ -1,0 +1,80 @@
+/**
+ * One call on its way through the stages.
+ *
+ *     AccessLog → Deadline → Callers → Route → Admission → Credentials → Exchange
+ *
+ * A `Handler` answers a call with a `Reply` whose body has not begun to flow; a `Stage` wraps a handler in one concern. A
+ * call that is wrong is answered on the spot (`refuse`); what fails on the way fails as such, and `Answer` tells it.
+ */
+import type { Deadline, Priority, Refused, Transport } from "@fairlead/core"
+import type { NodeHttp } from "@fairlead/platform-node"
+import { Effect } from "effect"
+import type { Scope } from "effect"
+import type { Received } from "./Headers.ts"
+import * as Problem from "./Problem.ts"
+
+/** What the stages look at. Whoever changes something hands on a copy; only `facts` is common to all. */
+export interface Call {
+  /** As it came. */
+  readonly request: NodeHttp.Request
+  /** The fields of its head that govern it. */
+  readonly received: Received
+  /** Covers everything up to the answer's last byte. */
+  readonly region: Deadline.Region
+  /** What the upstream is asked for: path and query. */
+  readonly target: string
+  /** What the upstream is sent besides, without framing. */
+  readonly headers: Transport.Headers
+  /** Told right before the first byte goes to the upstream. */
+  readonly onSent: () => void
+  readonly facts: Facts
+}
+
+/** What became known of a call, for the log and for whoever tells the client. Instants are milliseconds of `performance.now()`. */
+export class Facts {
+  readonly id: string
+  readonly startedAt = performance.now()
+  urgency: Priority.Urgency = 3
+  upstream: string | undefined = undefined
+  /** When the call must have its answer, by the client's word or the config's. */
+  deadline = Infinity
+  /** The same for an answer that is a stream of events. */
+  streamDeadline = Infinity
+  /** The wait that the client asked for, in seconds, where that was heeded. */
+  wait: number | undefined = undefined
+  queueMillis: number | undefined = undefined
+  sentAt: number | undefined = undefined
+  headAt: number | undefined = undefined
+  reason: Problem.Name | undefined = undefined
+  notes: Array<string> | undefined = undefined
+  /** What the upstream's rate allows, once it was asked for. */
+  limits: Effect.Effect<Transport.Headers> | undefined = undefined
+
+  constructor(id: string) {
+    this.id = id
+  }
+
+  note(text: string): void {
+    if (this.notes === undefined) this.notes = [text]
+    else this.notes.push(text)
+  }
+}
+
+export type Handler = (
+  call: Call
+) => Effect.Effect<Transport.Reply, Refused.Refused | Transport.UpstreamFailed, Scope.Scope>
+
+/** Wraps a handler in one concern. */
+export type Stage = (next: Handler) => Handler
+
+/** Stacks stages in the order a call meets them: the first is outermost. */
+export const stack =
+  (...stages: ReadonlyArray<Stage>): Stage =>
+  (handler) =>
+    stages.reduceRight((next, stage) => stage(next), handler)
+
+/** Answers a call with a problem. */
+export const refuse = ({ facts }: Call, problem: Problem.Problem): Effect.Effect<Transport.Reply> => {
+  facts.reason = problem.name
+  return Effect.succeed(Problem.toReply(problem))
+}

@@ -1,0 +1,108 @@
+/**
+ * The proxy: config → stages → one server.
+ *
+ *     client ─▶ AccessLog → Deadline → Callers → Route ─┬▶ Credentials → Exchange ─▶ github
+ *                                                       └▶ Credentials → Exchange ─▶ openai
+ *
+ * Closing the scope drains the server first: what is in flight ends, then connections and log close.
+ */
+import type { Deadline, Transport } from "@fairlead/core"
+import { NodeHttp, NodeTransport } from "@fairlead/platform-node"
+import { Cause, Duration, Effect, Exit } from "effect"
+import type { Scope } from "effect"
+import * as AccessLog from "./AccessLog.ts"
+import { Facts, stack } from "./Call.ts"
+import type { Call, Handler } from "./Call.ts"
+import * as Caller from "./Caller.ts"
+import type { Config } from "./Config.ts"
+import * as Headers from "./Headers.ts"
+import * as Problem from "./Problem.ts"
+import * as AccessLogStage from "./stages/AccessLog.ts"
+import * as Callers from "./stages/Callers.ts"
+import * as Credentials from "./stages/Credentials.ts"
+import * as DeadlineStage from "./stages/Deadline.ts"
+import * as Exchange from "./stages/Exchange.ts"
+import * as Route from "./stages/Route.ts"
+
+export interface Options {
+  /** Default: standard output. */
+  readonly log?: AccessLog.AccessLog | undefined
+  /** How long the drain waits for what is in flight; 25 s. */
+  readonly drain?: Duration.Input | undefined
+}
+
+/** Serves until the scope closes. */
+export const serve = Effect.fnUntraced(function* (config: Config, options: Options = {}) {
+  const log = options.log ?? (yield* AccessLog.make())
+  const transport = yield* NodeTransport.make()
+  return yield* NodeHttp.serve(yield* make(config, transport, log), {
+    ...config.listen,
+    drain: options.drain,
+    // Route looks at it, so that it is logged and told like everything else.
+    maxTargetBytes: Infinity
+  })
+})
+
+/** The whole of it, without a server. */
+export const make = Effect.fnUntraced(function* (
+  config: Config,
+  transport: Transport.Transport,
+  log: AccessLog.AccessLog
+): Effect.fn.Return<NodeHttp.Handler<never>> {
+  const word = randomWord()
+  const pseudonym = `fairlead-${word}`
+  const upstreams = new Map<string, Route.Upstream>()
+  for (const upstream of config.upstreams) {
+    upstreams.set(upstream.name, {
+      base: upstream.url.pathname.replace(/\/+$/, ""),
+      totalMillis: upstream.timeout.total === undefined ? Infinity : Duration.toMillis(upstream.timeout.total),
+      handler: stack(Credentials.stage(upstream.headers))(
+        Exchange.handler(transport, {
+          origin: upstream.url.origin,
+          pseudonym,
+          firstByteMillis: Duration.toMillis(upstream.timeout.firstByte),
+          idleMillis: Duration.toMillis(upstream.timeout.idle)
+        })
+      )
+    })
+  }
+  const handler = stack(
+    AccessLogStage.stage(log),
+    DeadlineStage.stage,
+    Callers.stage(Caller.allow(config))
+  )(Route.handler(upstreams, pseudonym))
+  let count = 0
+  return (request, region) => answer(handler, open(request, region, `${word}-${(++count).toString(36)}`))
+})
+
+const open = (request: NodeHttp.Request, region: Deadline.Region, id: string): Call => {
+  const received = Headers.read(request.headers)
+  const facts = new Facts(id)
+  request.onDeadline = (error) => tell(facts, Problem.of(error, facts.sentAt !== undefined))
+  return { request, received, region, target: request.target, headers: received.onward, onSent: () => {}, facts }
+}
+
+/** Every failure becomes an answer; an interruption goes on, and the server makes of it what is left to make. */
+const answer = (handler: Handler, call: Call): Effect.Effect<Transport.Reply, never, Scope.Scope> =>
+  Effect.catchCause(handler(call), (cause) => {
+    const { facts } = call
+    const failure = cause.reasons.find(Cause.isFailReason)?.error
+    if (failure !== undefined) {
+      const problem = Problem.of(failure, facts.sentAt !== undefined)
+      if (failure._tag !== "Refused") return Effect.succeed(tell(facts, problem))
+      facts.queueMillis = Duration.toMillis(failure.waited)
+      return Effect.map(facts.limits ?? Effect.succeed([]), (headers) => tell(facts, { ...problem, headers }))
+    }
+    if (Cause.hasInterrupts(cause)) return Exit.failCause(cause as Cause.Cause<never>)
+    return Effect.as(
+      Effect.logError("A call met a defect", cause),
+      tell(facts, Problem.make("internal", "This is a mistake in the proxy, not in the call. Its log says more."))
+    )
+  })
+
+const tell = (facts: Facts, problem: Problem.Problem): Transport.Reply => {
+  facts.reason = problem.name
+  return Problem.toReply(problem)
+}
+
+const randomWord = () => crypto.randomUUID().slice(0, 8)
