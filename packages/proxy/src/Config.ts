@@ -53,7 +53,7 @@ export interface Upstream {
 export interface Config {
   readonly listen: Address
   readonly admin: Address | undefined
-  /** Names other than loopback that a `Host` header may bear: lower case, without port. */
+  /** Names other than loopback that a `Host` header may bear: lower case, without port, IPv6 in brackets. */
   readonly hosts: ReadonlyArray<string>
   /** Origins whose pages may call: as browsers send them, `https://app.example.com`. */
   readonly origins: ReadonlyArray<string>

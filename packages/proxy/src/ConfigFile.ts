@@ -24,10 +24,12 @@ export interface Located {
 export class ConfigError extends Data.TaggedError("ConfigError")<{
   readonly file: string
   readonly mistakes: ReadonlyArray<Located>
+  /** There is no such file. */
+  readonly missing: boolean
 }> {
   override get message(): string {
     const count = this.mistakes.length === 1 ? "one mistake" : `${this.mistakes.length} mistakes`
-    return [`The config cannot be used: ${count}.`, ...this.mistakes.map((it) => this.#show(it))].join("\n\n")
+    return [`the config cannot be used: ${count}.`, ...this.mistakes.map((it) => this.#show(it))].join("\n\n")
   }
   #show({ column, line, path, text }: Located): string {
     const place = line === undefined ? this.file : `${this.file}:${line}:${column}`
@@ -59,12 +61,16 @@ const read = (file: string): Effect.Effect<Uint8Array, ConfigError> =>
           : code === "EISDIR"
             ? "expected  a config file\nfound     a directory"
             : `expected  a config file that can be read\nfound     ${code ?? "an error"}`
-      return whole(file, text)
+      return whole(file, text, code === "ENOENT")
     }
   })
 
-const whole = (file: string, text: string) =>
-  new ConfigError({ file, mistakes: [{ line: undefined, column: undefined, path: "", text: text.split("\n") }] })
+const whole = (file: string, text: string, missing = false) =>
+  new ConfigError({
+    file,
+    missing,
+    mistakes: [{ line: undefined, column: undefined, path: "", text: text.split("\n") }]
+  })
 
 const decodeText = (file: string, bytes: Uint8Array): Result.Result<string, ConfigError> => {
   if (bytes.length > maxBytes) return Result.fail(whole(file, "expected  a config file\nfound     more than 1 MiB"))
@@ -99,7 +105,8 @@ export const parse = (
     const { col, line } = lines.linePos(offset)
     return { line, column: col, path: formatPath(path), text }
   }
-  const fail = (mistakes: ReadonlyArray<Located>) => Result.fail(new ConfigError({ file, mistakes: inOrder(mistakes) }))
+  const fail = (mistakes: ReadonlyArray<Located>) =>
+    Result.fail(new ConfigError({ file, missing: false, mistakes: inOrder(mistakes) }))
 
   const broken = [...document.errors, ...document.warnings].map((error) => {
     const path = pathAt(document.contents, error.pos[0])

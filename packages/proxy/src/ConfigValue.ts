@@ -63,13 +63,23 @@ export const address = (text: string): Address | undefined => {
   const [, name, digits] = /^(?:(.*):)?(\d{1,5})$/.exec(text.trim()) ?? []
   const port = Number(digits)
   if (digits === undefined || port > 65_535) return undefined
-  const host = name === undefined ? "127.0.0.1" : name === "" ? "0.0.0.0" : hostName(name)
-  // An IPv6 address without brackets: where it ends and the port begins is anyone's guess.
-  return host === undefined || (host.includes(":") && !name?.startsWith("[")) ? undefined : { host, port }
+  if (name === undefined) return { host: "127.0.0.1", port }
+  if (name === "") return { host: "0.0.0.0", port }
+  // An IPv6 address needs its brackets: without them, where it ends and the port begins is anyone's guess.
+  const host = isIPv6(name) ? undefined : hostName(name)?.replace(/^\[(.+)\]$/, "$1")
+  return host === undefined ? undefined : { host, port }
 }
 
 /** `[::1]:8080`: an address as it stands in a URL. */
 export const formatAddress = ({ host, port }: Address): string => `${host.includes(":") ? `[${host}]` : host}:${port}`
+
+const singular: Record<string, string> = { "1s": "second", "1m": "minute", "1h": "hour", "1d": "day" }
+
+/** `80 per minute`, `10 per 5s, 2 at once`. */
+export const formatRate = ({ burst, limit, per }: Rate): string => {
+  const length = Duration.format(per)
+  return `${limit} per ${singular[length] ?? length}${burst === limit ? "" : `, ${burst} at once`}`
+}
 
 /** Whether nobody but this machine can reach the address. */
 export const isLoopback = ({ host }: Address): boolean => /^(localhost|127\.[\d.]+|::1)$/i.test(host)

@@ -1,0 +1,89 @@
+/** The command line: which verbs there are, and what they take. Each verb's work stands in a file of its name. */
+import { readFileSync } from "node:fs"
+import { Effect, Option } from "effect"
+import { Argument, CliConfig, CliOutput, Command, Flag, GlobalFlag } from "effect/cli"
+import { check } from "./check.ts"
+import * as config from "./config.ts"
+import { schema } from "./schema.ts"
+import { serve } from "./serve.ts"
+import { Stop, told } from "./Stop.ts"
+
+const fairlead = Command.make("fairlead").pipe(
+  Command.withDescription(
+    "An outbound API proxy: one shared quota, nobody starves, nothing leaks, it shuts down clean."
+  ),
+  Command.withSubcommands([
+    Command.make(
+      "serve",
+      {
+        config: Flag.String("config").pipe(
+          Flag.withAlias("c"),
+          Flag.withMetavar("FILE"),
+          Flag.withDescription(`The config to serve; ./${config.usual} unless said`),
+          Flag.optional,
+          Flag.map(Option.getOrUndefined)
+        ),
+        demo: Flag.Boolean("demo").pipe(
+          Flag.withoutNegation,
+          Flag.withDescription("Serve a shipped config in front of a demo upstream, with no network"),
+          Flag.withDefault(false)
+        ),
+        listen: Flag.String("listen").pipe(
+          Flag.withMetavar("ADDRESS"),
+          Flag.withDescription("Where to listen, in place of the config's `listen`"),
+          Flag.optional,
+          Flag.map(Option.getOrUndefined)
+        )
+      },
+      serve
+    ).pipe(
+      Command.withDescription("Run the proxy. The access log goes to stdout, all else to stderr."),
+      Command.withExamples([
+        { command: "fairlead serve --config fairlead.yaml", description: "Serve a config" },
+        { command: "fairlead serve --demo", description: "Try it" }
+      ])
+    ),
+    Command.make(
+      "check",
+      {
+        file: Argument.String("file").pipe(
+          Argument.withDescription(`The config to check; ./${config.usual} unless said`),
+          Argument.withDefault(config.usual)
+        )
+      },
+      check
+    ).pipe(Command.withDescription("Say what a config means, or all that is wrong with it. Nothing is started.")),
+    Command.make("schema", {}, schema).pipe(Command.withDescription("Print the JSON Schema of a config, for editors."))
+  ])
+)
+
+const version = (
+  JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string }
+).version
+
+/** A wrong command line is all told on stderr, in few words; help that was asked for goes to stdout. */
+const presenter: CliOutput.Presenter = {
+  present: (event) =>
+    event._tag === "InvalidInvocation"
+      ? Effect.sync(() => {
+          for (const { message } of event.errors) process.stderr.write(`fairlead: ${message}\n`)
+          process.stderr.write(`\nSee \`${event.commandPath.join(" ")} --help\`.\n`)
+        })
+      : event._tag === "Version"
+        ? Effect.sync(() => process.stdout.write(`${event.version}\n`))
+        : CliOutput.defaultPresenter.present(event)
+}
+
+/** Runs a command line: `["serve", "--demo"]`. Exit codes: 0; 1 failed; 2 wrong command line or config. */
+export const run = (args: ReadonlyArray<string>) =>
+  Command.runWith(fairlead, { version })(args).pipe(
+    Effect.catchTag("ShowHelp", ({ errors }) =>
+      errors.length === 0 ? Effect.void : Effect.fail(new Stop({ message: "", code: 2 }))
+    ),
+    told,
+    Effect.provideService(CliOutput.Presenter, presenter),
+    Effect.provideService(
+      CliConfig.CliConfig,
+      CliConfig.make({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] })
+    )
+  )

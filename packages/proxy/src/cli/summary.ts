@@ -1,0 +1,57 @@
+/** What a config says, with the defaults filled in and the secrets left out, for people to read. */
+import { ByteSize, Duration } from "effect"
+import type { Config, Upstream } from "../Config.ts"
+import * as ConfigValue from "../ConfigValue.ts"
+
+/** All of it, a block of lines for each upstream. */
+export const all = (config: Config): string =>
+  [
+    ...columns([
+      ["listen", ConfigValue.formatAddress(config.listen)],
+      ["admin", config.admin === undefined ? "off" : ConfigValue.formatAddress(config.admin)],
+      ["hosts", ["loopback", ...config.hosts].join(", ")],
+      ["origins", config.origins.length === 0 ? "none: no web page may call" : config.origins.join(", ")]
+    ]),
+    ...config.upstreams.flatMap((upstream) => ["", ...lines(upstream)])
+  ].join("\n")
+
+/** The upstreams alone. */
+export const upstreams = (config: Config): string =>
+  config.upstreams.map((upstream) => lines(upstream).join("\n")).join("\n\n")
+
+const lines = ({ concurrency, headers, name, queue, rate, timeout, url }: Upstream): ReadonlyArray<string> => [
+  `/${name}/  →  ${url.href}`,
+  ...columns([
+    ["concurrency", `${concurrency} at once`],
+    ["rate", rate.length === 0 ? "no limit" : rate.map(ConfigValue.formatRate).join(" · ")],
+    [
+      "queue",
+      queue.items === 0
+        ? "none: what cannot start at once is refused"
+        : `${queue.items} calls, ${ByteSize.format(ByteSize.bytes(queue.bytes), { system: "binary" })}, ${Duration.format(queue.wait)}; a full one refuses`
+    ],
+    [
+      "timeout",
+      [
+        ...(timeout.total === undefined ? [] : [`${Duration.format(timeout.total)} in total`]),
+        `${Duration.format(timeout.firstByte)} to the first byte`,
+        `${Duration.format(timeout.idle)} idle`
+      ].join(" · ")
+    ],
+    ...(headers.length === 0 ? [] : [["headers", `${headers.map(([name]) => name).join(", ")} (values not shown)`]])
+  ]).map((line) => `    ${line}`)
+]
+
+const columns = (rows: ReadonlyArray<ReadonlyArray<string>>): ReadonlyArray<string> => {
+  const width = Math.max(...rows.map(([name = ""]) => name.length))
+  return rows.map(([name = "", value = ""]) => `${name.padEnd(width)}  ${value}`)
+}
+
+/** What is allowed, and yet probably not meant. */
+export const warnings = (config: Config): ReadonlyArray<string> =>
+  ConfigValue.isLoopback(config.listen) || config.hosts.length > 0
+    ? []
+    : [
+        `${ConfigValue.formatAddress(config.listen)} can be reached from other machines, but \`hosts\` is empty: calls by ` +
+          "any name other than loopback's are answered with 421. Name the hosts that clients call, or listen on loopback."
+      ]
