@@ -340,11 +340,12 @@ const explain = ({ code, message }: YAMLError): ReadonlyArray<string> => {
       return [
         "not YAML: expected something else here; text with `: ` in it, or that begins with one of [ ] { } , # & * ! | > % @ `, goes in quotes"
       ]
-    case "BAD_INDENT":
     case "BLOCK_AS_IMPLICIT_KEY":
+    case "MULTILINE_IMPLICIT_KEY":
+      return ["not YAML: this line does not go with the next, or has a second `: ` in it; see how they are indented"]
+    case "BAD_INDENT":
     case "BLOCK_IN_FLOW":
     case "MISSING_CHAR":
-    case "MULTILINE_IMPLICIT_KEY":
       return [`not YAML: ${message.charAt(0).toLowerCase()}${message.slice(1).replace(/(["'])quote/, "$1")}`]
     default:
       return ["not YAML: expected something else here"]

@@ -8,36 +8,24 @@ import { isIPv6 } from "node:net"
 import { ByteSize, Duration, Option, Result } from "effect"
 import type { Address, Rate } from "./Config.ts"
 
-const units: Record<string, Duration.Unit> = {
-  ms: "millis",
-  milli: "millis",
-  millis: "millis",
-  millisecond: "millis",
-  milliseconds: "millis",
-  s: "seconds",
-  second: "seconds",
-  seconds: "seconds",
-  m: "minutes",
-  min: "minutes",
-  minute: "minutes",
-  minutes: "minutes",
-  h: "hours",
-  hour: "hours",
-  hours: "hours",
-  d: "days",
-  day: "days",
-  days: "days"
-}
+/** Milliseconds in a unit, by each of its names. */
+const units = new Map(
+  Object.entries({
+    "ms milli millis millisecond milliseconds": 1,
+    "s second seconds": 1_000,
+    "m min minute minutes": 60_000,
+    "h hour hours": 3_600_000,
+    "d day days": 86_400_000
+  }).flatMap(([names, millis]) => names.split(" ").map((name) => [name, millis] as const))
+)
 
-const year = Duration.days(366)
+const maxMillis = 366 * 86_400_000
 
 /** `30 seconds`, `1.5 hours`, `500 ms`; from nothing up to a year. */
 export const duration = (text: string): Duration.Duration | undefined => {
-  const [, amount, word = ""] = /^(\d+(?:\.\d+)?) ?([a-z]+)$/.exec(text.trim()) ?? []
-  const unit = Object.hasOwn(units, word) ? units[word] : undefined
-  if (amount === undefined || unit === undefined) return undefined
-  const value = Duration.fromInputUnsafe(`${Number(amount)} ${unit}`)
-  return Duration.isLessThanOrEqualTo(value, year) ? value : undefined
+  const [, amount, unit = ""] = /^(\d+(?:\.\d+)?) ?([a-z]+)$/.exec(text.trim()) ?? []
+  const millis = Number(amount) * (units.get(unit) ?? Number.NaN)
+  return millis <= maxMillis ? Duration.millis(millis) : undefined
 }
 
 /** The length of a rate's window: a duration, or a unit alone (`minute`); more than nothing. */
@@ -84,13 +72,12 @@ export const formatRate = ({ burst, limit, per }: Rate): string => {
 /** Whether nobody but this machine can reach the address. */
 export const isLoopback = ({ host }: Address): boolean => /^(localhost|127\.[\d.]+|::1)$/i.test(host)
 
-/** A host name or IP address without port, as hosts are compared: lower case, IPv6 without brackets. */
+/** A host name or IP address without port, as a `Host` header bears it: lower case, IPv6 in brackets. */
 export const hostName = (text: string): string | undefined => {
-  const name = text
-    .trim()
-    .toLowerCase()
-    .replace(/^\[(.+)\]$/, "$1")
-  return isIPv6(name) || /^[a-z\d]([\w.-]*\w)?$/.test(name) ? name : undefined
+  const name = text.trim().toLowerCase()
+  const [, inner = name] = /^\[(.*:.*)\]$/.exec(name) ?? []
+  if (isIPv6(inner)) return `[${inner}]`
+  return /^[a-z\d]([\w.-]*\w)?$/.test(name) ? name : undefined
 }
 
 /** An origin as browsers send it: scheme, host, and the port unless it is the scheme's own. */

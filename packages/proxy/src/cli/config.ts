@@ -15,7 +15,7 @@ export const read = (file: string, env: ConfigFile.Env = process.env): Effect.Ef
     )
   )
 
-const howToStart = `there is no ${usual} here. Name another file (serve: --config FILE), try `serve --demo`, which needs none, or begin with:
+const howToStart = `there is no ${usual} here. Name another file (serve: --config FILE), try \`serve --demo\`, which needs none, or begin with:
 
     # ${usual}
     upstreams:

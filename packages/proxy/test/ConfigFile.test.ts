@@ -1,0 +1,553 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { describe, expect, it } from "@effect/vitest"
+import { Duration, Effect, Redacted, Result } from "effect"
+import { afterAll } from "vitest"
+import type * as Config from "../src/Config.ts"
+import * as ConfigFile from "../src/ConfigFile.ts"
+
+const secret = "hunter2"
+const env = { TOKEN: secret, PORT: "9000", CALLS: "7", EMPTY: "", BROKEN: `${secret}\n`, URL: `https://${secret}@a` }
+
+const parse = (source: string) => ConfigFile.parse(source, { file: "fairlead.yaml", env })
+
+const good = (source: string): Config.Config => Result.getOrThrow(parse(source))
+
+/** The message of a config that must not do. Whatever it says, it says no secret. */
+const bad = (source: string): string => {
+  const config = parse(source)
+  if (Result.isSuccess(config)) throw new Error("this config should not do")
+  expect(config.failure.message).not.toContain(secret)
+  return config.failure.message
+}
+
+/** A config whose one upstream has these lines. */
+const upstream = (...lines: ReadonlyArray<string>) =>
+  ["upstreams:", "  a:", "    url: https://a.example", ...lines.map((line) => `    ${line}`)].join("\n")
+
+describe("a config", () => {
+  it("needs an upstream's url, and has defaults for all else", () => {
+    expect(good("upstreams: { a: { url: https://a.example } }")).toEqual({
+      listen: { host: "127.0.0.1", port: 8080 },
+      admin: undefined,
+      hosts: [],
+      origins: [],
+      upstreams: [
+        {
+          name: "a",
+          url: new URL("https://a.example"),
+          concurrency: 100,
+          rate: [],
+          queue: { items: 1000, bytes: 64 * 1024 * 1024, wait: Duration.seconds(30), overflow: "reject" },
+          timeout: { total: undefined, firstByte: Duration.seconds(60), idle: Duration.seconds(60) },
+          headers: []
+        }
+      ]
+    })
+  })
+
+  it("says everything it can", () => {
+    const config = good(`
+listen: ":\${PORT}"
+admin: 8081
+hosts: [Proxy.internal, 10.0.0.1]
+origins: [https://app.example.com]
+upstreams:
+  github:
+    url: https://api.github.com/v3
+    concurrency: \${CALLS}
+    rate:
+      - 80 per minute
+      - { limit: 5000, per: hour, burst: 100 }
+    queue: { items: 0, bytes: 1 MiB, wait: 500 ms, overflow: reject }
+    timeout: { total: 1 minute, firstByte: 10 seconds, idle: 5 s }
+    headers:
+      authorization: "Bearer \${TOKEN}"
+      x-price: "$\${5}"
+  one.two_3-4: { url: http://127.0.0.1:9000, rate: 1 per second, timeout: 30 seconds }
+`)
+    expect(config.listen).toEqual({ host: "0.0.0.0", port: 9000 })
+    expect(config.admin).toEqual({ host: "127.0.0.1", port: 8081 })
+    expect(config.hosts).toEqual(["proxy.internal", "10.0.0.1"])
+    expect(config.origins).toEqual(["https://app.example.com"])
+    const [github, other] = config.upstreams
+    expect(github).toMatchObject({
+      concurrency: 7,
+      rate: [
+        { limit: 80, per: Duration.minutes(1), burst: 80 },
+        { limit: 5000, per: Duration.hours(1), burst: 100 }
+      ],
+      queue: { items: 0, bytes: 1024 * 1024, wait: Duration.millis(500), overflow: "reject" },
+      timeout: { total: Duration.minutes(1), firstByte: Duration.seconds(10), idle: Duration.seconds(5) }
+    })
+    expect(github!.url.href).toBe("https://api.github.com/v3")
+    expect(github!.headers.map(([name, value]) => [name, Redacted.value(value)])).toEqual([
+      ["authorization", `Bearer ${secret}`],
+      ["x-price", "${5}"]
+    ])
+    expect(other).toMatchObject({
+      name: "one.two_3-4",
+      rate: [{ limit: 1, per: Duration.seconds(1), burst: 1 }],
+      timeout: { total: Duration.seconds(30), firstByte: Duration.seconds(60) }
+    })
+  })
+
+  it("shows no secret when it is printed", () => {
+    const config = good(upstream('headers: { authorization: "${TOKEN}" }'))
+    expect(`${JSON.stringify(config)} ${String(config.upstreams[0]!.headers)}`).not.toContain(secret)
+  })
+
+  it("may share settings by anchors and merges", () => {
+    const { upstreams } = good(`
+upstreams:
+  a: &a { url: https://a.example, concurrency: 3, queue: &queue { items: 5 } }
+  b: { <<: *a, url: https://b.example }
+  c: { url: https://c.example, queue: *queue }
+`)
+    expect(upstreams.map(({ concurrency, queue, url }) => [url.host, concurrency, queue.items])).toEqual([
+      ["a.example", 3, 5],
+      ["b.example", 3, 5],
+      ["c.example", 100, 5]
+    ])
+  })
+
+  it("may have names that objects bring along", () => {
+    expect(good("upstreams: { constructor: { url: https://a.example } }").upstreams[0]!.name).toBe("constructor")
+  })
+
+  it("is not filled in twice: a value from the environment is taken as it is", () => {
+    const config = ConfigFile.parse(upstream('headers: { a: "${A}" }'), { file: "", env: { A: "${B}", B: "no" } })
+    expect(Redacted.value(Result.getOrThrow(config).upstreams[0]!.headers[0]![1])).toBe("${B}")
+  })
+})
+
+// Each: what is in the file, and parts of what is said about it.
+const table: ReadonlyArray<readonly [name: string, source: string, ...parts: ReadonlyArray<string>]> = [
+  // the file as a whole
+  ["nothing", "", "fairlead.yaml:1:1", "expected  settings", "found     nothing", "upstreams: { example:"],
+  ["a comment alone", "# later\n", "expected  settings", "found     nothing"],
+  ["text", "hello", "fairlead.yaml:1:1", "settings by name", "found     `hello`"],
+  ["a list", "- a", "settings by name", "found     a list"],
+  ["no upstreams", "listen: 8080", "fairlead.yaml:1:1  upstreams", "expected  `upstreams`", "found     nothing"],
+  [
+    "empty upstreams",
+    "upstreams: {}",
+    "fairlead.yaml:1:12  upstreams",
+    "one or more upstreams by name",
+    "found     a mapping"
+  ],
+  ["upstreams without a value", "upstreams:", "one or more upstreams by name", "found     nothing"],
+  [
+    "upstreams as a list",
+    "upstreams:\n  - url: https://a",
+    "fairlead.yaml:2:3  upstreams",
+    "by name",
+    "found     a list"
+  ],
+  ["two documents", "a: 1\n---\nb: 2", "fairlead.yaml:2:1", "one YAML document"],
+
+  // YAML
+  ["an open quote", 'listen: "8080', "fairlead.yaml:1:14", 'missing closing "'],
+  ["an open bracket", "upstreams: {", "end with a }"],
+  ["a tab", "upstreams:\n\ta: 1", "fairlead.yaml:2:1", "expected  spaces to indent with", "found     a tab"],
+  ["an address that YAML takes for a list", "listen: [::1]:8080", "fairlead.yaml:1:14  listen", "goes in quotes"],
+  [
+    "an indentation that fits nothing",
+    upstream(" rate: 3"),
+    "one mistake",
+    "fairlead.yaml:3:10  upstreams.a.url",
+    "how they are indented"
+  ],
+  [
+    "a key twice",
+    upstream("concurrency: 1", "concurrency: 2"),
+    "fairlead.yaml:5:5  upstreams.a.concurrency",
+    "each key once"
+  ],
+  ["an upstream twice", `${upstream()}\n  a: { url: https://b }`, "fairlead.yaml:4:3  upstreams.a", "each key once"],
+  ["a tag", "listen: !!binary aGk=", "fairlead.yaml:1:9  listen", "no tags of YAML"],
+  ["an alias of nothing", "listen: *here", "fairlead.yaml:1:9", "an anchor set above"],
+  ["a merge of text", upstream("<<: b"), "fairlead.yaml:4:5", "a mapping to merge"],
+  ["a key that is a mapping", "? { a: b }\n: c", "a plain key"],
+  [
+    "aliases that multiply",
+    `a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [${"*a,".repeat(9)}]\nc: &c [${"*b,".repeat(9)}]\nd: [${"*c,".repeat(9)}]`,
+    "aliases of aliases, without bound"
+  ],
+
+  // keys
+  [
+    "an unknown key",
+    "frobnicate: 1\nupstreams: { a: { url: https://a } }",
+    "fairlead.yaml:1:1  frobnicate",
+    "expected  `listen`, `admin`, `hosts`, `origins`, `upstreams`",
+    "the unknown key `frobnicate`"
+  ],
+  [
+    "a misspelt key",
+    upstream("concurency: 5"),
+    "fairlead.yaml:4:5  upstreams.a.concurency",
+    "did you mean `concurrency`?"
+  ],
+  ["letters swapped", upstream("queue: { itmes: 5 }"), "upstreams.a.queue.itmes", "did you mean `items`?"],
+  [
+    "another case",
+    upstream("timeout: { first_byte: 5 s }"),
+    "upstreams.a.timeout.first_byte",
+    "did you mean `firstByte`?"
+  ],
+  [
+    "a key whose stage does not exist yet",
+    upstream("retry: { attempts: 3 }"),
+    "the unknown key `retry`",
+    "expected  `url`, `concurrency`"
+  ],
+  [
+    "an upstream named `..`",
+    "upstreams: { ..: { url: https://a } }",
+    'upstreams.".."',
+    "a name that can be a path prefix",
+    "found     `..`"
+  ],
+  [
+    "an upstream named with a slash",
+    "upstreams: { a/b: { url: https://a } }",
+    'fairlead.yaml:1:14  upstreams."a/b"',
+    "a name that can be a path prefix"
+  ],
+  [
+    "an upstream named __proto__",
+    "upstreams: { __proto__: { url: https://a } }",
+    "upstreams.__proto__",
+    "a name that can be a path prefix"
+  ],
+  ["an upstream without a name", 'upstreams: { "": { url: https://a } }', "a name that can be a path prefix"],
+
+  // addresses
+  [
+    "listen without a port",
+    "listen: 127.0.0.1\nupstreams: { a: { url: https://a } }",
+    "fairlead.yaml:1:9  listen",
+    "where to listen, such as `127.0.0.1:8080`",
+    "found     `127.0.0.1`"
+  ],
+  [
+    "a port out of range",
+    "listen: 70000\nupstreams: { a: { url: https://a } }",
+    "where to listen",
+    "found     `70000`"
+  ],
+  ["listen as a switch", "listen: true\nupstreams: { a: { url: https://a } }", "where to listen", "found     `true`"],
+  [
+    "admin where the proxy listens",
+    "admin: 8080\nupstreams: { a: { url: https://a } }",
+    "fairlead.yaml:1:8  admin",
+    "other than that of `listen`"
+  ],
+  [
+    "a host with a port",
+    "hosts: [a:80]\nupstreams: { a: { url: https://a } }",
+    "fairlead.yaml:1:9  hosts[0]",
+    "a host name or IP address without a port"
+  ],
+  ["hosts as text", "hosts: a\nupstreams: { a: { url: https://a } }", "a list of host names", "found     `a`"],
+  [
+    "an origin with a path",
+    "origins: [https://a/b]\nupstreams: { a: { url: https://a } }",
+    "origins[0]",
+    "an origin as browsers send it"
+  ],
+  [
+    "every origin",
+    "origins: ['*']\nupstreams: { a: { url: https://a } }",
+    "an origin as browsers send it",
+    "found     `*`"
+  ],
+
+  // an upstream
+  [
+    "an upstream without a url",
+    "upstreams: { a: { concurrency: 1 } }",
+    "upstreams.a.url",
+    "expected  `url`, the address of the API",
+    "found     nothing"
+  ],
+  [
+    "an upstream that is its url",
+    "upstreams: { a: https://a }",
+    "upstreams.a",
+    "an upstream: `url` and what else",
+    "found     `https://a`"
+  ],
+  ["an upstream without a value", "upstreams:\n  a:\n", "upstreams.a", "found     nothing"],
+  [
+    "a url without a scheme",
+    "upstreams: { a: { url: api.example.com } }",
+    "upstreams.a.url",
+    "beginning with http:// or https://"
+  ],
+  ["a url of another scheme", "upstreams: { a: { url: ftp://a } }", "beginning with http:// or https://"],
+  [
+    "a url with a password",
+    `upstreams: { a: { url: "https://u:${secret}@a" } }`,
+    "give them under `headers`",
+    "which is not shown"
+  ],
+  [
+    "a url with a key",
+    `upstreams: { a: { url: "https://a/?key=${secret}" } }`,
+    "no `?` or `#`",
+    "found     `https://a/?…`"
+  ],
+  ["a url that climbs", "upstreams: { a: { url: https://a/b/../c } }", "with a plain path"],
+  [
+    "no calls at once",
+    upstream("concurrency: 0"),
+    "upstreams.a.concurrency",
+    "a whole number from 1 on",
+    "found     `0`"
+  ],
+  ["half a call", upstream("concurrency: 1.5"), "a whole number from 1 on", "found     `1.5`"],
+  ["calls without an end", upstream("concurrency: .inf"), "a whole number from 1 on", "found     `.inf`"],
+  [
+    "a rate without a length",
+    upstream("rate: 80"),
+    "upstreams.a.rate",
+    "how many per how long, such as `80 per minute`",
+    "found     `80`"
+  ],
+  ["a rate that lets nothing through", upstream("rate: 0 per minute"), "how many per how long"],
+  [
+    "a wrong rate in a list",
+    upstream("rate: [80 per minute, often]"),
+    "upstreams.a.rate[1]",
+    "how many per how long",
+    "found     `often`"
+  ],
+  [
+    "a rate without its window",
+    upstream("rate: { limit: 8 }"),
+    "upstreams.a.rate.per",
+    "expected  `per`, the length of the window"
+  ],
+  [
+    "a rate without its limit",
+    upstream("rate: [{ per: minute }]"),
+    "upstreams.a.rate[0].limit",
+    "expected  `limit`, how many calls"
+  ],
+  [
+    "a window as a number",
+    upstream("rate: { limit: 8, per: 60 }"),
+    "upstreams.a.rate.per",
+    "the length of a window, such as `1 minute`",
+    "found     `60`"
+  ],
+  [
+    "a burst above its limit",
+    upstream("rate: { limit: 8, per: minute, burst: 9 }"),
+    "upstreams.a.rate.burst",
+    "at most the limit, which is 8",
+    "found     `9`"
+  ],
+  [
+    "a size without its unit",
+    upstream("queue: { bytes: 64 }"),
+    "upstreams.a.queue.bytes",
+    "a size with its unit, such as `64 MiB`",
+    "found     `64`"
+  ],
+  [
+    "a wait without its unit",
+    upstream("queue: { wait: 5 }"),
+    "upstreams.a.queue.wait",
+    "a duration with its unit, such as `30 seconds`",
+    "found     `5`"
+  ],
+  ["a wait without end", upstream("queue: { wait: Infinity }"), "a duration with its unit"],
+  [
+    "fewer than no items",
+    upstream("queue: { items: -1 }"),
+    "upstreams.a.queue.items",
+    "a whole number from 0 on",
+    "found     `-1`"
+  ],
+  [
+    "an overflow that does not exist yet",
+    upstream("queue: { overflow: evictLeast }"),
+    "upstreams.a.queue.overflow",
+    "expected  `reject`",
+    "found     `evictLeast`"
+  ],
+  [
+    "a queue as a number",
+    upstream("queue: 5"),
+    "upstreams.a.queue",
+    "`{ items, bytes, wait, overflow }`",
+    "found     `5`"
+  ],
+  [
+    "a timeout without its unit",
+    upstream("timeout: 30"),
+    "upstreams.a.timeout",
+    "a duration with its unit",
+    "`{ total, firstByte, idle }`",
+    "found     `30`"
+  ],
+  ["no time at all", upstream("timeout: 0 seconds"), "more than nothing", "found     `0 seconds`"],
+
+  // headers and secrets
+  [
+    "a header as a number",
+    upstream("headers: { x-version: 2024 }"),
+    "upstreams.a.headers.x-version",
+    "text, in quotes",
+    "not shown"
+  ],
+  [
+    "headers as text",
+    upstream(`headers: "authorization: ${secret}"`),
+    "names of headers, each with its value",
+    "not shown"
+  ],
+  ["a header that is not one", upstream('headers: { "a b": c }'), 'upstreams.a.headers."a b"', "the name of a header"],
+  [
+    "a header of the connection",
+    upstream("headers: { Host: a }"),
+    "upstreams.a.headers.Host",
+    "belongs to the connection"
+  ],
+  [
+    "a header twice in two cases",
+    upstream(`headers: { A: x, a: ${secret} }`),
+    "upstreams.a.headers.a",
+    "each header once",
+    "found     `a`"
+  ],
+  [
+    "a secret with a line break",
+    upstream('headers: { a: "${BROKEN}" }'),
+    "upstreams.a.headers.a",
+    "one line of Latin-1 text",
+    "not shown"
+  ],
+  [
+    "a variable that is not set",
+    upstream('headers: { a: "Bearer ${NOPE}" }'),
+    "fairlead.yaml:4:19  upstreams.a.headers.a",
+    "the environment variable NOPE",
+    "it is not set"
+  ],
+  ["a variable that is empty", upstream('headers: { a: "${EMPTY}" }'), "the environment variable EMPTY", "it is empty"],
+  ["a variable without a name", upstream('headers: { a: "${}" }'), "the name of an environment variable"],
+  ["a variable without an end", upstream('headers: { a: "${TOKEN" }'), "the name of an environment variable"],
+  [
+    "a variable that is no number",
+    upstream("concurrency: ${TOKEN}"),
+    "a whole number from 1 on",
+    "found     `${TOKEN}`, with a value from the environment that is not shown"
+  ],
+  ["a url from a variable, with a password", "upstreams: { a: { url: '${URL}' } }", "no user or password", "not shown"],
+  [
+    "a secret that YAML cuts in two",
+    upstream(`headers: { a: ${secret}: ${secret} }`),
+    "fairlead.yaml:4",
+    "upstreams.a.headers"
+  ],
+  [
+    "a secret that YAML takes for an alias",
+    upstream(`headers: { a: *${secret} }`),
+    "fairlead.yaml:4:19",
+    "goes in quotes"
+  ],
+  ["a secret that YAML takes for a tag", upstream(`headers: { a: !${secret} }`), "goes in quotes"],
+  ["a secret that YAML cannot begin with", upstream(`headers: { a: @${secret} }`), "goes in quotes"],
+  ["a secret under a misspelt key", upstream(`header: { a: ${secret} }`), "did you mean `headers`?"],
+  ["what would steer a terminal", 'listen: "\\e[2J"\nupstreams: { a: { url: https://a } }', "found     ` [2J`"]
+]
+
+describe("a config that will not do", () => {
+  it.each(table)("%s", (_, source, ...parts) => {
+    const message = bad(source)
+    for (const part of parts) expect(message).toContain(part)
+  })
+
+  it("is told all its mistakes at once, from top to bottom", () => {
+    const message = bad(`listen: x
+upstreams:
+  a: { url: https://a, concurrency: many }
+  b: { urll: https://b }
+  c: { url: https://c, headers: { x: "\${NOPE}" }, headers: {} }
+`)
+    expect(message.split("\n").filter((line) => line.startsWith("fairlead"))).toEqual([
+      "fairlead.yaml:1:9  listen",
+      "fairlead.yaml:3:37  upstreams.a.concurrency",
+      "fairlead.yaml:4:3  upstreams.b.url",
+      "fairlead.yaml:4:8  upstreams.b.urll",
+      "fairlead.yaml:5:38  upstreams.c.headers.x",
+      "fairlead.yaml:5:51  upstreams.c.headers"
+    ])
+    expect(message).toMatch(/^the config cannot be used: 6 mistakes\./)
+  })
+
+  it("is not told the same mistake twice, where an anchor is used twice", () => {
+    expect(bad("upstreams: { a: &a { url: 5 }, b: *a }")).toContain("one mistake")
+  })
+
+  it("is shown at most a line of, however long the value is", () => {
+    const message = bad(`listen: ${"x".repeat(10_000)}\nupstreams: { a: { url: https://a } }`)
+    expect(Math.max(...message.split("\n").map((line) => line.length))).toBeLessThan(200)
+  })
+})
+
+describe("a file", () => {
+  const folder = mkdtempSync(join(tmpdir(), "fairlead-"))
+  afterAll(() => rmSync(folder, { recursive: true }))
+  const file = (name: string, content: string | Uint8Array) => {
+    writeFileSync(join(folder, name), content)
+    return join(folder, name)
+  }
+  const minimal = "upstreams: { a: { url: https://a.example } }"
+
+  it.effect("is read, with or without a byte order mark", () =>
+    Effect.gen(function* () {
+      for (const mark of ["", "\uFEFF"]) {
+        const config = yield* ConfigFile.load(file("good.yaml", `${mark}${minimal}`), env)
+        expect(config.upstreams).toHaveLength(1)
+      }
+    })
+  )
+
+  it.effect.each([
+    ["that is missing", (): string => join(folder, "nope.yaml"), "no file of this name"],
+    ["that is a directory", (): string => folder, "a directory"],
+    ["below a file", (): string => join(file("a.yaml", minimal), "b"), "ENOTDIR"],
+    ["in Latin-1", (): string => file("latin.yaml", Buffer.from("# caf\u00e9\n", "latin1")), "text in UTF-8"],
+    ["in UTF-16", (): string => file("utf16.yaml", Buffer.from(`\uFEFF${minimal}`, "utf16le")), "text in UTF-8"],
+    ["without an end", (): string => "/dev/zero", "more than 1 MiB"]
+  ] as const)("%s is told by its name", ([, path, part]) =>
+    Effect.gen(function* () {
+      const name = path()
+      const { message } = yield* Effect.flip(ConfigFile.load(name, env))
+      expect(message).toContain(name)
+      expect(message).toContain(part)
+    })
+  )
+})
+
+describe("the nearest key", () => {
+  it.each([
+    ["timeouts", "timeout"],
+    ["time-out", "timeout"],
+    ["rates", "rate"],
+    ["qeue", "queue"],
+    ["header", "headers"]
+  ])("%s was meant to be %s", (key, meant) => {
+    expect(ConfigFile.nearest(key, ["url", "rate", "queue", "timeout", "headers"])).toBe(meant)
+  })
+
+  it.each(["x", "retry", "breaker", "", "limit"])("%s was meant to be none of them", (key) => {
+    expect(ConfigFile.nearest(key, ["url", "queue", "timeout", "headers"])).toBeUndefined()
+  })
+})
