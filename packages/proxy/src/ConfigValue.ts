@@ -46,6 +46,9 @@ export const rate = (text: string): Rate | undefined => {
 export const bytes = (text: string): number | undefined =>
   ByteSize.fromString(text.trim()).pipe(Option.flatMap(ByteSize.toNumber), Option.getOrUndefined)
 
+/** `64 MiB`. */
+export const formatBytes = (bytes: number): string => ByteSize.format(ByteSize.bytes(bytes), { system: "binary" })
+
 /** `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`; `:8080` is every interface, `8080` loopback alone. */
 export const address = (text: string): Address | undefined => {
   const [, name, digits] = /^(?:(.*):)?(\d{1,5})$/.exec(text.trim()) ?? []
@@ -63,10 +66,10 @@ export const formatAddress = ({ host, port }: Address): string => `${host.includ
 
 const singular: Record<string, string> = { "1s": "second", "1m": "minute", "1h": "hour", "1d": "day" }
 
-/** `80 per minute`, `10 per 5s, 2 at once`. */
+/** `80 per minute`, `10 per 5s, burst 2`. */
 export const formatRate = ({ burst, limit, per }: Rate): string => {
   const length = Duration.format(per)
-  return `${limit} per ${singular[length] ?? length}${burst === limit ? "" : `, ${burst} at once`}`
+  return `${limit} per ${singular[length] ?? length}${burst === limit ? "" : `, burst ${burst}`}`
 }
 
 /** Whether nobody but this machine can reach the address. */

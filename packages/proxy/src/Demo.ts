@@ -24,24 +24,22 @@ export const serve = Effect.map(
 
 const echo = ({ headers, method, target }: Transport.Request) =>
   Effect.delay(
-    Effect.sync(
-      (): Transport.Reply => ({
-        status: 200,
-        headers: ["Content-Type", "application/json"],
-        body: Transport.text(
-          `${JSON.stringify(
-            {
-              youAsked: `${method} ${target}`,
-              priority: Transport.header(headers, "priority") ?? "none",
-              authorization: Transport.header(headers, "authorization") === undefined ? "none" : "added by the proxy",
-              via: Transport.header(headers, "via") ?? "none"
-            },
-            null,
-            2
-          )}\n`
-        )
-      })
-    ),
+    Effect.sync((): Transport.Reply => ({
+      status: 200,
+      headers: ["Content-Type", "application/json"],
+      body: Transport.text(
+        `${JSON.stringify(
+          {
+            youAsked: `${method} ${target}`,
+            priority: Transport.header(headers, "priority") ?? "none",
+            authorization: Transport.header(headers, "authorization") === undefined ? "none" : "added by the proxy",
+            via: Transport.header(headers, "via") ?? "none"
+          },
+          null,
+          2
+        )}\n`
+      )
+    })),
     "300 millis"
   )
 

@@ -1,12 +1,12 @@
 /** The command line: which verbs there are, and what they take. Each verb's work stands in a file of its name. */
-import { readFileSync } from "node:fs"
-import { Effect, Option } from "effect"
+import { Effect, Option, References } from "effect"
 import { Argument, CliConfig, CliOutput, Command, Flag, GlobalFlag } from "effect/cli"
 import { check } from "./check.ts"
 import * as config from "./config.ts"
 import { schema } from "./schema.ts"
 import { serve } from "./serve.ts"
 import { Stop, told } from "./Stop.ts"
+import { version } from "./version.ts"
 
 const fairlead = Command.make("fairlead").pipe(
   Command.withDescription(
@@ -57,10 +57,6 @@ const fairlead = Command.make("fairlead").pipe(
   ])
 )
 
-const version = (
-  JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string }
-).version
-
 /** A wrong command line is all told on stderr, in few words; help that was asked for goes to stdout. */
 const presenter: CliOutput.Presenter = {
   present: (event) =>
@@ -81,6 +77,8 @@ export const run = (args: ReadonlyArray<string>) =>
       errors.length === 0 ? Effect.void : Effect.fail(new Stop({ message: "", code: 2 }))
     ),
     told,
+    // Standard output is for what was asked for: the access log, a summary, a schema.
+    Effect.provideService(References.LogToStderr, true),
     Effect.provideService(CliOutput.Presenter, presenter),
     Effect.provideService(
       CliConfig.CliConfig,

@@ -1,11 +1,91 @@
+/** `fairlead serve`: config → demo, admin, proxy → a word to whoever started it → until a signal. */
+import type { NodeHttp } from "@fairlead/platform-node"
 import { Effect } from "effect"
+import * as Admin from "../Admin.ts"
+import * as Caller from "../Caller.ts"
+import type { Address } from "../Config.ts"
+import * as ConfigValue from "../ConfigValue.ts"
+import * as Demo from "../Demo.ts"
+import * as Proxy from "../Proxy.ts"
 import * as config from "./config.ts"
+import { Stop } from "./Stop.ts"
+import * as summary from "./summary.ts"
+import { version } from "./version.ts"
 
-export const serve = Effect.fnUntraced(function* (options: {
+export interface Options {
   readonly config: string | undefined
   readonly demo: boolean
   readonly listen: string | undefined
-}) {
-  yield* config.read(options.config ?? config.usual)
-  yield* Effect.never
-})
+}
+
+/** Runs until it is interrupted; then drains. */
+export const serve = Effect.fnUntraced(function* (options: Options) {
+  if (options.demo && options.config !== undefined) {
+    return yield* new Stop({ message: "--demo has a config of its own: give --demo or --config, not both", code: 2 })
+  }
+  const listen = options.listen === undefined ? undefined : yield* parseListen(options.listen)
+  const file = options.demo ? Demo.config : (options.config ?? config.usual)
+  const read = yield* config.read(file, options.demo ? { ...process.env, ...(yield* Demo.serve) } : process.env)
+  const configured = { ...read, listen: listen ?? read.listen }
+  for (const warning of summary.warnings(configured)) say(`fairlead: warning: ${warning}`)
+
+  let ready = false
+  const admin =
+    configured.admin === undefined
+      ? undefined
+      : yield* orInUse(
+          Admin.serve(configured.admin, Caller.allow(configured), { ready: () => ready, version }),
+          `\`admin\` in ${file}`
+        )
+  const proxy = yield* orInUse(
+    Proxy.serve(configured),
+    options.demo ? "--listen" : `\`listen\` in ${file}, or --listen`
+  )
+  ready = true
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      ready = false
+      say(`fairlead: stopping, with ${proxy.inFlight()} in flight`)
+    })
+  )
+
+  say(`fairlead ${version} serves ${options.demo ? "the demo" : file}\n`)
+  say(`proxy  ${urlOf(proxy)}`)
+  say(admin === undefined ? "admin  off" : `admin  ${urlOf(admin)}  /livez, /readyz, /statistics`)
+  say(`\n${summary.upstreams(configured)}\n`)
+  if (options.demo) say(toTry(urlOf(proxy)))
+  return yield* Effect.never
+}, Effect.scoped)
+
+const say = (line: string) => void process.stderr.write(`${line}\n`)
+
+const urlOf = (address: Address) => `http://${ConfigValue.formatAddress(address)}`
+
+const parseListen = (text: string) => {
+  const address = ConfigValue.address(text)
+  return address === undefined
+    ? Effect.fail(
+        new Stop({
+          message: `--listen: expected ADDRESS like 127.0.0.1:8080, :8080 or 8080, found ${JSON.stringify(text)}`,
+          code: 2
+        })
+      )
+    : Effect.succeed(address)
+}
+
+/** A port that cannot be had ends the command, with the setting that changes it. */
+const orInUse = <A, R>(server: Effect.Effect<A, NodeHttp.ListenFailed, R>, setting: string) =>
+  Effect.mapError(
+    server,
+    ({ message }) => new Stop({ message: `${message}. Another address is set by ${setting}.`, code: 1 })
+  )
+
+const toTry = (url: string) => `Try it:
+
+    curl ${url}/demo/hello
+        a plain call
+    curl -H 'Priority: u=1' ${url}/demo/hello
+        an urgent one: it goes before the others in the queue
+    curl -i '${url}/strict/[1-2]'
+        two calls; the second is refused (429), since /strict/ has one per minute and no queue
+`

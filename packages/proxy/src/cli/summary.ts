@@ -1,5 +1,5 @@
 /** What a config says, with the defaults filled in and the secrets left out, for people to read. */
-import { ByteSize, Duration } from "effect"
+import { Duration } from "effect"
 import type { Config, Upstream } from "../Config.ts"
 import * as ConfigValue from "../ConfigValue.ts"
 
@@ -20,7 +20,7 @@ export const upstreams = (config: Config): string =>
   config.upstreams.map((upstream) => lines(upstream).join("\n")).join("\n\n")
 
 const lines = ({ concurrency, headers, name, queue, rate, timeout, url }: Upstream): ReadonlyArray<string> => [
-  `/${name}/  →  ${url.href}`,
+  `/${name}/  →  ${url.href.replace(/\/$/, "")}`,
   ...columns([
     ["concurrency", `${concurrency} at once`],
     ["rate", rate.length === 0 ? "no limit" : rate.map(ConfigValue.formatRate).join(" · ")],
@@ -28,7 +28,7 @@ const lines = ({ concurrency, headers, name, queue, rate, timeout, url }: Upstre
       "queue",
       queue.items === 0
         ? "none: what cannot start at once is refused"
-        : `${queue.items} calls, ${ByteSize.format(ByteSize.bytes(queue.bytes), { system: "binary" })}, ${Duration.format(queue.wait)}; a full one refuses`
+        : `${queue.items} calls, ${ConfigValue.formatBytes(queue.bytes)}, ${Duration.format(queue.wait)}; when full: ${queue.overflow}`
     ],
     [
       "timeout",
