@@ -1,7 +1,7 @@
 /**
  * An API to try the proxy on: it runs in the same process, on a loopback port that the kernel picks, and needs no network.
  *
- * It takes its time, and answers with what reached it. `/stream` sends an event every half second.
+ * It takes its time, and answers with what reached it. `/stream` sends five events, one every 300 ms.
  */
 import { fileURLToPath } from "node:url"
 import { Transport } from "@fairlead/core"
@@ -55,7 +55,7 @@ const stream = Effect.succeed<Transport.Reply>({
         (word) =>
           Effect.delay(
             Effect.sync(() => void sink.write(Buffer.from(`data: ${word}\n\n`))),
-            "500 millis"
+            "300 millis"
           ),
         { discard: true }
       ),

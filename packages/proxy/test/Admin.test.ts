@@ -1,0 +1,70 @@
+import { describe, expect, it } from "@effect/vitest"
+import { Transport } from "@fairlead/core"
+import { Effect } from "effect"
+import * as Admin from "../src/Admin.ts"
+import * as Caller from "../src/Caller.ts"
+
+let ready = true
+const handler = Admin.handler(Caller.allow({ hosts: ["ops.internal"], origins: ["https://ops.example.com"] }), {
+  ready: () => ready,
+  version: "1.2.3"
+})
+
+const ask = (target: string, { headers = ["Host", "127.0.0.1:8081"], method = "GET" } = {}) =>
+  Effect.map(handler({ method, target, headers }), ({ body, headers, status }) => ({
+    status,
+    headers,
+    text: new TextDecoder().decode(body.bytes)
+  }))
+
+describe("the admin port", () => {
+  it.effect("tells that the process lives and takes calls", () =>
+    Effect.gen(function* () {
+      expect(yield* ask("/livez")).toMatchObject({ status: 200, text: "ok\n" })
+      expect(yield* ask("/readyz?verbose")).toMatchObject({ status: 200, text: "ok\n" })
+    })
+  )
+
+  it.effect("is not ready any more once the drain has begun, and lives on", () =>
+    Effect.gen(function* () {
+      ready = false
+      expect(yield* ask("/readyz")).toMatchObject({ status: 503, text: "draining\n" })
+      expect(yield* ask("/livez")).toMatchObject({ status: 200 })
+      expect(JSON.parse((yield* ask("/statistics")).text)).toMatchObject({ ready: false })
+      ready = true
+    })
+  )
+
+  it.effect("has no other pages, and none that objects bring along", () =>
+    Effect.gen(function* () {
+      for (const target of ["/", "", "/livez/", "/constructor", "constructor", "//livez", "http://a/livez"]) {
+        expect((yield* ask(target)).status).toBe(404)
+      }
+    })
+  )
+
+  it.effect("answers GET and HEAD", () =>
+    Effect.gen(function* () {
+      expect((yield* ask("/livez", { method: "HEAD" })).status).toBe(200)
+      for (const method of ["POST", "DELETE", "OPTIONS"]) {
+        const { headers, status } = yield* ask("/livez", { method })
+        expect(status).toBe(405)
+        expect(Transport.header(headers, "allow")).toBe("GET, HEAD")
+      }
+    })
+  )
+
+  it.effect("lets in whom the proxy lets in", () =>
+    Effect.gen(function* () {
+      const status = (...headers: ReadonlyArray<string>) =>
+        Effect.map(ask("/statistics", { headers: [...headers] }), ({ status }) => status)
+      expect(yield* status("Host", "localhost:8081")).toBe(200)
+      expect(yield* status("Host", "ops.internal")).toBe(200)
+      expect(yield* status("Host", "[::1]:8081", "Origin", "https://ops.example.com")).toBe(200)
+      expect(yield* status()).toBe(400)
+      expect(yield* status("Host", "evil.example.com")).toBe(421)
+      expect(yield* status("Host", "localhost", "Origin", "https://evil.example.com")).toBe(403)
+      expect(yield* status("Host", "localhost", "Sec-Fetch-Site", "cross-site")).toBe(403)
+    })
+  )
+})

@@ -1,0 +1,265 @@
+import { spawn } from "node:child_process"
+import type { ChildProcess } from "node:child_process"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import * as http from "node:http"
+import type { AddressInfo } from "node:net"
+import * as net from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { afterAll, afterEach, describe, expect, it } from "vitest"
+
+const main = fileURLToPath(new URL("../src/main.ts", import.meta.url))
+const folder = mkdtempSync(join(tmpdir(), "fairlead-"))
+afterAll(() => rmSync(folder, { recursive: true }))
+
+const secret = "hunter2"
+
+const file = (name: string, content: string) => {
+  writeFileSync(join(folder, name), content)
+  return name
+}
+
+const running = new Set<ChildProcess>()
+afterEach(() => {
+  const left = running.size
+  for (const child of running) child.kill("SIGKILL")
+  expect(left).toBe(0)
+})
+
+/** Starts `fairlead` in the folder of the test. */
+const start = (...args: ReadonlyArray<string>) => {
+  const child = spawn(process.execPath, [main, ...args], {
+    cwd: folder,
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { PATH: process.env.PATH, TOKEN: secret }
+  })
+  running.add(child)
+  let stdout = ""
+  let stderr = ""
+  child.stdout.setEncoding("utf8").on("data", (chunk: string) => (stdout += chunk))
+  child.stderr.setEncoding("utf8").on("data", (chunk: string) => (stderr += chunk))
+  const ended = new Promise<{ code: number | null; stdout: string; stderr: string }>((resolve) =>
+    child.on("close", (code) => {
+      running.delete(child)
+      resolve({ code, stdout, stderr })
+    })
+  )
+  /** Waits until stderr has said something; rejects when the process ends without. */
+  const says = (pattern: RegExp) =>
+    new Promise<RegExpExecArray>((resolve, reject) => {
+      const look = () => {
+        const match = pattern.exec(stderr)
+        if (match !== null) resolve(match)
+      }
+      child.stderr.on("data", look)
+      void ended.then(() => reject(new Error(`it ended without ${pattern}: ${stderr}`)))
+      look()
+    })
+  return { child, ended, says }
+}
+
+const run = (...args: ReadonlyArray<string>) => start(...args).ended
+
+/** One call on a connection of its own, so that no idle one holds up a drain. The text is there when the answer ends. */
+const open = (url: string, headers: Record<string, string> = {}) =>
+  new Promise<{ status: number | undefined; text: Promise<string> }>((resolve, reject) =>
+    http
+      .get(url, { headers, agent: false }, (response) =>
+        resolve({
+          status: response.statusCode,
+          text: response
+            .setEncoding("utf8")
+            .toArray()
+            .then((it) => it.join(""))
+        })
+      )
+      .on("error", reject)
+  )
+
+const get = async (url: string, headers?: Record<string, string>) => {
+  const { status, text } = await open(url, headers)
+  return { status, text: await text }
+}
+
+const listening = (server: net.Server) =>
+  new Promise<number>((resolve) => server.listen(0, "127.0.0.1", () => resolve((server.address() as AddressInfo).port)))
+
+describe("the command line", () => {
+  it("shows help and its version on stdout, when asked", async () => {
+    const help = await run("--help")
+    expect(help).toMatchObject({ code: 0, stderr: "" })
+    for (const verb of ["serve", "check", "schema"]) expect(help.stdout).toContain(verb)
+    expect(await run("--version")).toMatchObject({
+      code: 0,
+      stderr: "",
+      stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/)
+    })
+  })
+
+  it("shows no colours where nobody sees them", async () => {
+    // oxlint-disable-next-line no-control-regex
+    expect((await run("serve", "--help")).stdout).not.toMatch(/\u001b/)
+  })
+
+  it.each([
+    [["frobnicate"], "frobnicate", "fairlead --help"],
+    [["serve", "--frobnicate"], "--frobnicate", "fairlead serve --help"],
+    [["check", "a", "b"], '"b"', "fairlead check --help"],
+    [["serve", "--listen", "nowhere", "--demo"], "--listen", '"nowhere"'],
+    [["serve", "--demo", "--config", "a.yaml"], "--demo", "not both"]
+  ])("ends with 2 where it is wrong: %j", async (args, ...parts) => {
+    const { code, stderr, stdout } = await run(...args)
+    expect([code, stdout]).toEqual([2, ""])
+    for (const part of parts) expect(stderr).toContain(part)
+  })
+})
+
+describe("fairlead check", () => {
+  it("says what a config means, and no secret", async () => {
+    file(
+      "good.yaml",
+      `
+listen: :8080
+upstreams:
+  github: { url: https://api.github.com, concurrency: 20, rate: 80 per minute, headers: { authorization: "\${TOKEN}" } }
+`
+    )
+    const { code, stderr, stdout } = await run("check", "good.yaml")
+    expect(code).toBe(0)
+    for (const part of [
+      "good.yaml",
+      "0.0.0.0:8080",
+      "/github/",
+      "https://api.github.com",
+      "20",
+      "80 per minute",
+      "64 MiB"
+    ]) {
+      expect(stdout).toContain(part)
+    }
+    expect(stdout).toContain("authorization")
+    expect(stdout + stderr).not.toContain(secret)
+    expect(stderr).toContain("`hosts` is empty")
+  })
+
+  it("ends with 2 and every mistake", async () => {
+    file("bad.yaml", `listen: x\nupstreams:\n  a: { ulr: https://a, headers: { x: ["\${TOKEN}"] } }\n`)
+    const { code, stderr, stdout } = await run("check", "bad.yaml")
+    expect([code, stdout]).toEqual([2, ""])
+    expect(stderr).toContain("4 mistakes")
+    for (const part of ["bad.yaml:1:9  listen", "did you mean `url`?", "upstreams.a.headers.x"]) {
+      expect(stderr).toContain(part)
+    }
+    expect(stderr).not.toContain(secret)
+  })
+
+  it("reads ./fairlead.yaml unless told another, and says how to begin where there is none", async () => {
+    const { code, stderr } = await run("check")
+    expect(code).toBe(2)
+    for (const part of ["fairlead.yaml", "--config", "--demo", "upstreams:"]) expect(stderr).toContain(part)
+  })
+})
+
+describe("fairlead schema", () => {
+  it("prints JSON and nothing else", async () => {
+    const { code, stderr, stdout } = await run("schema")
+    expect([code, stderr]).toEqual([0, ""])
+    expect(JSON.parse(stdout)).toMatchObject({ title: "Fairlead", required: ["upstreams"] })
+  })
+})
+
+describe("fairlead serve", () => {
+  it("starts nothing when the config is wrong", async () => {
+    file("wrong.yaml", "upstreams: { a: { url: https://a, concurrency: 0 } }")
+    const { code, stderr, stdout } = await run("serve", "--config", "wrong.yaml")
+    expect([code, stdout]).toEqual([2, ""])
+    expect(stderr).toContain("wrong.yaml:1:48  upstreams.a.concurrency")
+  })
+
+  it("says how to begin where there is no config", async () => {
+    const { code, stderr, stdout } = await run("serve")
+    expect([code, stdout]).toEqual([2, ""])
+    expect(stderr).toContain("--demo")
+  })
+
+  it.each([
+    ["listen", (port: number) => `listen: 127.0.0.1:${port}`, "`listen` in inuse.yaml, or --listen"],
+    ["admin", (port: number) => `listen: 127.0.0.1:0\nadmin: ${port}`, "`admin` in inuse.yaml"]
+  ])("says which port is in use, and by what setting it changes: %s", async (_, line, setting) => {
+    const other = net.createServer()
+    const port = await listening(other)
+    file("inuse.yaml", `${line(port)}\nupstreams: { a: { url: https://a } }`)
+    const { code, stderr, stdout } = await run("serve", "--config", "inuse.yaml")
+    other.close()
+    expect([code, stdout]).toEqual([1, ""])
+    expect(stderr).toContain(`127.0.0.1:${port} is in use`)
+    expect(stderr).toContain(setting)
+    expect(stderr).not.toContain("    at ")
+  })
+
+  it("serves a config: secrets are added, stdout is the access log, and SIGTERM ends it with 0", async () => {
+    const seen: Array<string | undefined> = []
+    const upstream = http.createServer((request, response) => {
+      seen.push(request.headers.authorization)
+      response.end("hello")
+    })
+    const port = await listening(upstream)
+    file(
+      "serve.yaml",
+      `listen: 127.0.0.1:0\nupstreams: { a: { url: "http://127.0.0.1:${port}/v1", headers: { authorization: "Bearer \${TOKEN}" } } }`
+    )
+    const { child, ended, says } = start("serve", "--config", "serve.yaml")
+    const [, url] = await says(/proxy {2}(http:\S+)/)
+    await says(/\/a\/ {2}→ {2}http:/)
+    expect(await get(`${url}/a/b?key=${secret}`, { authorization: "mine" })).toMatchObject({
+      status: 200,
+      text: "hello"
+    })
+    child.kill("SIGTERM")
+    const { code, stderr, stdout } = await ended
+    upstream.closeAllConnections()
+    upstream.close()
+    expect(code).toBe(0)
+    expect(seen).toEqual([`Bearer ${secret}`])
+    expect(stdout.trim().split("\n")).toHaveLength(1)
+    expect(JSON.parse(stdout)).toMatchObject({ method: "GET", upstream: "a", status: 200 })
+    expect(stderr).toContain("stopping")
+    expect(stdout + stderr).not.toContain(secret)
+  })
+
+  it("has a demo that needs no network, and whose three curls do as told", async () => {
+    const { child, ended, says } = start("serve", "--demo", "--listen", "127.0.0.1:0")
+    const [, url] = await says(/proxy {2}(http:\S+)/)
+    const [, admin] = await says(/admin {2}(http:\S+)/)
+    const [shown] = await says(/Try it:[^]*429[^]*\n/)
+    expect(shown.match(/curl .*/g)).toEqual([
+      `curl ${url}/demo/hello`,
+      `curl -H 'Priority: u=1' ${url}/demo/hello`,
+      `curl -i '${url}/strict/[1-2]'`
+    ])
+    expect(JSON.parse((await get(`${url}/demo/hello`)).text)).toMatchObject({
+      youAsked: "GET /hello",
+      priority: "none"
+    })
+    expect(JSON.parse((await get(`${url}/demo/hello`, { priority: "u=1" })).text)).toMatchObject({ priority: "u=1" })
+    expect((await get(`${url}/demo/stream`)).text.match(/data: \w+/g)).toHaveLength(5)
+    expect(await get(`${admin}/readyz`)).toMatchObject({ status: 200 })
+    expect(JSON.parse((await get(`${admin}/statistics`)).text)).toMatchObject({ ready: true })
+    child.kill("SIGINT")
+    expect((await ended).code).toBe(0)
+  })
+
+  it("is not ready while it drains, and answers what is in flight", async () => {
+    const { child, ended, says } = start("serve", "--demo", "--listen", "127.0.0.1:0")
+    const [, url] = await says(/proxy {2}(http:\S+)/)
+    const [, admin] = await says(/admin {2}(http:\S+)/)
+    // A second and a half long; its head says that it is under way.
+    const streaming = await open(`${url}/demo/stream`)
+    child.kill("SIGTERM")
+    await says(/stopping, with 1 in flight/)
+    expect(await get(`${admin}/readyz`)).toMatchObject({ status: 503 })
+    expect(await streaming.text).toContain("data: five")
+    expect((await ended).code).toBe(0)
+  })
+})
