@@ -1,0 +1,113 @@
+/**
+ * Who waits, and who is next: levels of urgency, each in order of arrival.
+ *
+ * Places are linked into the line themselves, so to enter, to leave from anywhere and to look at the head take the
+ * same few steps however long the line is. Order inside a level is the level's own affair: fairness between tenants,
+ * deadlines and shares between levels change `Level` and `head`, and nobody outside.
+ *
+ * The line decides and keeps count; it reads no clock and wakes nobody.
+ */
+import { levels } from "../Priority.ts"
+
+/** One who waits. The line alone writes `before`, `behind` and `inLine`. */
+export interface Place {
+  readonly urgency: number
+  readonly cost: number
+  /** What is held in memory for it while it waits. */
+  readonly bytes: number
+  before: Place | undefined
+  behind: Place | undefined
+  inLine: boolean
+}
+
+export interface Bounds {
+  readonly maxItems: number
+  readonly maxBytes: number
+}
+
+/** One level: a linked list, first come first served. */
+class Level<P extends Place> {
+  first: P | undefined
+  last: P | undefined
+  items = 0
+
+  enter(place: P): void {
+    place.before = this.last
+    place.behind = undefined
+    if (this.last === undefined) this.first = place
+    else this.last.behind = place
+    this.last = place
+    this.items++
+  }
+
+  leave(place: P): void {
+    if (place.before === undefined) this.first = place.behind as P | undefined
+    else place.before.behind = place.behind
+    if (place.behind === undefined) this.last = place.before as P | undefined
+    else place.behind.before = place.before
+    place.before = place.behind = undefined
+    this.items--
+  }
+}
+
+export class Line<P extends Place> {
+  readonly bounds: Bounds
+  private readonly levels: ReadonlyArray<Level<P>> = Array.from({ length: levels }, () => new Level<P>())
+  /** Bit u is set when somebody of urgency u waits. */
+  private occupied = 0
+  /** Invariant: items, cost and bytes are the sums over all places in the line. */
+  items = 0
+  cost = 0
+  bytes = 0
+
+  constructor(bounds: Bounds) {
+    this.bounds = bounds
+  }
+
+  /** Which bound keeps a newcomer out, if any. */
+  full(bytes: number): "items" | "bytes" | undefined {
+    if (this.items >= this.bounds.maxItems) return "items"
+    // One that is larger than the bound by itself may still wait alone: it could never enter otherwise.
+    if (this.bytes + bytes > this.bounds.maxBytes && this.bytes > 0) return "bytes"
+    return undefined
+  }
+
+  enter(place: P): void {
+    this.levels[place.urgency]!.enter(place)
+    this.occupied |= 1 << place.urgency
+    place.inLine = true
+    this.items++
+    this.cost += place.cost
+    this.bytes += place.bytes
+  }
+
+  /** Takes a place out of the line, wherever it stands; does nothing when it is not in it. */
+  leave(place: P): void {
+    if (!place.inLine) return
+    const level = this.levels[place.urgency]!
+    level.leave(place)
+    if (level.items === 0) this.occupied &= ~(1 << place.urgency)
+    place.inLine = false
+    this.items--
+    this.cost -= place.cost
+    this.bytes -= place.bytes
+  }
+
+  /** Who is next: the first of the most urgent level that has anybody. */
+  get head(): P | undefined {
+    if (this.occupied === 0) return undefined
+    return this.levels[31 - Math.clz32(this.occupied & -this.occupied)]!.first
+  }
+
+  /** How many stand before a newcomer of this urgency. */
+  ahead(urgency: number): number {
+    let count = 0
+    for (let level = 0; level <= urgency; level++) count += this.levels[level]!.items
+    return count
+  }
+
+  /** How many wait at each urgency. */
+  get byUrgency(): ReadonlyArray<number> {
+    return this.levels.map((level) => level.items)
+  }
+}

@@ -1,0 +1,683 @@
+import { describe, expect, it } from "@effect/vitest"
+import { Cause, Clock, Deferred, Duration, Effect, Exit, Fiber, Option, Random, Scope } from "effect"
+import { TestClock } from "effect/testing"
+import { Deadline, Gate, Priority, RateWindow, Refused, Registry } from "@fairlead/core"
+import { Sweep } from "@fairlead/testing"
+import * as timer from "../src/internal/timer.ts"
+
+/** Nobody runs or waits, the counts agree, and no timer is left. */
+const nothingLeft = (gate: Gate.Gate) =>
+  Effect.gen(function* () {
+    const statistics = yield* gate.statistics
+    expect(Gate.check(statistics)).toEqual([])
+    expect([statistics.running, statistics.waiting]).toEqual([0, 0])
+    expect(timer.of(yield* Clock.Clock).size).toBe(0)
+  })
+
+/** A body that a test ends when it likes, and the order in which such bodies began. */
+const stage = () => {
+  const began: Array<string> = []
+  const ends = new Map<string, Deferred.Deferred<void>>()
+  const body = (name: string) =>
+    Effect.gen(function* () {
+      began.push(name)
+      const end = yield* Deferred.make<void>()
+      ends.set(name, end)
+      yield* Deferred.await(end)
+      return name
+    })
+  const end = (name: string) => Effect.andThen(Deferred.succeed(ends.get(name)!, undefined), settle)
+  return { began, body, end }
+}
+
+/** Lets everything run that can. */
+const settle = Effect.forEach([1, 2, 3], () => Effect.yieldNow, { discard: true }).pipe(
+  Effect.andThen(TestClock.adjust(0))
+)
+
+const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
+
+const reasonOf = (exit: Exit.Exit<unknown, Refused.Refused>): string => {
+  if (Exit.isSuccess(exit)) return "Success"
+  const error = Cause.squash(exit.cause)
+  return error instanceof Refused.Refused ? error.reason._tag : String(exit.cause)
+}
+
+describe("Gate.run", () => {
+  it.effect("runs at most `limit` at once, and the rest in order of arrival", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 2 })
+      const { began, body, end } = stage()
+      const fibers = yield* Effect.forEach(["a", "b", "c", "d"], (name) => fork(gate.run(body(name))))
+      expect(began).toEqual(["a", "b"])
+      yield* end("b")
+      expect(began).toEqual(["a", "b", "c"])
+      yield* end("a")
+      yield* end("c")
+      yield* end("d")
+      expect(yield* Fiber.joinAll(fibers)).toEqual(["a", "b", "c", "d"])
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("lets the urgent go first, and equals in order of arrival", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 1 })
+      const { began, body, end } = stage()
+      yield* fork(gate.run(body("first")))
+      const waiting = [
+        ["low 1", 7],
+        ["plain 1", 3],
+        ["high 1", 0],
+        ["low 2", 7],
+        ["plain 2", 3],
+        ["high 2", 0]
+      ] as const
+      for (const [name, urgency] of waiting) yield* fork(gate.run(body(name)).pipe(Priority.at(urgency)))
+      const statistics = yield* gate.statistics
+      expect(statistics.waitingByUrgency).toEqual([2, 0, 0, 2, 0, 0, 0, 2])
+      for (let i = 0; i < 7; i++) yield* end(began[i]!)
+      expect(began).toEqual(["first", "high 1", "high 2", "plain 1", "plain 2", "low 1", "low 2"])
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("takes 500 ms for 100 tasks of 50 ms on 10 permits (the old scheduler ran one at a time)", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 10 })
+      const task = gate.run(Effect.sleep("50 millis"))
+      const all = yield* fork(
+        Effect.all(
+          Array.from({ length: 100 }, () => task),
+          { concurrency: "unbounded" }
+        )
+      )
+      for (let i = 0; i < 9; i++) yield* TestClock.adjust("50 millis")
+      expect(all.pollUnsafe()).toBe(undefined)
+      yield* TestClock.adjust("50 millis")
+      yield* Fiber.join(all)
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect(
+    "gives the caller its own result, and its own failure or defect (the old scheduler printed and lost them)",
+    () =>
+      Effect.gen(function* () {
+        const gate = yield* Gate.make("test", { limit: 1 })
+        expect(yield* gate.run(Effect.succeed(1))).toBe(1)
+        expect(yield* Effect.flip(gate.run(Effect.fail("no")))).toBe("no")
+        expect(yield* Effect.exit(gate.run(Effect.die("boom")))).toEqual(Exit.die("boom"))
+        const statistics = yield* gate.statistics
+        expect([statistics.offered, statistics.completed, statistics.failed]).toEqual([3, 1, 2])
+        yield* nothingLeft(gate)
+      })
+  )
+
+  it.effect("does not care what equal priorities carry (the old scheduler compared coroutines)", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 1 })
+      const bodies = [Effect.succeed({}), Effect.succeed(Symbol("x")), Effect.succeed(() => 1)]
+      const results = yield* Effect.all(
+        bodies.map((body) => gate.run(Effect.andThen(Effect.yieldNow, body as Effect.Effect<unknown>))),
+        { concurrency: "unbounded" }
+      )
+      expect(results.length).toBe(3)
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("runs the body in the caller's own context and fiber", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 1 })
+      const self = yield* Effect.withFiber((fiber) => Effect.succeed(fiber.id))
+      const inside = yield* gate
+        .run(Effect.withFiber((fiber) => Effect.succeed([fiber.id, fiber.getRef(Priority.Priority)])))
+        .pipe(Priority.at(2))
+      expect(inside).toEqual([self, 2])
+    })
+  )
+
+  it.effect("takes an interrupted caller out of the line, and its place is free again", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 1, line: { maxItems: 2 } })
+      const { began, body, end } = stage()
+      yield* fork(gate.run(body("a")))
+      const b = yield* fork(gate.run(body("b")))
+      yield* fork(gate.run(body("c")))
+      expect(reasonOf(yield* Effect.exit(gate.run(Effect.void)))).toBe("QueueFull")
+      yield* Fiber.interrupt(b)
+      yield* fork(gate.run(body("d")))
+      yield* end("a")
+      yield* end("c")
+      yield* end("d")
+      expect(began).toEqual(["a", "c", "d"])
+      expect((yield* gate.statistics).interrupted).toBe(1)
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("passes the permit on when the one it was handed to leaves before it begins", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 1 })
+      const { began, body, end } = stage()
+      const a = yield* fork(gate.run(body("a")))
+      const b = yield* fork(gate.run(body("b")))
+      yield* fork(gate.run(body("c")))
+      // Handed over on the spot; started by the dispatcher, later.
+      a.interruptUnsafe()
+      b.interruptUnsafe()
+      yield* settle
+      expect(began).toEqual(["a", "c"])
+      yield* end("c")
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("ends 100,000 synchronous bodies behind one permit without nesting", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 1, line: { maxItems: 100_000 } })
+      const { body, end } = stage()
+      yield* fork(gate.run(body("first")))
+      let count = 0
+      const one = gate.run(Effect.sync(() => count++))
+      const all = yield* fork(
+        Effect.all(
+          Array.from({ length: 100_000 }, () => one),
+          { concurrency: "unbounded" }
+        )
+      )
+      expect((yield* gate.statistics).waiting).toBe(100_000)
+      yield* end("first")
+      yield* Fiber.join(all)
+      expect(count).toBe(100_000)
+      yield* nothingLeft(gate)
+    })
+  )
+})
+
+describe("Gate, refusals", () => {
+  it.effect("refuses the newcomer when the line is full, and says what is full and when to come back", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("api", { limit: 1, line: { maxItems: 3 } })
+      const task = gate.run(Effect.sleep("100 millis"))
+      for (let i = 0; i < 4; i++) yield* fork(task)
+      yield* TestClock.adjust("200 millis")
+      for (let i = 0; i < 2; i++) yield* fork(task)
+      const refused = yield* Effect.flip(task)
+      expect(refused.reason).toEqual(new Refused.QueueFull({ bound: "items", limit: 3 }))
+      expect(refused.gate).toBe("api")
+      expect(refused.message).toBe("api refused: QueueFull after 0")
+      // Ten a second, three before it: 400 ms, spread by up to a quarter.
+      const millis = Duration.toMillis(Option.getOrThrow(refused.retryAfter))
+      expect(millis).toBeGreaterThanOrEqual(390)
+      expect(millis).toBeLessThanOrEqual(510)
+      yield* TestClock.adjust("10 seconds")
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("bounds the bytes held for those who wait, but lets one that is too big by itself wait alone", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 1, line: { maxBytes: "1 KiB" } })
+      const { body, end } = stage()
+      yield* fork(gate.run(body("a")))
+      yield* fork(gate.run(body("big"), { bytes: 5000 }))
+      expect((yield* gate.statistics).waitingBytes).toBe(5000)
+      const refused = yield* Effect.flip(gate.run(Effect.void, { bytes: 1 }))
+      expect(refused.reason).toEqual(new Refused.QueueFull({ bound: "bytes", limit: 1024 }))
+      yield* end("a")
+      yield* end("big")
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("refuses who has waited as long as the gate, or the caller, allows; whichever is less", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 1, line: { maxWait: "2 seconds" } })
+      const { body, end } = stage()
+      yield* fork(gate.run(body("a")))
+      const long = yield* fork(Effect.flip(gate.run(Effect.void, { maxWait: "1 hour" })))
+      const short = yield* fork(Effect.flip(gate.run(Effect.void, { maxWait: "1 second" })))
+      yield* TestClock.adjust("1 second")
+      const refused = yield* Fiber.join(short)
+      expect(refused.reason).toEqual(new Refused.WaitExceeded({ maxWait: Duration.seconds(1) }))
+      expect(Duration.toMillis(refused.waited)).toBe(1000)
+      yield* TestClock.adjust("1 second")
+      expect((yield* Fiber.join(long)).reason).toEqual(new Refused.WaitExceeded({ maxWait: Duration.seconds(2) }))
+      yield* end("a")
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("with a maxWait of 0 starts now or not at all", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 1 })
+      expect(yield* gate.run(Effect.succeed(1), { maxWait: 0 })).toBe(1)
+      const { body, end } = stage()
+      yield* fork(gate.run(body("a")))
+      expect(reasonOf(yield* Effect.exit(gate.run(Effect.void, { maxWait: 0 })))).toBe("WaitExceeded")
+      yield* end("a")
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("refuses all who wait, and all who come, when its scope closes; who runs goes on", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const gate = yield* Scope.provide(Gate.make("test", { limit: 1 }), scope)
+      const { body, end } = stage()
+      const a = yield* fork(gate.run(body("a")))
+      const b = yield* fork(Effect.exit(gate.run(body("b"))))
+      yield* Scope.close(scope, Exit.void)
+      expect(reasonOf(yield* Fiber.join(b))).toBe("ShuttingDown")
+      expect(reasonOf(yield* Effect.exit(gate.run(Effect.void)))).toBe("ShuttingDown")
+      yield* end("a")
+      expect(yield* Fiber.join(a)).toBe("a")
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("is named by DeadlineExceeded when the deadline passes in its line, and takes the caller out", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("github", { limit: 1 })
+      const { body, end } = stage()
+      yield* fork(gate.run(body("a")))
+      const late = yield* fork(Effect.flip(gate.run(Effect.void).pipe(Deadline.within("1 second"))))
+      yield* TestClock.adjust("1 second")
+      const error = yield* Fiber.join(late)
+      if (error._tag !== "DeadlineExceeded") throw new Error(`expected DeadlineExceeded, got ${error._tag}`)
+      expect(error.waitingFor).toEqual(Option.some("gate github"))
+      expect((yield* gate.statistics).waiting).toBe(0)
+      yield* end("a")
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("names the wait of a region inside the one that is cut", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("inner", { limit: 1 })
+      const { body, end } = stage()
+      yield* fork(gate.run(body("a")))
+      const late = yield* fork(
+        Effect.flip(gate.run(Effect.void).pipe(Deadline.within("1 hour"), Deadline.within("1 second")))
+      )
+      yield* TestClock.adjust("1 second")
+      const error = yield* Fiber.join(late)
+      expect(error._tag === "DeadlineExceeded" && error.waitingFor).toEqual(Option.some("gate inner"))
+      yield* end("a")
+      yield* nothingLeft(gate)
+    })
+  )
+})
+
+describe("Gate with windows", () => {
+  it.effect("starts no more than the limit in a window, and goes on the instant it opens", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { windows: [RateWindow.per(2, "1 second")] })
+      const starts: Array<number> = []
+      const one = gate.run(Effect.map(Clock.currentTimeMillis, (now) => void starts.push(now)))
+      yield* fork(Effect.all([one, one, one, one, one], { concurrency: "unbounded" }))
+      yield* TestClock.adjust("999 millis")
+      expect(starts).toEqual([0, 0])
+      yield* TestClock.adjust("1 millis")
+      expect(starts).toEqual([0, 0, 1000, 1000])
+      yield* TestClock.adjust("10 seconds")
+      expect(starts).toEqual([0, 0, 1000, 1000, 2000])
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("does what it says: 400 calls at 100 per second take 3 s (the old proxy did them in 0.1 s)", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { windows: [RateWindow.per(100, "1 second")] })
+      const starts: Array<number> = []
+      const one = gate.run(Effect.map(Clock.currentTimeMillis, (now) => void starts.push(now)))
+      const all = yield* fork(
+        Effect.all(
+          Array.from({ length: 400 }, () => one),
+          { concurrency: "unbounded" }
+        )
+      )
+      yield* TestClock.adjust("3 seconds")
+      yield* Fiber.join(all)
+      for (const start of starts) {
+        expect(starts.filter((other) => other >= start && other < start + 1000).length).toBeLessThanOrEqual(100)
+      }
+      expect(starts.at(-1)).toBe(3000)
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("when a window opens, the most urgent goes first", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { windows: [RateWindow.per(1, "1 second")] })
+      const order: Array<string> = []
+      const one = (name: string, urgency: Priority.Urgency) =>
+        fork(gate.run(Effect.sync(() => order.push(name))).pipe(Priority.at(urgency)))
+      yield* one("first", 7)
+      yield* one("low", 7)
+      yield* one("plain", 3)
+      yield* TestClock.adjust("500 millis")
+      yield* one("high", 0)
+      yield* TestClock.adjust("10 seconds")
+      expect(order).toEqual(["first", "high", "plain", "low"])
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("takes from all windows or from none, and the small do not overtake the big", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", {
+        windows: [RateWindow.per(10, "1 second"), RateWindow.per(12, "1 minute")]
+      })
+      const starts: Array<readonly [number, number]> = []
+      const one = (cost: number) =>
+        fork(
+          gate.run(
+            Effect.map(Clock.currentTimeMillis, (now) => void starts.push([cost, now])),
+            { cost }
+          )
+        )
+      for (const cost of [6, 5, 1, 4]) yield* one(cost)
+      expect(starts).toEqual([[6, 0]])
+      yield* TestClock.adjust("1 second")
+      expect(starts).toEqual([
+        [6, 0],
+        [5, 1000],
+        [1, 1000]
+      ])
+      const { windows } = yield* gate.statistics
+      expect(windows.map(({ pending, used }) => [used, pending])).toEqual([
+        [6, 0],
+        [12, 0]
+      ])
+      yield* TestClock.adjust("59 seconds")
+      expect(starts.at(-1)).toEqual([4, 60_000])
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("gives the tokens of a cancelled caller back, and those of work that began are spent", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 10, windows: [RateWindow.per(2, "1 second")] })
+      const a = yield* fork(gate.run(Effect.never))
+      const b = yield* fork(gate.run(Effect.never))
+      const c = yield* fork(gate.run(Effect.never))
+      yield* Fiber.interrupt(a)
+      yield* Fiber.interrupt(c)
+      const { waiting, windows } = yield* gate.statistics
+      expect([waiting, windows[0]!.used, windows[0]!.pending]).toEqual([0, 2, 0])
+      yield* Fiber.interrupt(b)
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("advises by the window's rate when nothing has been seen to drain", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { windows: [RateWindow.per(2, "1 second")], line: { maxItems: 4 } })
+      for (let i = 0; i < 6; i++) yield* fork(gate.run(Effect.void))
+      const refused = yield* Effect.flip(gate.run(Effect.void))
+      // Four before it at two a second, and its own turn.
+      const millis = Duration.toMillis(Option.getOrThrow(refused.retryAfter))
+      expect(millis).toBeGreaterThanOrEqual(2500)
+      expect(millis).toBeLessThanOrEqual(3125)
+      yield* TestClock.adjust("10 seconds")
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("holds no timer while nobody waits", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { windows: [RateWindow.per(1, "1 second")] })
+      yield* gate.run(Effect.void)
+      const waiter = yield* fork(gate.run(Effect.void))
+      expect(timer.of(yield* Clock.Clock).size).toBe(1)
+      yield* Fiber.interrupt(waiter)
+      yield* nothingLeft(gate)
+    })
+  )
+})
+
+describe("Gate.hold", () => {
+  it.effect("holds a permit until the scope closes, or until it is released", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 1 })
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          yield* gate.hold()
+          expect(reasonOf(yield* Effect.exit(gate.run(Effect.void, { maxWait: 0 })))).toBe("WaitExceeded")
+        })
+      )
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const permit = yield* gate.hold()
+          permit.release()
+          permit.release()
+          yield* gate.run(Effect.void, { maxWait: 0 })
+        })
+      )
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("says how long its holder stood in the line", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 1 })
+      yield* fork(gate.run(Effect.sleep("300 millis")))
+      const held = yield* fork(Effect.scoped(Effect.map(gate.hold(), ({ waited }) => Duration.toMillis(waited))))
+      yield* TestClock.adjust("300 millis")
+      expect(yield* Fiber.join(held)).toBe(300)
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("a pending grant counts as now until it is sent, and opens the window one length after that", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { windows: [RateWindow.per(1, "1 second")] })
+      const starts: Array<number> = []
+      const held = yield* fork(
+        Effect.scoped(
+          Effect.gen(function* () {
+            const permit = yield* gate.hold({ pending: true })
+            yield* Effect.sleep("5 seconds")
+            permit.sent()
+            permit.sent()
+            yield* Effect.sleep("10 seconds")
+          })
+        )
+      )
+      yield* fork(gate.run(Effect.map(Clock.currentTimeMillis, (now) => void starts.push(now))))
+      yield* TestClock.adjust("5 seconds")
+      expect(starts).toEqual([])
+      expect((yield* gate.statistics).windows[0]!.pending).toBe(0)
+      yield* TestClock.adjust("1 second")
+      expect(starts).toEqual([6000])
+      yield* TestClock.adjust("10 seconds")
+      yield* Fiber.join(held)
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("a pending grant that was never sent goes back, and the next starts at once", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { windows: [RateWindow.per(1, "1 hour")] })
+      const held = yield* fork(Effect.scoped(Effect.andThen(gate.hold({ pending: true }), Effect.never)))
+      const next = yield* fork(gate.run(Effect.succeed("started")))
+      yield* Fiber.interrupt(held)
+      expect(yield* Fiber.join(next)).toBe("started")
+      yield* nothingLeft(gate)
+    })
+  )
+})
+
+describe("Gate, under cancellation", () => {
+  it.live("passes the sweep: run, with a line and a window", () =>
+    Effect.gen(function* () {
+      const hits = yield* Sweep.sweep({
+        setup: Gate.make("swept", { limit: 1, windows: [RateWindow.per(2, "1 second", { burst: 1 })] }),
+        subject: (gate) =>
+          Effect.all(
+            [
+              gate.run(Effect.sleep("10 millis")),
+              gate.run(Effect.yieldNow).pipe(Priority.at(1)),
+              gate.run(Effect.void, { maxWait: "5 millis" }).pipe(Effect.ignore),
+              gate.run(Effect.void).pipe(Deadline.option("700 millis"))
+            ],
+            { concurrency: "unbounded" }
+          ),
+        check: nothingLeft
+      })
+      expect(hits).toBeGreaterThan(60)
+    })
+  )
+
+  it.live("passes the sweep: hold, pending and not, released early and by the scope", () =>
+    Effect.gen(function* () {
+      const hits = yield* Sweep.sweep({
+        setup: Gate.make("swept", { limit: 1, windows: [RateWindow.per(1, "1 second")] }),
+        subject: (gate) =>
+          Effect.all(
+            [
+              Effect.scoped(Effect.andThen(gate.hold(), Effect.sleep("10 millis"))),
+              Effect.scoped(
+                Effect.flatMap(gate.hold({ pending: true }), (permit) =>
+                  Effect.andThen(
+                    Effect.yieldNow,
+                    Effect.sync(() => permit.sent())
+                  )
+                )
+              ),
+              Effect.scoped(
+                Effect.flatMap(gate.hold({ pending: true }), (permit) =>
+                  Effect.andThen(
+                    Effect.sync(() => permit.release()),
+                    Effect.yieldNow
+                  )
+                )
+              )
+            ],
+            { concurrency: "unbounded" }
+          ),
+        check: nothingLeft
+      })
+      expect(hits).toBeGreaterThan(60)
+    })
+  )
+
+  it.live("passes the sweep: the gate's scope closes under those who wait", () =>
+    Effect.gen(function* () {
+      yield* Sweep.sweep({
+        setup: Effect.gen(function* () {
+          const scope = yield* Scope.make()
+          return { scope, gate: yield* Scope.provide(Gate.make("swept", { limit: 1 }), scope) }
+        }),
+        subject: ({ gate, scope }) =>
+          Effect.all(
+            [
+              gate.run(Effect.sleep("10 millis")),
+              Effect.ignore(gate.run(Effect.void)),
+              Effect.andThen(Effect.sleep("5 millis"), Scope.close(scope, Exit.void))
+            ],
+            { concurrency: "unbounded" }
+          ),
+        check: ({ gate }) => nothingLeft(gate)
+      })
+    })
+  )
+
+  it.effect("after 10,000 random cancels the counts agree and permits and tokens are exact", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", {
+        limit: 7,
+        windows: [RateWindow.per(500, "1 second"), RateWindow.per(900, "3 seconds", { burst: 50 })],
+        line: { maxItems: 20_000, maxWait: "20 seconds" }
+      })
+      let began = 0
+      const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
+      for (let i = 0; i < 12_000; i++) {
+        const cost = yield* Random.nextIntBetween(1, 4)
+        const urgency = (yield* Random.nextIntBetween(0, 7)) as Priority.Urgency
+        const body = Effect.andThen(
+          Effect.sync(() => (began += cost)),
+          Effect.sleep(i % 3)
+        )
+        fibers.push(yield* fork(gate.run(body, { cost }).pipe(Priority.at(urgency))))
+      }
+      const order = yield* Random.shuffle(fibers)
+      let cancelled = 0
+      for (const fiber of order) {
+        if (cancelled === 10_000) break
+        if (fiber.pollUnsafe() === undefined) cancelled++
+        fiber.interruptUnsafe()
+        if (cancelled % 50 === 0) yield* TestClock.adjust("1 millis")
+        if (cancelled % 500 === 0) expect(Gate.check(yield* gate.statistics)).toEqual([])
+      }
+      for (let i = 0; i < 40; i++) yield* TestClock.adjust("1 second")
+      yield* Effect.forEach(fibers, Fiber.await, { discard: true })
+      yield* nothingLeft(gate)
+      const { interrupted, windows } = yield* gate.statistics
+      expect(interrupted).toBeGreaterThan(8_000)
+      expect(began).toBeGreaterThan(0)
+      expect(windows.map(({ pending, used }) => [used, pending])).toEqual([
+        [0, 0],
+        [0, 0]
+      ])
+      // All permits are there: as many can run at once as at first.
+      const holders = yield* Effect.forEach([1, 2, 3, 4, 5, 6, 7], () => fork(gate.run(Effect.never, { maxWait: 0 })))
+      expect((yield* gate.statistics).running).toBe(7)
+      yield* Fiber.interruptAll(holders)
+      yield* nothingLeft(gate)
+    })
+  )
+})
+
+describe("Gate, seen from outside", () => {
+  it.effect("is in the registry while its scope lives; equal names get a number", () =>
+    Effect.gen(function* () {
+      const names = Effect.map(Registry.snapshot, (all) => all.map(({ kind, name }) => `${kind} ${name}`))
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          yield* Gate.make("api", { limit: 1 })
+          yield* Gate.make("api", { limit: 1 })
+          expect(yield* names).toEqual(["gate api", "gate api#2"])
+          const [first] = yield* Registry.snapshot
+          expect(JSON.parse(JSON.stringify(first!.statistics)).limit).toBe(1)
+        })
+      )
+      expect(yield* names).toEqual([])
+    }).pipe(Effect.provideService(Registry.Registry, Registry.make()))
+  )
+
+  it.effect("check names what is broken", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 1 })
+      const broken = Gate.check({ ...(yield* gate.statistics), running: 2, offered: 5 })
+      expect(broken).toEqual([
+        "test: expected offered = completed + failed + interrupted + refused + running + waiting, got 5 = 0 + 0 + 0 + 0 + 2 + 0",
+        "test: expected 0 <= running <= 1, got 2"
+      ])
+    })
+  )
+
+  describe("misuse", () => {
+    const defect = (effect: () => Effect.Effect<unknown, unknown, Scope.Scope>) =>
+      Effect.map(Effect.exit(Effect.suspend(effect)), (exit) => String(Exit.isFailure(exit) && exit.cause))
+
+    it.effect("names the expectation and the value", () =>
+      Effect.gen(function* () {
+        expect(yield* defect(() => Gate.make("x", { limit: 0 }))).toContain(
+          "Expected a limit of at least 1 permit, got 0"
+        )
+        expect(yield* defect(() => Gate.make("x", { line: { maxItems: -1 } }))).toContain(
+          "maxItems of at least 0, got -1"
+        )
+        const gate = yield* Gate.make("x", { windows: [RateWindow.per(5, "1 minute")] })
+        expect(yield* defect(() => gate.run(Effect.void, { cost: 6 }))).toContain(
+          "Expected a cost of at most 5 (5 per 1m), got 6"
+        )
+        expect(yield* defect(() => gate.run(Effect.void, { cost: 0 }))).toContain("Expected a cost above 0, got 0")
+      })
+    )
+  })
+})
