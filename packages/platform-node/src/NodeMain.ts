@@ -22,7 +22,6 @@ const echoMillis = 250
 export const launch = <A, E>(program: Effect.Effect<A, E>): void => {
   // A fiber that waits holds no process open.
   const open = setInterval(() => {}, 2 ** 31 - 1)
-  const fiber = Effect.runFork(program)
   let asked: { readonly signal: string; readonly at: number } | undefined
   const onSignal = (signal: keyof typeof codes) => {
     if (asked === undefined) {
@@ -32,7 +31,9 @@ export const launch = <A, E>(program: Effect.Effect<A, E>): void => {
       process.exit(codes[signal])
     }
   }
+  // Before the program starts: what it prints may be what somebody waits for to send a signal.
   process.on("SIGINT", onSignal).on("SIGTERM", onSignal)
+  const fiber = Effect.runFork(program)
   fiber.addObserver((exit) => {
     clearInterval(open)
     process.exitCode = codeOf(exit, asked !== undefined)

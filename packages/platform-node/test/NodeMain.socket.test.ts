@@ -2,7 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
 
-const run = (argument: string, signals: ReadonlyArray<NodeJS.Signals>) =>
+const run = (argument: string, signals: ReadonlyArray<NodeJS.Signals>, gapMillis = 100) =>
   new Promise<{ code: number | null; output: string }>((resolve) => {
     const child = spawn(process.execPath, [fileURLToPath(new URL("programs/main.ts", import.meta.url)), argument])
     let output = ""
@@ -12,7 +12,7 @@ const run = (argument: string, signals: ReadonlyArray<NodeJS.Signals>) =>
       output += chunk
       for (; sent < signals.length; sent++) {
         const signal = signals[sent]
-        setTimeout(() => child.kill(signal), 100 * sent)
+        setTimeout(() => child.kill(signal), gapMillis * sent)
       }
     })
     child.on("close", (code) => resolve({ code, output }))
@@ -33,7 +33,7 @@ describe("NodeMain.launch", () => {
   })
 
   it("takes a signal that comes twice at once for one", async () => {
-    expect(await run("400", ["SIGINT", "SIGINT"])).toEqual({ code: 0, output: "running\ncleaned up\n" })
+    expect(await run("400", ["SIGINT", "SIGINT"], 10)).toEqual({ code: 0, output: "running\ncleaned up\n" })
   })
 
   it("prints a failure and ends with the code it asks for", async () => {
