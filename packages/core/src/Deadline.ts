@@ -11,7 +11,8 @@
  *
  * Interrupting the caller interrupts the region and waits for its clean-up.
  */
-import { Cause, Clock, Data, Duration, Effect, Exit, Option } from "effect"
+import { Cause, Clock, Context, Data, Duration, Effect, Exit, Option } from "effect"
+import type { Fiber } from "effect"
 import { dual } from "effect/Function"
 import type * as Reason from "./Reason.ts"
 import * as boundary from "./internal/boundary.ts"
@@ -42,6 +43,8 @@ export interface Region {
   readonly lift: Effect.Effect<void>
   /** As `lift`. */
   liftUnsafe(): void
+  /** Why it was cut; `undefined` while it was not. */
+  readonly reason: Reason.Reason | undefined
   /** Interrupts all that runs in the region, for `reason`. Does nothing when it was cut before or has ended. */
   cut(reason: Reason.Reason): void
 }
@@ -76,6 +79,23 @@ export const option: {
 export const region = <A, E, R>(
   body: (region: Region) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | DeadlineExceeded, R> => run(Infinity, body, Exit.fail<DeadlineExceeded>)
+
+/**
+ * As `region`, begun from outside of Effect: a server's calls come from nowhere, and need no second fiber that waits for
+ * the region. The fiber ends as `body` does, by an interrupt where the region was cut: see `exceededBy`.
+ */
+export const start = <A, E, R>(
+  context: Context.Context<R>,
+  body: (region: Region) => Effect.Effect<A, E, R>
+): Fiber.Fiber<A, E> => {
+  const clock = Context.get(context, Clock.Clock)
+  const region = new boundary.Region(Context.get(context, boundary.Current), clock, timer.now(clock), Infinity)
+  return boundary.start(context, region, body(region))
+}
+
+/** How a region exceeded its deadline; `undefined` where it was not cut for that. */
+export const exceededBy = (region: Region): DeadlineExceeded | undefined =>
+  region.reason?._tag === "Deadline" ? exceeded(region as boundary.Region) : undefined
 
 /** What is left of the deadline in force; infinite where none is set. Never negative. */
 export const remaining: Effect.Effect<Duration.Duration> = Effect.withFiber((fiber) => {

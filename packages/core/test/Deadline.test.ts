@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Cause, Clock, Deferred, Duration, Effect, Exit, Fiber, Option } from "effect"
 import { TestClock } from "effect/testing"
-import { Deadline } from "@fairlead/core"
+import { Deadline, Reason } from "@fairlead/core"
 import { Sweep } from "@fairlead/testing"
 import * as timer from "../src/internal/timer.ts"
 
@@ -286,6 +286,37 @@ describe("Deadline.region", () => {
       yield* TestClock.adjust("5 seconds")
       yield* Fiber.join(fiber)
       yield* nothingLeft
+    })
+  )
+})
+
+describe("Deadline.start", () => {
+  it.effect("ends in an interrupt that says which deadline it exceeded", () =>
+    Effect.gen(function* () {
+      let exceeded: Deadline.DeadlineExceeded | undefined
+      const fiber = Deadline.start(yield* Effect.context(), (region) => {
+        region.narrowUnsafe(2_000)
+        return Effect.onExit(Effect.never, () => Effect.sync(() => (exceeded = Deadline.exceededBy(region))))
+      })
+      yield* TestClock.adjust("2 seconds")
+      expect(Exit.hasInterrupts(yield* Fiber.await(fiber))).toBe(true)
+      expect(Duration.toMillis(exceeded!.timeBudget)).toBe(2_000)
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("is cut by whoever holds the region, once, for the first reason", () =>
+    Effect.gen(function* () {
+      let region: Deadline.Region | undefined
+      const fiber = Deadline.start(yield* Effect.context(), (given) => {
+        region = given
+        return Effect.never
+      })
+      region!.cut(new Reason.ClientGone())
+      region!.cut(new Reason.Shutdown())
+      expect(Exit.hasInterrupts(yield* Fiber.await(fiber))).toBe(true)
+      expect(region!.reason).toEqual(new Reason.ClientGone())
+      expect(Deadline.exceededBy(region!)).toBe(undefined)
     })
   )
 })

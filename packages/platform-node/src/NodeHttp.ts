@@ -115,8 +115,7 @@ export const serve = <R>(
       const call = new Call(request, response, settings)
       if (draining !== undefined) call.lastOfConnection()
       live.add(call)
-      const fiber = (call.fiber = Effect.runForkWith(context)(call.run(handler)))
-      fiber.addObserver(() => live.remove(call))
+      call.run(handler, context).addObserver(() => live.remove(call))
     }
     const server = http
       // An upload may take its time: its silence is bounded by `idle`, not its length by `requestTimeout`.
@@ -269,18 +268,23 @@ class Call implements Request, Progress, Transport.Sink {
     }
   }
 
-  run<R>(handler: Handler<R>): Effect.Effect<void, unknown, Exclude<R, Scope.Scope>> {
-    if (this.target.length > this.settings.maxTargetBytes) return Effect.sync(() => this.answer(problem(414)))
-    if (this.request.headers.upgrade?.toLowerCase() === "websocket") return Effect.sync(() => this.answer(problem(501)))
-    const region = Deadline.region((region) => {
+  /** Begins the call. */
+  run<R>(handler: Handler<R>, context: Context.Context<Exclude<R, Scope.Scope>>) {
+    this.fiber = Deadline.start(context, (region) => {
       this.region = region
-      return Effect.flatMap(handler(this, region), this.send)
-    })
-    return Effect.scoped(Effect.onExitPrimitive(region, this.settle)) as Effect.Effect<
-      void,
-      unknown,
-      Exclude<R, Scope.Scope>
-    >
+      const call = Effect.flatMap(
+        Effect.suspend(() => this.handle(handler, region)),
+        this.send
+      )
+      return Effect.scoped(Effect.onExitPrimitive(call, this.settle))
+    }) as Fiber.Fiber<void, unknown>
+    return this.fiber
+  }
+
+  private handle<R>(handler: Handler<R>, region: Deadline.Region): ReturnType<Handler<R>> {
+    if (this.target.length > this.settings.maxTargetBytes) return Effect.succeed(problem(414))
+    if (this.request.headers.upgrade?.toLowerCase() === "websocket") return Effect.succeed(problem(501))
+    return handler(this, region)
   }
 
   /** Writes the head, and moves the body where it has yet to come. */
@@ -345,25 +349,19 @@ class Call implements Request, Progress, Transport.Sink {
   }
 
   /** The region has ended, the scope is about to: nothing may stay half said. */
-  private readonly settle = (exit: Exit.Exit<void, Transport.BodyFailed | Deadline.DeadlineExceeded>) => {
+  private readonly settle = (exit: Exit.Exit<void, Transport.BodyFailed>) => {
     if (Exit.isSuccess(exit)) return undefined
-    const error = exit.cause.reasons.find(Cause.isFailReason)?.error
     const answers = this.end === "open" && !this.response.headersSent
-    if (error instanceof Deadline.DeadlineExceeded) {
-      this.end = "deadline"
-      if (answers) this.answer((this.onDeadline ?? this.settings.onDeadline)(error))
-    } else if (error !== undefined) {
-      this.end = "failed"
-    } else if (Cause.hasDies(exit.cause)) {
-      this.end = "failed"
-      if (answers) this.answer(problem(500))
-      return Effect.logError("A handler had a defect", exit.cause)
-    } else if (this.end === "open") {
-      this.end = "shutdown"
+    const exceeded = Deadline.exceededBy(this.region!)
+    const defect = exceeded === undefined && Cause.hasDies(exit.cause)
+    if (this.end === "open") {
+      this.end = exceeded !== undefined ? "deadline" : Cause.hasInterruptsOnly(exit.cause) ? "shutdown" : "failed"
     }
+    if (answers && exceeded !== undefined) this.answer(this.settings.onDeadline(exceeded))
+    if (answers && defect) this.answer(problem(500))
     // Said in full or cut: half an answer never ends cleanly.
     if (!this.response.writableEnded) this.response.destroy()
-    return undefined
+    return defect ? Effect.logError("A handler had a defect", exit.cause) : undefined
   }
 
   /** Ends a call that is under way. */

@@ -127,6 +127,19 @@ export const Current: Context.Reference<Region | undefined> = Context.Reference<
 /** The region around a fiber. */
 export const current = (fiber: Fiber.Fiber<unknown, unknown>): Region | undefined => fiber.getRef(Current)
 
+/** Begins `body` as `region`, on the one fiber that the region is. Nobody waits for it yet. */
+export const start = <A, E, R>(
+  context: Context.Context<R>,
+  region: Region,
+  body: Effect.Effect<A, E, R>
+): Fiber.Fiber<A, E> => {
+  const fiber = Effect.runForkWith(Context.add(context, Current, region) as Context.Context<R>)(body)
+  if (fiber.pollUnsafe() !== undefined) return fiber
+  region.attach(fiber)
+  fiber.addObserver(() => region.detach())
+  return fiber
+}
+
 /**
  * Runs `body` as `region`, and hands its end to `end`, which turns a cut into a value.
  *
@@ -140,14 +153,9 @@ export const run = <A, E, R, B, E2>(
 ): Effect.Effect<B, E2, R> =>
   // All in one `callback`: between its start and its finalizer there is no place where an interrupt could land.
   Effect.callback<B, E2, R>((resume) => {
-    const context = Context.add(caller.context, Current, region) as Context.Context<never>
-    const fiber = Effect.runForkWith(context as Context.Context<R>)(body)
+    const fiber = start(caller.context as Context.Context<R>, region, body)
     const done = fiber.pollUnsafe()
     if (done !== undefined) return resume(end(done, region))
-    region.attach(fiber)
-    fiber.addObserver((exit) => {
-      region.detach()
-      resume(end(exit, region))
-    })
+    fiber.addObserver((exit) => resume(end(exit, region)))
     return Fiber.interrupt(fiber)
   })
