@@ -80,8 +80,5 @@ export const run = (args: ReadonlyArray<string>) =>
     // Standard output is for what was asked for: the access log, a summary, a schema.
     Effect.provideService(References.LogToStderr, true),
     Effect.provideService(CliOutput.Presenter, presenter),
-    Effect.provideService(
-      CliConfig.CliConfig,
-      CliConfig.make({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] })
-    )
+    Effect.provideService(CliConfig.CliConfig, CliConfig.make({ builtIns: [GlobalFlag.Help, GlobalFlag.Version] }))
   )

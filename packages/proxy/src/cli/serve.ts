@@ -50,8 +50,12 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
   )
 
   say(`fairlead ${version} serves ${options.demo ? "the demo" : file}\n`)
-  say(`proxy  ${urlOf(proxy)}`)
-  say(admin === undefined ? "admin  off" : `admin  ${urlOf(admin)}  /livez, /readyz, /statistics`)
+  say(`proxy  ${urlOf(proxy)}${others(configured.listen)}`)
+  say(
+    admin === undefined
+      ? "admin  off"
+      : `admin  ${urlOf(admin)}${others(configured.admin!)}  /livez, /readyz, /statistics`
+  )
   say(`\n${summary.upstreams(configured)}\n`)
   if (options.demo) say(toTry(urlOf(proxy)))
   return yield* Effect.never
@@ -59,7 +63,11 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
 
 const say = (line: string) => void process.stderr.write(`${line}\n`)
 
-const urlOf = (address: Address) => `http://${ConfigValue.formatAddress(address)}`
+/** How this machine reaches it, whatever the interfaces it listens on. */
+const urlOf = ({ host, port }: Address) =>
+  `http://${ConfigValue.formatAddress({ host: host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host, port })}`
+
+const others = (address: Address) => (ConfigValue.isLoopback(address) ? "" : " and from other machines")
 
 const parseListen = (text: string) => {
   const address = ConfigValue.address(text)

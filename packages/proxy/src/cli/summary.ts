@@ -48,10 +48,13 @@ const columns = (rows: ReadonlyArray<ReadonlyArray<string>>): ReadonlyArray<stri
 }
 
 /** What is allowed, and yet probably not meant. */
-export const warnings = (config: Config): ReadonlyArray<string> =>
-  ConfigValue.isLoopback(config.listen) || config.hosts.length > 0
+export const warnings = ({ admin, hosts, listen }: Config): ReadonlyArray<string> =>
+  hosts.length > 0
     ? []
-    : [
-        `${ConfigValue.formatAddress(config.listen)} can be reached from other machines, but \`hosts\` is empty: calls by ` +
-          "any name other than loopback's are answered with 421. Name the hosts that clients call, or listen on loopback."
-      ]
+    : [listen, admin]
+        .filter((address) => address !== undefined && !ConfigValue.isLoopback(address))
+        .map(
+          (address) =>
+            `${ConfigValue.formatAddress(address!)} can be reached from other machines, but \`hosts\` is empty: calls by ` +
+            "any name other than loopback's are answered with 421. Name the hosts that clients call, or listen on loopback."
+        )
