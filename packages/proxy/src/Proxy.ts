@@ -1,11 +1,13 @@
 /**
- * The proxy: config → stages → one server.
+ * The proxy: config → gates → stages → one server.
  *
- *     client ─▶ AccessLog → Deadline → Callers → Route ─┬▶ Credentials → Exchange ─▶ github
- *                                                       └▶ Credentials → Exchange ─▶ openai
+ *     client ─▶ AccessLog → Deadline → Callers → Route ─┬▶ Admission → Credentials → Exchange ─▶ github
+ *                                                       └▶ Admission → Credentials → Exchange ─▶ openai
  *
- * Closing the scope drains the server first: what is in flight ends, then connections and log close.
+ * Each upstream has one gate, named after it, and it alone decides what starts there. Closing the scope drains the
+ * server first: what is in flight ends, then gates, connections and log close.
  */
+import { Gate, RateWindow } from "@fairlead/core"
 import type { Deadline, Transport } from "@fairlead/core"
 import { NodeHttp, NodeTransport } from "@fairlead/platform-node"
 import { Cause, Duration, Effect, Exit } from "effect"
@@ -14,10 +16,11 @@ import * as AccessLog from "./AccessLog.ts"
 import { Facts, stack } from "./Call.ts"
 import type { Call, Handler } from "./Call.ts"
 import * as Caller from "./Caller.ts"
-import type { Config } from "./Config.ts"
+import type { Config, Upstream } from "./Config.ts"
 import * as Headers from "./Headers.ts"
 import * as Problem from "./Problem.ts"
 import * as AccessLogStage from "./stages/AccessLog.ts"
+import * as Admission from "./stages/Admission.ts"
 import * as Callers from "./stages/Callers.ts"
 import * as Credentials from "./stages/Credentials.ts"
 import * as DeadlineStage from "./stages/Deadline.ts"
@@ -27,6 +30,8 @@ import * as Route from "./stages/Route.ts"
 export interface Options {
   /** Default: standard output. */
   readonly log?: AccessLog.AccessLog | undefined
+  /** Default: one of its own, over the network. */
+  readonly transport?: Transport.Transport | undefined
   /** How long the drain waits for what is in flight; 25 s. */
   readonly drain?: Duration.Input | undefined
 }
@@ -34,7 +39,7 @@ export interface Options {
 /** Serves until the scope closes. */
 export const serve = Effect.fnUntraced(function* (config: Config, options: Options = {}) {
   const log = options.log ?? (yield* AccessLog.make())
-  const transport = yield* NodeTransport.make()
+  const transport = options.transport ?? (yield* NodeTransport.make())
   return yield* NodeHttp.serve(yield* make(config, transport, log), {
     ...config.listen,
     drain: options.drain,
@@ -48,15 +53,19 @@ export const make = Effect.fnUntraced(function* (
   config: Config,
   transport: Transport.Transport,
   log: AccessLog.AccessLog
-): Effect.fn.Return<NodeHttp.Handler<never>> {
+): Effect.fn.Return<NodeHttp.Handler<never>, never, Scope.Scope> {
   const word = randomWord()
   const pseudonym = `fairlead-${word}`
   const upstreams = new Map<string, Route.Upstream>()
   for (const upstream of config.upstreams) {
+    const gate = yield* makeGate(upstream)
     upstreams.set(upstream.name, {
       base: upstream.url.pathname.replace(/\/+$/, ""),
       totalMillis: upstream.timeout.total === undefined ? Infinity : Duration.toMillis(upstream.timeout.total),
-      handler: stack(Credentials.stage(upstream.headers))(
+      handler: stack(
+        Admission.stage(gate, upstream.name),
+        Credentials.stage(upstream.headers)
+      )(
         Exchange.handler(transport, {
           origin: upstream.url.origin,
           pseudonym,
@@ -74,6 +83,13 @@ export const make = Effect.fnUntraced(function* (
   let count = 0
   return (request, region) => answer(handler, open(request, region, `${word}-${(++count).toString(36)}`))
 })
+
+const makeGate = ({ concurrency, name, queue, rate }: Upstream) =>
+  Gate.make(name, {
+    limit: concurrency,
+    windows: rate.map(({ burst, limit, per }) => RateWindow.per(limit, per, { burst })),
+    line: { maxItems: queue.items, maxBytes: queue.bytes, maxWait: queue.wait, overflow: queue.overflow }
+  })
 
 const open = (request: NodeHttp.Request, region: Deadline.Region, id: string): Call => {
   const received = Headers.read(request.headers)

@@ -1,0 +1,37 @@
+/** A proxy as a process of its own: before the upstream of its first argument, on a free port. Tells its port, and its memory when asked. */
+import { NodeMain } from "@fairlead/platform-node"
+import { Duration, Effect } from "effect"
+import * as Proxy from "../../src/Proxy.ts"
+import { silent } from "../../src/AccessLog.ts"
+
+NodeMain.launch(
+  Effect.scoped(
+    Effect.gen(function* () {
+      const { port } = yield* Proxy.serve(
+        {
+          listen: { host: "127.0.0.1", port: 0 },
+          admin: undefined,
+          hosts: [],
+          origins: [],
+          upstreams: [
+            {
+              name: "up",
+              url: new URL(process.argv[2]!),
+              concurrency: 10,
+              rate: [],
+              queue: { items: 10, bytes: 1e6, wait: Duration.seconds(10), overflow: "reject" },
+              timeout: { total: undefined, firstByte: Duration.seconds(60), idle: Duration.seconds(60) },
+              headers: []
+            }
+          ]
+        },
+        { log: silent, drain: "1 second" }
+      )
+      process.on("message", () => process.send!({ rss: process.memoryUsage.rss() }))
+      // Whoever started it is gone: so are we.
+      process.on("disconnect", () => process.exit())
+      process.send!({ port })
+      return yield* Effect.never
+    })
+  )
+)
