@@ -29,11 +29,13 @@ export const node = at("node_modules", ".bin", windows ? "node.exe" : "node")
 const bin = at("node_modules", ".bin")
 const pathWithout = (process.env.PATH ?? "").split(delimiter).filter((folder) => folder !== bin)
 
+// What npm and pnpm tell a script about itself; what a person tells them (a registry, say) stays.
+const fromStarter =
+  /^(npm_(?!config_)|npm_config_(local_prefix|user_agent|npm_version|node_gyp)$|INIT_CWD$|PNPM_SCRIPT)/i
+
 /** The environment of what runs in the workspace: its own tools first, and nothing of the npm or pnpm that started it. */
 export const environment = () => {
-  const env = Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => !/^(npm_|pnpm_|INIT_CWD$|PNPM_SCRIPT)/i.test(name))
-  )
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !fromStarter.test(name)))
   return { ...env, PATH: [bin, ...pathWithout].join(delimiter) }
 }
 
@@ -114,7 +116,7 @@ const pnpm = (...args) =>
       // A group of its own, so that ending it ends npx, pnpm and what they started.
       detached: !windows,
       stdio: ["ignore", "pipe", "pipe"],
-      env: { ...environment(), PATH: pathWithout.join(delimiter), npm_config_update_notifier: "false" }
+      env: { ...environment(), PATH: pathWithout.join(delimiter), npm_config_loglevel: "warn" }
     })
     let output = ""
     child.stdout.on("data", (chunk) => (output += chunk))
