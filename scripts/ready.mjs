@@ -116,7 +116,14 @@ const pnpm = (...args) =>
       // A group of its own, so that ending it ends npx, pnpm and what they started.
       detached: !windows,
       stdio: ["ignore", "pipe", "pipe"],
-      env: { ...environment(), PATH: pathWithout.join(delimiter), npm_config_loglevel: "warn" }
+      env: {
+        // Without a network npm would try for over a minute before it says so.
+        npm_config_fetch_retry_mintimeout: "1000",
+        npm_config_fetch_retry_maxtimeout: "5000",
+        ...environment(),
+        PATH: pathWithout.join(delimiter),
+        npm_config_loglevel: "warn"
+      }
     })
     let output = ""
     child.stdout.on("data", (chunk) => (output += chunk))
