@@ -145,15 +145,14 @@ const pnpm = (...args) =>
     child.on("close", (code) => done(code ?? 1, output))
   })
 
+const offline =
+  /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|dns error|error sending request/i
+
 const advice = (output) => {
   if (/ENOENT/.test(output) && /spawn npx/.test(output)) {
     return "`npx` was not found: it comes with npm, which comes with Node."
   }
-  if (
-    /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|dns error|error sending request/i.test(
-      output
-    )
-  ) {
+  if (offline.test(output)) {
     return "The npm registry does not answer. The first start needs the network, later ones do not; behind an HTTP proxy, set HTTPS_PROXY."
   }
   if (/OUTDATED_LOCKFILE/.test(output)) {
@@ -165,6 +164,9 @@ const advice = (output) => {
   return "Try again; if that does not help, delete the folder node_modules and try once more."
 }
 
+// Asks nothing: a node_modules that another tool made is replaced.
+const installation = ["install", "--frozen-lockfile", "--config.confirmModulesPurge=false"]
+
 const works = () => {
   const { status, stdout } = spawnSync(node, ["--version"], { encoding: "utf8", shell: windows })
   return status === 0 && stdout.trim() === nodeVersion
@@ -173,18 +175,17 @@ const works = () => {
 const install = async () => {
   console.log(`Installing the packages of this workspace with ${packageManager} (once; half a minute or so) …`)
   const began = Date.now()
+  // No stamp beside packages: an install was cut, maybe while a package set itself up, and another on top may not mend that.
+  const cut = existsSync(at("node_modules")) && !existsSync(stamp)
   rmSync(stamp, { force: true })
-  // Asks nothing: a node_modules that another tool made is replaced.
-  const args = ["install", "--frozen-lockfile", "--config.confirmModulesPurge=false"]
-  let { code, output } = await pnpm(...args)
-  if (code === 0 && !works()) {
-    // Left so by an install that was cut while a package set itself up.
+  let { code, output } = await pnpm(...installation)
+  if (code === 0 ? !works() : cut && !offline.test(output)) {
     for (const folder of workspaces()) rmSync(join(folder, "node_modules"), { recursive: true, force: true })
-    ;({ code, output } = await pnpm(...args))
-    if (code === 0 && !works()) {
-      code = 1
-      output += `\n${node} does not run as Node ${nodeVersion}.`
-    }
+    ;({ code, output } = await pnpm(...installation))
+  }
+  if (code === 0 && !works()) {
+    code = 1
+    output += `\n${node} does not run as Node ${nodeVersion}.`
   }
   if (code !== 0) {
     console.error(`${output.trimEnd()}\n\nThe packages could not be installed (exit code ${code}). ${advice(output)}`)

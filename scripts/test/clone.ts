@@ -19,6 +19,7 @@ const npx = `#!/bin/sh
 echo "$@" >> calls
 echo "noise of npx"
 [ -e fail ] && { cat fail >&2; exit 7; }
+[ -e node_modules/broken ] && exit 1
 mkdir -p node_modules/.bin
 echo half > node_modules/half
 while [ -e wait ]; do sleep 0.05; done

@@ -84,6 +84,24 @@ describe("a clone whose set-up was cut", () => {
   })
 })
 
+describe("a clone whose packages are broken", () => {
+  it("is emptied and set up anew when an install on top of a cut one fails", async () => {
+    clone.write("node_modules/broken", "")
+    const { output } = await hello().ended
+    expect(output).toMatch(/^Installing .*\nInstalled .*\nhello you\n$/)
+    expect(clone.installs()).toBe(2)
+    expect(clone.has("node_modules/broken")).toBe(false)
+  })
+
+  it("is not emptied when only the network is missing", async () => {
+    clone.write("node_modules/broken", "")
+    clone.write("fail", "ENOTFOUND")
+    expect((await hello().ended).output).toMatch(/registry does not answer/)
+    expect(clone.installs()).toBe(1)
+    expect(clone.has("node_modules/broken")).toBe(true)
+  })
+})
+
 describe("a clone that was set up", () => {
   const change: Record<string, () => void> = {
     "the lockfile changed": () => clone.write("pnpm-lock.yaml", "lock: 2"),
