@@ -1,0 +1,3 @@
+export * as Certificates from "./node/Certificates.ts"
+export * as RawClient from "./node/RawClient.ts"
+export * as ScriptedUpstream from "./node/ScriptedUpstream.ts"
