@@ -5,15 +5,15 @@
  * about the load, the upstream and how many cores they share. Three processes besides this one: load, proxy, upstream.
  */
 import { fork } from "node:child_process"
-import type { ChildProcess } from "node:child_process"
+import type { ChildProcess, ForkOptions } from "node:child_process"
 import { once } from "node:events"
-import { mkdtempSync, openSync, rmSync } from "node:fs"
+import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { connect, createServer } from "node:net"
 import type { AddressInfo } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
-import type { Measure, Part } from "./harness.ts"
+import type { Contender, Measure, Part } from "./harness.ts"
 
 const here = import.meta.dirname
 
@@ -63,25 +63,23 @@ const round =
   (program: (port: number, upstream: string, folder: string) => Program) =>
   async (scale: number): Promise<Measure> => {
     const folder = mkdtempSync(join(tmpdir(), "fairlead-bench-"))
+    const said = join(folder, "stderr")
     const [port, upstreamPort] = [await freePort(), await freePort()]
-    const { file, args, path } = program(port, `http://127.0.0.1:${upstreamPort}`, folder)
+    const { args, file, path } = program(port, `http://127.0.0.1:${upstreamPort}`, folder)
     const children: Array<ChildProcess> = []
-    const start = (
-      file: string,
-      args: ReadonlyArray<string>,
-      output: "inherit" | number,
-      execArgv: ReadonlyArray<string>
-    ) => {
-      const child = fork(file, args, { execArgv: [...execArgv], stdio: ["ignore", output, 2, "ipc"] })
+    const start = (file: string, args: ReadonlyArray<string>, options: ForkOptions) => {
+      const child = fork(file, args, { execArgv: [], ...options })
       children.push(child)
       return child
     }
     try {
-      start(join(here, "proxy/upstream.ts"), [String(upstreamPort)], "inherit", [])
-      const log = openSync(join(folder, "stdout"), "w")
-      const proxy = start(file, args, log, ["--import", join(here, "proxy/probe.ts")])
+      start(join(here, "proxy/upstream.ts"), [String(upstreamPort)], {})
+      const proxy = start(file, args, {
+        execArgv: ["--import", join(here, "proxy/probe.ts")],
+        stdio: ["ignore", openSync(join(folder, "stdout"), "w"), openSync(said, "w"), "ipc"]
+      })
       await Promise.all([listening(port), listening(upstreamPort)])
-      const load = start(join(here, "proxy/load.ts"), [String(port), path], "inherit", [])
+      const load = start(join(here, "proxy/load.ts"), [String(port), path], {})
       await warm(load, 30_000 * scale)
       const sample = async () => {
         const [usage, answers] = await Promise.all([ask<NodeJS.CpuUsage>(proxy), ask<number>(load)])
@@ -91,11 +89,13 @@ const round =
       await sleep(3000 * scale)
       const after = await sample()
       const requests = after.answers - before.answers
-      if (requests === 0) throw new Error(`Expected answers through ${file}, got none`)
+      if (requests === 0) throw new Error("Expected answers, got none")
       return {
         micros: (after.cpu - before.cpu) / requests,
         perSecond: (requests * 1000) / (after.at - before.at)
       }
+    } catch (cause) {
+      throw new Error(`${file} said:\n${readFileSync(said, "utf8")}`, { cause })
     } finally {
       for (const child of children.toReversed()) child.kill("SIGKILL")
       rmSync(folder, { recursive: true, force: true })
@@ -105,15 +105,46 @@ const round =
 const plain = (name: string) =>
   round((port, upstream) => ({ file: join(here, `proxy/${name}.ts`), args: [String(port), upstream], path: "/hello" }))
 
+/** Limits that never bite, so that every stage has its work to do and nobody waits. */
+const config = (port: number, upstream: string) => `
+listen: 127.0.0.1:${port}
+upstreams:
+  bench:
+    url: ${upstream}
+    concurrency: 100
+    rate: 1000000 per second
+    queue: { items: 1000, wait: 30 seconds }
+    timeout: 30 seconds
+    headers:
+      authorization: Bearer of-the-bench
+`
+
+const serve = round((port, upstream, folder) => {
+  const file = join(folder, "fairlead.yaml")
+  writeFileSync(file, config(port, upstream))
+  return { file: join(here, "../../proxy/src/main.ts"), args: ["serve", "--config", file], path: "/bench/hello" }
+})
+
+const bare = (atLeast: number): Contender => ({
+  name: "bare: node:http + undici.dispatch",
+  round: plain("bare"),
+  atLeast
+})
+
 export const proxy: Part = {
   name: "proxy",
   rows: [
     {
-      name: "proxy",
+      name: "proxy, exchange alone (CPU)",
+      contenders: [{ name: "NodeHttp + NodeTransport", round: plain("exchange") }, bare(0.93)]
+    },
+    {
+      name: "proxy, all stages, log to a file (CPU)",
       contenders: [
-        { name: "bare: node:http + undici.dispatch", round: plain("bare") },
-        { name: "@fastify/http-proxy", round: plain("fastify") },
-        { name: "http-proxy-3", round: plain("http-proxy-3") }
+        { name: "fairlead serve", round: serve },
+        bare(0.8),
+        { name: "@fastify/http-proxy", round: plain("fastify"), atLeast: 1 },
+        { name: "http-proxy-3", round: plain("http-proxy-3"), atLeast: 1 }
       ]
     }
   ]

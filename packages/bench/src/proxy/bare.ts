@@ -24,11 +24,14 @@ const hopByHop = new Set([
   "upgrade"
 ])
 
+/** Node gives strings, undici the bytes it read. */
+const text = (raw: string | Buffer) => (typeof raw === "string" ? raw : raw.toString("latin1"))
+
 const endToEnd = (raw: ReadonlyArray<string | Buffer>): Array<string> => {
   const kept: Array<string> = []
   for (let i = 0; i < raw.length; i += 2) {
-    const name = String(raw[i])
-    if (!hopByHop.has(name.toLowerCase())) kept.push(name, String(raw[i + 1]))
+    const name = text(raw[i]!)
+    if (!hopByHop.has(name.toLowerCase())) kept.push(name, text(raw[i + 1]!))
   }
   return kept
 }
@@ -40,7 +43,7 @@ createServer((request, response) => {
       controller = begun
     },
     onResponseStart(begun, status, _, text) {
-      response.writeHead(status, text ?? "", endToEnd(begun.rawHeaders as Array<string>))
+      response.writeHead(status, text ?? "", endToEnd(begun.rawHeaders as ReadonlyArray<Buffer>))
     },
     onResponseData(begun, chunk) {
       if (response.write(chunk)) return

@@ -1,0 +1,205 @@
+/**
+ * Admission: ten permits, eight levels of urgency, and a line of 100, 10,000 and 100,000 callers, or nobody.
+ *
+ * A wave offers as many tasks as ten can run and the line can hold, all at once, and lets them drain; each task is a
+ * fiber (for the npm peers a promise) whose body is one resolved promise. The urgency is set on eight groups of fibers,
+ * not on each: setting it is no part of a gate.
+ *
+ * The floor is what no gate can be cheaper than: the same fibers with the same body, each suspended once and resumed
+ * once through a dispatcher, with no line, no limit and nobody to choose.
+ */
+import { Gate, Priority } from "@fairlead/core"
+import { priorityQueue } from "async"
+import { Effect, PartitionedSemaphore, Scheduler, Scope, Semaphore } from "effect"
+import PQueue from "p-queue"
+import { perOperation } from "./harness.ts"
+import type { Contender, Figure, Measure, Part, Row } from "./harness.ts"
+
+const permits = 10
+const body = Effect.promise(() => Promise.resolve())
+
+/** Mixed, so that nobody is served by luck in the order of arrival. */
+const urgencies: ReadonlyArray<Priority.Urgency> = [3, 7, 0, 5, 1, 6, 2, 4]
+
+type Door = <A>(effect: Effect.Effect<A>, urgency: number) => Effect.Effect<A, unknown>
+type PromiseDoor = (body: () => Promise<void>, urgency: number) => Promise<unknown>
+
+const ours = (): Door => {
+  const gate = Effect.runSync(
+    Gate.make("bench", { limit: permits, line: { maxItems: 1_000_000 } }).pipe(Scope.provide(Scope.makeUnsafe()))
+  )
+  return (effect) => gate.run(effect)
+}
+
+const floor = (): Door => {
+  const dispatcher = Effect.runSync(Scheduler.Scheduler).makeDispatcher()
+  const suspended = Effect.callback<void>((resume) => dispatcher.scheduleTask(() => resume(Effect.void), 0))
+  return (effect) => Effect.flatMapEager(suspended, () => effect)
+}
+
+const semaphore = (): Door => {
+  const semaphore = Semaphore.makeUnsafe(permits)
+  return (effect) => semaphore.withPermits(1)(effect)
+}
+
+const partitioned = (): Door => {
+  const semaphore = PartitionedSemaphore.makeUnsafe<number>({ permits })
+  return (effect, urgency) => semaphore.withPermits(urgency, 1)(effect)
+}
+
+const pQueue = (): PromiseDoor => {
+  const queue = new PQueue({ concurrency: permits })
+  return (body, urgency) => queue.add(body, { priority: 7 - urgency })
+}
+
+const asyncQueue = (): PromiseDoor => {
+  const queue = priorityQueue<() => Promise<void>>((body, done) => {
+    // oxlint-disable-next-line promise/no-callback-in-promise -- a worker that is not an async function ends by a call
+    void body().then(() => done())
+  }, permits)
+  return (body, urgency) => queue.push(body, urgency) as unknown as Promise<unknown>
+}
+
+/** `async.priorityQueue` as the line of a gate for fibers: it keeps who waits, and starts the body when its turn comes. */
+const asyncQueueOfFibers = (): Door => {
+  const queue = priorityQueue<(done: () => void) => void>((begin, done) => begin(() => done()), permits)
+  return (effect, urgency) =>
+    Effect.callback((resume) => {
+      queue.push(
+        (done) => resume(Effect.onExitPrimitive(effect, () => void done())),
+        urgency,
+        () => {}
+      )
+    })
+}
+
+/** `p-queue` likewise. */
+const pQueueOfFibers = (): Door => {
+  const queue = new PQueue({ concurrency: permits })
+  return (effect, urgency) =>
+    Effect.callback((resume) => {
+      const begin = () => new Promise<void>((done) => resume(Effect.onExitPrimitive(effect, () => void done())))
+      void queue.add(begin, { priority: 7 - urgency })
+    })
+}
+
+const wave = (door: Door, task: Effect.Effect<void>, size: number) => {
+  const unbounded = { concurrency: "unbounded", discard: true } as const
+  const group = Array.from({ length: size / urgencies.length })
+  return Effect.forEach(
+    urgencies,
+    (urgency) =>
+      Effect.forEach(group, () => door(task, urgency), unbounded).pipe(
+        Effect.provideService(Priority.Priority, urgency)
+      ),
+    unbounded
+  )
+}
+
+/** A whole wave: `waiting` in the line, and ten running, rounded up to equal groups. */
+const waveSize = (waiting: number) => Math.ceil((waiting + permits) / urgencies.length) * urgencies.length
+
+const drain =
+  (waiting: number, make: () => Door) =>
+  (scale: number): Promise<Measure> => {
+    const size = waveSize(waiting)
+    const all = wave(make(), body, size)
+    return perOperation(size, scale, () => Effect.runPromise(all))
+  }
+
+/**
+ * Where a whole wave takes minutes: the first `count` hand-overs at the full line. The clock starts when the first of
+ * those who waited runs, after all have been offered.
+ */
+const drainFirst = (waiting: number, count: number, make: () => Door) => async (): Promise<Measure> => {
+  await Effect.runPromise(wave(make(), body, waveSize(1000)))
+  return new Promise((resolve) => {
+    let begun = 0
+    let start = 0
+    const counted = Effect.promise(() => {
+      begun++
+      if (begun === permits + 1) start = performance.now()
+      if (begun === permits + 1 + count) resolve({ micros: ((performance.now() - start) * 1000) / count })
+      return Promise.resolve()
+    })
+    Effect.runFork(wave(make(), counted, waveSize(waiting)))
+  })
+}
+
+const drainPromises =
+  (waiting: number, make: () => PromiseDoor) =>
+  (scale: number): Promise<Measure> => {
+    const door = make()
+    const size = waveSize(waiting)
+    const each = Array.from({ length: size }, (_, place) => urgencies[Math.floor((place * urgencies.length) / size)]!)
+    return perOperation(size, scale, () => Promise.all(each.map((urgency) => door(() => Promise.resolve(), urgency))))
+  }
+
+const lined = (waiting: number, aims: { readonly floor: number; readonly peers?: number }): Row => {
+  const ahead = aims.peers === undefined ? {} : { atLeast: aims.peers }
+  return {
+    name: `gate, ${waiting.toLocaleString("en")} waiting`,
+    contenders: [
+      { name: "Gate.run", round: drain(waiting, ours) },
+      { name: "floor: suspend, resume", round: drain(waiting, floor), atLeast: aims.floor },
+      {
+        name: waiting > 10_000 ? "Semaphore, first 2,000" : "Semaphore",
+        round: waiting > 10_000 ? drainFirst(waiting, 2000, semaphore) : drain(waiting, semaphore),
+        ...ahead
+      },
+      { name: "PartitionedSemaphore", round: drain(waiting, partitioned), ...ahead },
+      { name: "p-queue", round: drainPromises(waiting, pQueue), ...ahead },
+      { name: "async.priorityQueue", round: drainPromises(waiting, asyncQueue), ...ahead },
+      { name: "p-queue, fibers wait", round: drain(waiting, pQueueOfFibers) },
+      { name: "async.priorityQueue, fibers wait", round: drain(waiting, asyncQueueOfFibers) }
+    ]
+  }
+}
+
+/** One after another, and a body that ends at once: a promise in it would be most of the time. */
+const alone =
+  (make: () => Door) =>
+  (scale: number): Promise<Measure> => {
+    const door = make()
+    const items = Array.from({ length: 10_000 })
+    const all = Effect.forEach(items, () => door(Effect.void, 3), { discard: true })
+    return perOperation(items.length, scale, () => Effect.runPromise(all))
+  }
+
+const alonePromises =
+  (make: () => PromiseDoor) =>
+  (scale: number): Promise<Measure> => {
+    const door = make()
+    return perOperation(1000, scale, async () => {
+      for (let i = 0; i < 1000; i++) await door(() => Promise.resolve(), 3)
+    })
+  }
+
+const nobodyWaiting: ReadonlyArray<Contender> = [
+  { name: "Gate.run", round: alone(ours) },
+  { name: "no gate", round: alone(() => (effect) => effect) },
+  { name: "Semaphore", round: alone(semaphore), atLeast: 0.75 },
+  { name: "PartitionedSemaphore", round: alone(partitioned) },
+  { name: "p-queue", round: alonePromises(pQueue) },
+  { name: "async.priorityQueue", round: alonePromises(asyncQueue) }
+]
+
+const above = (waiting: string): Figure => ({
+  name: `gate, cost above the floor: ${waiting} waiting against 100`,
+  of: (micros) => {
+    const cost = (row: string) => micros(row, "Gate.run") - micros(row, "floor: suspend, resume")
+    return cost(`gate, ${waiting} waiting`) / cost("gate, 100 waiting")
+  },
+  atMost: 1.5
+})
+
+export const gate: Part = {
+  name: "gate",
+  rows: [
+    { name: "gate, nobody waiting", contenders: nobodyWaiting },
+    lined(100, { floor: 0.5 }),
+    lined(10_000, { floor: 0.6, peers: 1 }),
+    lined(100_000, { floor: 0.6, peers: 1 })
+  ],
+  figures: [above("10,000"), above("100,000")]
+}
