@@ -61,7 +61,9 @@ export interface Statistics {
   readonly pending: number
 }
 
+/** One start, or neighbours that share an entry: from the first to the last of them. */
 interface Start {
+  readonly from: number
   at: number
   cost: number
 }
@@ -115,6 +117,7 @@ export class Ledger {
 
   /** Admits `cost`; only when `opensAt(now, cost) <= now`. */
   reserve(now: number, cost: number): void {
+    this.expire(now)
     this.pending += cost
     if (this.spacing > 0) this.emptyAt = Math.max(now, this.bucket(cost)) + cost * this.spacing
   }
@@ -125,10 +128,10 @@ export class Ledger {
     this.used += cost
     const last = this.starts.length > this.head ? this.starts[this.starts.length - 1]! : undefined
     const full = this.starts.length - this.head >= exact
-    if (last !== undefined && (last.at === now || (full && now - last.at <= this.millis / exact))) {
+    if (last !== undefined && (last.at === now || (full && now - last.from <= this.millis / exact))) {
       last.at = now
       last.cost += cost
-    } else this.starts.push({ at: now, cost })
+    } else this.starts.push({ from: now, at: now, cost })
   }
 
   /** What was reserved will not begin. */

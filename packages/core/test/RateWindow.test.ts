@@ -1,0 +1,180 @@
+import { describe, expect, it } from "@effect/vitest"
+import * as fc from "fast-check"
+import { RateWindow } from "@fairlead/core"
+
+interface Start {
+  readonly at: number
+  readonly cost: number
+}
+
+/** The most cost in any window of `length`: slow and obvious. */
+const busiest = (starts: ReadonlyArray<Start>, length: number): number =>
+  Math.max(
+    0,
+    ...starts.map(({ at }) =>
+      starts.filter((other) => other.at >= at && other.at < at + length).reduce((sum, { cost }) => sum + cost, 0)
+    )
+  )
+
+/** Starts all it may, as early as it may, until `end`. */
+const saturate = (window: RateWindow.RateWindow, end: number, cost = () => 1): ReadonlyArray<Start> => {
+  const ledger = new RateWindow.Ledger(window)
+  const starts: Array<Start> = []
+  let now = 0
+  while (now < end) {
+    const next = cost()
+    now = Math.max(now, ledger.opensAt(now, next))
+    ledger.reserve(now, next)
+    ledger.stamp(now, next)
+    starts.push({ at: now, cost: next })
+  }
+  return starts.filter(({ at }) => at < end)
+}
+
+describe("RateWindow", () => {
+  it("is never over in any window, whatever starts, waits and is cancelled, and gives back what did not start", () => {
+    const step = fc.record({
+      pause: fc.integer({ min: 0, max: 400 }),
+      cost: fc.integer({ min: 1, max: 4 }),
+      delay: fc.integer({ min: 0, max: 300 }),
+      cancel: fc.boolean()
+    })
+    const trace = fc.record({
+      limit: fc.integer({ min: 4, max: 12 }),
+      burst: fc.integer({ min: 1, max: 12 }),
+      steps: fc.array(step, { maxLength: 80 })
+    })
+    fc.assert(
+      fc.property(trace, ({ burst, limit, steps }) => {
+        const ledger = new RateWindow.Ledger(RateWindow.per(limit, 1000, { burst: Math.min(burst, limit) }))
+        const starts: Array<Start> = []
+        let now = 0
+        let open: Array<{ readonly at: number; readonly cost: number; readonly cancel: boolean }> = []
+        const settle = (until: number) => {
+          for (const due of open.filter(({ at }) => at <= until).toSorted((a, b) => a.at - b.at)) {
+            if (due.cancel) ledger.refund(due.cost)
+            else {
+              ledger.stamp(due.at, due.cost)
+              starts.push(due)
+            }
+          }
+          open = open.filter(({ at }) => at > until)
+        }
+        for (const { cancel, cost, delay, pause } of steps) {
+          now += pause
+          settle(now)
+          if (ledger.opensAt(now, cost) > now) continue
+          ledger.reserve(now, cost)
+          open.push({ at: now + delay, cost, cancel })
+          const { pending, used } = ledger.statistics(now)
+          expect(used + pending).toBeLessThanOrEqual(limit)
+        }
+        settle(Infinity)
+        expect(busiest(starts, 1000)).toBeLessThanOrEqual(limit)
+        const { pending, used } = ledger.statistics(now + 10_000)
+        expect([used, pending]).toEqual([0, 0])
+      }),
+      { numRuns: 2000 }
+    )
+  })
+
+  it("opens at exactly the instant it says: not before, and then at once", () => {
+    const times = fc.array(fc.integer({ min: 0, max: 300 }), { minLength: 1, maxLength: 40 })
+    fc.assert(
+      fc.property(times, fc.integer({ min: 1, max: 5 }), (pauses, burst) => {
+        const ledger = new RateWindow.Ledger(RateWindow.per(5, 1000, { burst }))
+        let now = 0
+        for (const pause of pauses) {
+          now += pause
+          const at = ledger.opensAt(now, 1)
+          if (at > now) {
+            expect(ledger.opensAt(at - 0.001, 1)).toBeGreaterThan(at - 0.001)
+            expect(ledger.opensAt(at, 1)).toBeLessThanOrEqual(at)
+            now = at
+          }
+          ledger.reserve(now, 1)
+          ledger.stamp(now, 1)
+        }
+      }),
+      { numRuns: 500 }
+    )
+  })
+
+  it.each([
+    { limit: 10, burst: 10 },
+    { limit: 10, burst: 3 },
+    { limit: 10, burst: 1 },
+    { limit: 80, burst: 10 }
+  ])("uses at least 98 % of the allowance under saturation: $limit per second, burst $burst", ({ burst, limit }) => {
+    const starts = saturate(RateWindow.per(limit, 1000, { burst }), 60_000)
+    expect(busiest(starts, 1000)).toBeLessThanOrEqual(limit)
+    expect(starts.length / (limit * 60)).toBeGreaterThanOrEqual(0.98)
+  })
+
+  it("paced, does not repeat its first burst: after it, starts are spread by length/limit", () => {
+    const starts = saturate(RateWindow.per(10, 1000, { burst: 4 }), 10_000)
+    expect(starts.slice(0, 5).map(({ at }) => at)).toEqual([0, 0, 0, 0, 100])
+    const gaps = starts.slice(5).map(({ at }, i) => at - starts[i + 4]!.at)
+    expect(Math.min(...gaps)).toBeGreaterThan(99.9)
+  })
+
+  it("not paced, lets the whole limit start at once", () => {
+    const starts = saturate(RateWindow.per(3, 1000), 2500)
+    expect(starts.map(({ at }) => at)).toEqual([0, 0, 0, 1000, 1000, 1000, 2000, 2000, 2000])
+  })
+
+  it("saves its burst up while nobody starts", () => {
+    const ledger = new RateWindow.Ledger(RateWindow.per(10, 1000, { burst: 3 }))
+    const take = (now: number) => {
+      if (ledger.opensAt(now, 1) > now) return false
+      ledger.reserve(now, 1)
+      ledger.stamp(now, 1)
+      return true
+    }
+    expect([take(0), take(0), take(0), take(0)]).toEqual([true, true, true, false])
+    expect([take(250), take(250), take(250)]).toEqual([true, true, false])
+    expect([take(5000), take(5000), take(5000), take(5000)]).toEqual([true, true, true, false])
+  })
+
+  it("waits for a reservation that has not begun, however long that takes", () => {
+    const ledger = new RateWindow.Ledger(RateWindow.per(1, 1000))
+    ledger.reserve(0, 1)
+    expect(ledger.opensAt(5000, 1)).toBe(Infinity)
+    ledger.stamp(6000, 1)
+    expect(ledger.opensAt(6000, 1)).toBe(7000)
+  })
+
+  it("beyond 4,096 starts a window keeps bounded memory, and is rounded against us, never over", () => {
+    const limit = 20_000
+    const ledger = new RateWindow.Ledger(RateWindow.per(limit, 10_000))
+    const starts: Array<number> = []
+    let now = 0
+    while (now < 30_000) {
+      now = Math.max(now + 0.37, ledger.opensAt(now, 1))
+      ledger.reserve(now, 1)
+      ledger.stamp(now, 1)
+      starts.push(now)
+    }
+    expect((ledger as unknown as { starts: ReadonlyArray<unknown> }).starts.length).toBeLessThan(3 * 4096)
+    let tail = 0
+    for (let i = 0; i < starts.length; i++) {
+      while (starts[tail]! <= starts[i]! - 10_000) tail++
+      expect(i - tail + 1).toBeLessThanOrEqual(limit)
+    }
+    expect(starts.length).toBeGreaterThan(0.98 * limit * 3)
+  })
+
+  it("is written as people write it", () => {
+    expect(RateWindow.format(RateWindow.per(80, "1 minute"))).toBe("80 per 1m")
+  })
+
+  describe("misuse", () => {
+    it("names the expectation and the value", () => {
+      expect(() => RateWindow.per(0, "1 second")).toThrow("Expected a limit above 0, got 0")
+      expect(() => RateWindow.per(1, 0)).toThrow("Expected a finite window length above 0, got 0")
+      expect(() => RateWindow.per(5, "1 second", { burst: 6 })).toThrow(
+        "Expected a burst above 0 and at most the limit of 5, got 6"
+      )
+    })
+  })
+})
