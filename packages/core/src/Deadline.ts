@@ -16,6 +16,7 @@ import type { Fiber } from "effect"
 import { dual } from "effect/Function"
 import type * as Reason from "./Reason.ts"
 import * as boundary from "./internal/boundary.ts"
+import * as millis from "./internal/millis.ts"
 import * as timer from "./internal/timer.ts"
 
 /** A region did not end within its time. Raised by the region that set the deadline. */
@@ -58,8 +59,8 @@ export const within: {
   (budget: Duration.Input): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | DeadlineExceeded, R>
   <A, E, R>(self: Effect.Effect<A, E, R>, budget: Duration.Input): Effect.Effect<A, E | DeadlineExceeded, R>
 } = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, budget: Duration.Input) => {
-  const millis = Duration.toMillis(Duration.fromInputUnsafe(budget))
-  return run(millis, () => self, Exit.fail<DeadlineExceeded>)
+  const time = millis.from(budget)
+  return run(time, () => self, Exit.fail<DeadlineExceeded>)
 })
 
 /** As `within`, with `None` in place of the error. */
@@ -67,9 +68,9 @@ export const option: {
   (budget: Duration.Input): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<Option.Option<A>, E, R>
   <A, E, R>(self: Effect.Effect<A, E, R>, budget: Duration.Input): Effect.Effect<Option.Option<A>, E, R>
 } = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, budget: Duration.Input) => {
-  const millis = Duration.toMillis(Duration.fromInputUnsafe(budget))
+  const time = millis.from(budget)
   return run(
-    millis,
+    time,
     () => Effect.asSome(self),
     () => Exit.succeed(Option.none<A>())
   )

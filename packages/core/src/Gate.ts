@@ -27,6 +27,7 @@ import { dual } from "effect/Function"
 import * as boundary from "./internal/boundary.ts"
 import { Line } from "./internal/line.ts"
 import type { Place } from "./internal/line.ts"
+import * as millis from "./internal/millis.ts"
 import * as rate from "./internal/rate.ts"
 import * as timer from "./internal/timer.ts"
 import * as wait from "./internal/wait.ts"
@@ -213,7 +214,7 @@ class GateImpl implements Gate {
       maxItems,
       maxBytes: maxBytes === undefined ? Infinity : ByteSize.toNumberUnsafe(ByteSize.fromInputUnsafe(maxBytes))
     })
-    this.maxWaitMillis = toMillis(options.line?.maxWait)
+    this.maxWaitMillis = limitOf(options.line?.maxWait)
     this.defaults = { cost: 1, bytes: 0, maxWaitMillis: this.maxWaitMillis }
     this.windows = (options.windows ?? []).map((window) => new RateWindow.Ledger(window))
     this.ceiling = Math.min(
@@ -228,23 +229,15 @@ class GateImpl implements Gate {
 
   run<A, E, R>(effect: Effect.Effect<A, E, R>, ask?: Ask): Effect.Effect<A, E | Refused.Refused, R> {
     const terms = this.terms(ask)
-    return Effect.withFiber((fiber) => {
-      const ticket = new Ticket(this, fiber, terms, false)
-      // The frame that gives back stands before anything is taken: wherever an interrupt lands, it finds the ticket's
-      // state and undoes just that. See "passes the sweep".
-      return Effect.onExitPrimitive(
-        Effect.withFiber(() => this.enter(ticket, effect)),
-        (exit) => this.leave(ticket, exit)
-      )
-    })
+    return Effect.withFiber((fiber) => guarded(new Ticket(this, fiber, terms, false, effect)))
   }
 
   hold(ask?: HoldAsk): Effect.Effect<Permit, Refused.Refused, Scope.Scope> {
     const terms = this.terms(ask)
     return Effect.uninterruptibleMask((restore) =>
       Effect.withFiber((fiber) => {
-        const ticket = new Ticket(this, fiber, terms, ask?.pending ?? false)
-        const admitted = Effect.flatMap(restore(Effect.withFiber(() => this.enter(ticket, Effect.void))), () =>
+        const ticket = new Ticket(this, fiber, terms, ask?.pending ?? false, Effect.void)
+        const admitted = Effect.flatMap(restore(Effect.suspend(() => this.enter(ticket))), () =>
           Effect.as(
             Effect.addFinalizer((exit) => Effect.sync(() => this.leave(ticket, exit))),
             { waited: ticket.waited, sent: () => ticket.sent(), release: () => this.leave(ticket, Exit.void) }
@@ -289,20 +282,21 @@ class GateImpl implements Gate {
   }
 
   /** Lets `ticket` in, puts it into the line, or refuses it. */
-  private enter<A, E, R>(ticket: Ticket, body: Effect.Effect<A, E, R>): Effect.Effect<A, E | Refused.Refused, R> {
+  enter(ticket: Ticket): AnyEffect {
     this.offered++
     if (this.line.items === 0 && this.running < this.limit && this.windows.length === 0 && this.open) {
       this.running++
       this.admitted++
       ticket.state = "Running"
-      return body
+      return ticket.body
     }
-    return this.enterSlowly(ticket, body)
+    return this.enterSlowly(ticket)
   }
 
-  private enterSlowly<A, E, R>(ticket: Ticket, body: Effect.Effect<A, E, R>): Effect.Effect<A, E | Refused.Refused, R> {
+  private enterSlowly(ticket: Ticket): AnyEffect {
     const now = timer.now(this.clock)
-    ticket.identify()
+    ticket.since = now
+    ticket.urgency = ticket.fiber.getRef(Priority.Priority)
     const reason = this.objection(ticket, now)
     if (reason !== undefined) return Effect.fail(this.refuse(ticket, reason))
     const head = this.line.head
@@ -310,7 +304,7 @@ class GateImpl implements Gate {
     if ((head === undefined || ticket.urgency < head.urgency) && this.admits(ticket, now)) {
       this.take(ticket, now)
       ticket.start(now)
-      return body
+      return ticket.body
     }
     const full = this.line.full(ticket.bytes)
     if (full !== undefined) return Effect.fail(this.refuse(ticket, this.queueFull(full)))
@@ -318,13 +312,13 @@ class GateImpl implements Gate {
     if (this.line.items === 0) this.rate = rate.resume(this.rate, now, this.admitted)
     ticket.await(now)
     if (this.line.head === ticket) this.rearm(ticket.fiber)
-    return Effect.callback((resume) => ticket.suspend(resume as Resume, body))
+    return Effect.callback((resume) => ticket.suspend(resume))
   }
 
   /** Why nobody like this is let in, whatever is free. */
   private objection(ticket: Ticket, now: number): Refused.Reason | undefined {
     if (!this.open) return new Refused.ShuttingDown()
-    const late = now - (ticket.region?.deadline ?? Infinity)
+    const late = now - (boundary.current(ticket.fiber)?.deadline ?? Infinity)
     return late >= 0 ? new Refused.TooLate({ short: Duration.millis(late) }) : undefined
   }
 
@@ -377,21 +371,21 @@ class GateImpl implements Gate {
     this.learn(timer.now(this.clock))
     const ahead = this.line.ahead(ticket.urgency)
     const spread = ticket.fiber.getRef(Random.Random).nextDoubleUnsafe()
-    const millis = this.open ? rate.advice(this.rate, ahead, this.ceiling, spread) : undefined
+    const after = this.open ? rate.advice(this.rate, ahead, this.ceiling, spread) : undefined
     ticket.state = "Refused"
     this.refused++
     return new Refused.Refused({
       reason,
       gate: this.name,
       waited: ticket.waited,
-      retryAfter: millis === undefined ? Option.none() : Option.some(Duration.millis(millis))
+      retryAfter: after === undefined ? Option.none() : Option.some(Duration.millis(after))
     })
   }
 
   /** Turns a ticket away that stands in the line; its caller is told through the dispatcher, as all who waited are. */
   putOut(ticket: Ticket, reason: Refused.Reason): void {
     ticket.endWait()
-    ticket.refusal = this.refuse(ticket, reason)
+    ticket.body = Effect.fail(this.refuse(ticket, reason))
     this.wake.push(ticket, ticket.fiber)
   }
 
@@ -449,14 +443,27 @@ class GateImpl implements Gate {
         throw new RangeError(`Expected a cost of at most ${window.limit} (${RateWindow.format(window)}), got ${cost}`)
       }
     }
-    const maxWaitMillis = Math.min(this.maxWaitMillis, toMillis(ask.maxWait))
+    const maxWaitMillis = Math.min(this.maxWaitMillis, limitOf(ask.maxWait))
     return { cost, bytes, maxWaitMillis }
   }
 }
 
-type Resume = (effect: Effect.Effect<any, any, any>) => void
+type AnyEffect = Effect.Effect<any, any, any>
 
-/** One caller at one gate, from its first step to its last. */
+/**
+ * Admission, the work, and what undoes either. The frame that gives back stands before anything is taken: wherever an
+ * interrupt lands, it finds the ticket's state and undoes just that. See "passes the sweep".
+ */
+const guarded = (ticket: Ticket): AnyEffect =>
+  Effect.onExitPrimitive(
+    Effect.suspend(() => ticket.gate.enter(ticket)),
+    (exit) => ticket.gate.leave(ticket, exit)
+  )
+
+/**
+ * One caller at one gate, from its first step to its last. As lean as it goes: a line of 100,000 is 100,000 of these,
+ * and what they take is collected before what they do.
+ */
 class Ticket implements Place, Waiter, wait.Wait {
   /**
    * New → (Waiting → Admitted →) Running → Gone, or New → (Waiting →) Refused → Gone. `Admitted`: a permit was handed to
@@ -468,24 +475,22 @@ class Ticket implements Place, Waiter, wait.Wait {
   readonly terms: Terms
   /** Its rate grant counts as now until `sent`. */
   unsent: boolean
+  /** What its caller goes on with: the work, or the refusal. */
+  body: AnyEffect
   urgency = 0
-  region: boundary.Region | undefined = undefined
   before: Place | undefined = undefined
   behind: Place | undefined = undefined
-  inLine = false
-  /** What its caller is told when it goes on; set in `Refused` only. */
-  refusal: Refused.Refused | undefined = undefined
-  private since = 0
-  private waitedMillis = 0
+  /** When it came to a door that was not open; -1 if it was. */
+  since = -1
   private expiry: timer.Entry | undefined = undefined
-  private resume: Resume | undefined = undefined
-  private body: Effect.Effect<unknown, unknown, unknown> | undefined = undefined
+  private resume: ((effect: AnyEffect) => void) | undefined = undefined
 
-  constructor(gate: GateImpl, fiber: Fiber.Fiber<unknown, unknown>, terms: Terms, unsent: boolean) {
+  constructor(gate: GateImpl, fiber: Fiber.Fiber<unknown, unknown>, terms: Terms, unsent: boolean, body: AnyEffect) {
     this.gate = gate
     this.fiber = fiber
     this.terms = terms
     this.unsent = unsent
+    this.body = body
   }
 
   get cost(): number {
@@ -504,40 +509,33 @@ class Ticket implements Place, Waiter, wait.Wait {
     return this.gate.what
   }
 
-  /** How long it stood in the line. */
+  /** How long it has stood in the line by now. */
   get waited(): Duration.Duration {
-    return Duration.millis(this.waitedMillis)
-  }
-
-  /** Reads who asks; only where that matters. */
-  identify(): void {
-    this.urgency = this.fiber.getRef(Priority.Priority)
-    this.region = boundary.current(this.fiber)
+    return Duration.millis(this.since < 0 ? 0 : timer.now(this.gate.clock) - this.since)
   }
 
   /** Enters the line. */
   await(now: number): void {
     this.state = "Waiting"
-    this.since = now
     this.gate.line.enter(this)
-    if (this.region !== undefined) wait.begin(this.region, this)
+    const region = boundary.current(this.fiber)
+    if (region !== undefined) wait.begin(region, this)
     if (this.maxWaitMillis !== Infinity) {
       this.expiry = timer.of(this.gate.clock).set(this.fiber, now + this.maxWaitMillis, () => this.expire())
     }
   }
 
   /** Suspends the caller until `begin`; goes on at once if its turn came before it got here. */
-  suspend(resume: Resume, body: Effect.Effect<unknown, unknown, unknown>): void {
+  suspend(resume: (effect: AnyEffect) => void): void {
     this.resume = resume
-    this.body = body
     if (this.state !== "Waiting") this.begin()
   }
 
   /** Leaves the line, for whatever reason. */
   endWait(): void {
-    this.waitedMillis = timer.now(this.gate.clock) - this.since
     this.gate.line.leave(this)
-    if (this.region !== undefined) wait.end(this.region, this)
+    const region = boundary.current(this.fiber)
+    if (region !== undefined) wait.end(region, this)
     if (this.expiry !== undefined) {
       timer.of(this.gate.clock).clear(this.expiry, this.fiber)
       this.expiry = undefined
@@ -546,14 +544,11 @@ class Ticket implements Place, Waiter, wait.Wait {
 
   /** Its turn has come, or it was put out: the caller goes on. */
   begin(): void {
-    const { body, resume } = this
-    if (resume === undefined) return
+    const resume = this.resume
+    if (resume === undefined || this.state === "Gone") return
     this.resume = undefined
-    this.body = undefined
-    if (this.state === "Admitted") {
-      this.start(this.gate.hasWindows ? timer.now(this.gate.clock) : 0)
-      resume(body!)
-    } else if (this.state === "Refused") resume(Effect.fail(this.refusal!))
+    if (this.state === "Admitted") this.start(this.gate.hasWindows ? timer.now(this.gate.clock) : 0)
+    resume(this.body)
   }
 
   start(now: number): void {
@@ -578,5 +573,4 @@ class Ticket implements Place, Waiter, wait.Wait {
   }
 }
 
-const toMillis = (input: Duration.Input | undefined): number =>
-  input === undefined ? Infinity : Duration.toMillis(Duration.fromInputUnsafe(input))
+const limitOf = (input: Duration.Input | undefined): number => (input === undefined ? Infinity : millis.from(input))

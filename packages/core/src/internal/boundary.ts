@@ -8,9 +8,10 @@
  * The child inherits the context. Whatever it forks as a child ends with it. The boundary ends only when the region
  * has ended: a region that is cut waits for its clean-up, and so does a caller that is interrupted meanwhile.
  */
-import { Context, Duration, Effect, Fiber } from "effect"
-import type { Clock, Exit } from "effect"
+import { Context, Effect, Fiber } from "effect"
+import type { Clock, Duration, Exit } from "effect"
 import * as Reason from "../Reason.ts"
+import * as millis from "./millis.ts"
 import * as timer from "./timer.ts"
 import * as wait from "./wait.ts"
 import type { Wait } from "./wait.ts"
@@ -65,8 +66,8 @@ export class Region implements Wait {
   }
 
   narrow(budget: Duration.Input): Effect.Effect<void> {
-    const millis = Duration.toMillis(Duration.fromInputUnsafe(budget))
-    return Effect.sync(() => this.narrowUnsafe(millis))
+    const time = millis.from(budget)
+    return Effect.sync(() => this.narrowUnsafe(time))
   }
 
   /** Takes the region's own deadline away. */

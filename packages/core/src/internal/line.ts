@@ -9,7 +9,7 @@
  */
 import { levels } from "../Priority.ts"
 
-/** One who waits. The line alone writes `before`, `behind` and `inLine`. */
+/** One who waits. The line alone writes `before` and `behind`. */
 export interface Place {
   readonly urgency: number
   readonly cost: number
@@ -17,7 +17,6 @@ export interface Place {
   readonly bytes: number
   before: Place | undefined
   behind: Place | undefined
-  inLine: boolean
 }
 
 export interface Bounds {
@@ -75,19 +74,16 @@ export class Line<P extends Place> {
   enter(place: P): void {
     this.levels[place.urgency]!.enter(place)
     this.occupied |= 1 << place.urgency
-    place.inLine = true
     this.items++
     this.cost += place.cost
     this.bytes += place.bytes
   }
 
-  /** Takes a place out of the line, wherever it stands; does nothing when it is not in it. */
+  /** Takes a place out of the line, wherever it stands in it. */
   leave(place: P): void {
-    if (!place.inLine) return
     const level = this.levels[place.urgency]!
     level.leave(place)
     if (level.items === 0) this.occupied &= ~(1 << place.urgency)
-    place.inLine = false
     this.items--
     this.cost -= place.cost
     this.bytes -= place.bytes

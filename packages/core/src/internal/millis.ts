@@ -1,0 +1,18 @@
+/**
+ * Durations as milliseconds. Those written as strings are read once: they are literals of the program, and reading one
+ * costs as much as the rest of a deadline that is met at once.
+ */
+import { Duration } from "effect"
+
+const read = new Map<string, number>()
+
+export const from = (input: Duration.Input): number => {
+  if (typeof input !== "string") return Duration.toMillis(Duration.fromInputUnsafe(input))
+  let millis = read.get(input)
+  if (millis === undefined) {
+    millis = Duration.toMillis(Duration.fromInputUnsafe(input))
+    // A program has few of them. One that makes them up gains nothing here, and must not pile them up.
+    if (read.size < 256) read.set(input, millis)
+  }
+  return millis
+}
