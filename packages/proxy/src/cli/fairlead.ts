@@ -1,6 +1,7 @@
 /** The command line: which verbs there are, and what they take. Each verb's work stands in a file of its name. */
+import type { NodeHttp } from "@fairlead/platform-node"
 import { Effect, Option, References } from "effect"
-import { Argument, CliConfig, CliOutput, Command, Flag, GlobalFlag } from "effect/cli"
+import { Argument, CliConfig, type CliError, CliOutput, Command, Flag, GlobalFlag } from "effect/cli"
 import { check } from "./check.ts"
 import * as config from "./config.ts"
 import { schema } from "./schema.ts"
@@ -71,7 +72,9 @@ const presenter: CliOutput.Presenter = {
 }
 
 /** Runs a command line: `["serve", "--demo"]`. Exit codes: 0; 1 failed; 2 wrong command line or config. */
-export const run = (args: ReadonlyArray<string>) =>
+export const run = (
+  args: ReadonlyArray<string>
+): Effect.Effect<void, Stop | NodeHttp.ListenFailed | CliError.CliError, Command.Environment> =>
   Command.runWith(fairlead, { version })(args).pipe(
     Effect.catchTag("ShowHelp", ({ errors }) =>
       errors.length === 0 ? Effect.void : Effect.fail(new Stop({ message: "", code: 2 }))
