@@ -1,0 +1,44 @@
+import { describe, expect, it } from "vitest"
+import { execFile } from "node:child_process"
+import { readdirSync } from "node:fs"
+import { promisify } from "node:util"
+
+const folder = new URL("..", import.meta.url)
+
+/** What each example prints. An example without an entry here fails. */
+const output: Record<string, ReadonlyArray<string | RegExp>> = {
+  priority: [
+    "Submitted low, high, medium; done in this order:",
+    "  high priority task",
+    "  medium priority task",
+    "  low priority task",
+    "  each has its own: result of low, result of high, result of medium",
+    "Ten permits:",
+    // Ten rounds on an idle machine; a busy one may add some, but never comes near one at a time.
+    /^ {2}100 tasks of 50 ms, at most 10 at once: [1-4]\d rounds of 50 ms$/,
+    "  100 done, 0 running, 0 waiting"
+  ],
+  proxy: [
+    "in the first 5 seconds: 10 answers, 5 of them urgent",
+    "after that:             5 answers, 0 of them urgent",
+    "left at gate api:       0 running, 0 waiting; 15 completed"
+  ]
+}
+
+const names = readdirSync(folder)
+  .filter((file) => file.endsWith(".ts"))
+  .map((file) => file.slice(0, -3))
+
+describe("examples", () => {
+  it.each(names)("%s prints what it says, and ends by itself", async (name) => {
+    const { stderr, stdout } = await promisify(execFile)("node", [`${name}.ts`], { cwd: folder, timeout: 50_000 })
+    expect(stderr).toBe("")
+    const lines = stdout.trimEnd().split("\n")
+    const expected = output[name] ?? []
+    expect(lines.length).toBe(expected.length)
+    for (const [i, line] of lines.entries()) {
+      const pattern = expected[i]!
+      expect(line).toEqual(typeof pattern === "string" ? pattern : expect.stringMatching(pattern))
+    }
+  })
+})
