@@ -129,7 +129,7 @@ class Exchange implements Dispatcher.DispatchHandler, Transport.Body {
         this
       )
     } catch (error) {
-      // An origin that is no URL; undici hands everything else to the handler.
+      // An origin that is no URL, or the transport is closed; undici hands everything else to the handler.
       this.onResponseError(undefined, error)
     }
   }

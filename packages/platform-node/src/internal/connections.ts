@@ -5,7 +5,7 @@
  * Why not undici's `Pool`: it takes a client whose request was refused as malformed for a busy one, for ever, looks for
  * a free one by walking through all, and gives no hold on a connection that is still being made.
  */
-import { Client, buildConnector } from "undici"
+import { Client, buildConnector, errors } from "undici"
 import type { Socket } from "node:net"
 
 /** One connection, or the intention to make one. */
@@ -19,6 +19,7 @@ export interface Connection {
 
 /** All connections of one transport. */
 export interface Connections {
+  /** Throws where the origin is none, and after `close`. */
   readonly take: (origin: string) => Connection
   /** Resolves when every socket is closed. */
   readonly close: () => Promise<unknown>
@@ -72,12 +73,17 @@ export const make = (options: { readonly connectMillis: number }): Connections =
   const connect = buildConnector({ allowH2: false, timeout: options.connectMillis })
   const idle = new Map<string, Array<Lane>>()
   const all = new Set<Lane>()
+  let closed = false
   return {
     take: (origin) => {
+      if (closed) throw new errors.ClientClosedError()
       let free = idle.get(origin)
       if (free === undefined) idle.set(origin, (free = []))
       return free.pop() ?? new Lane(origin, free, all, connect)
     },
-    close: () => Promise.all(Array.from(all, (lane) => lane.cut()))
+    close: () => {
+      closed = true
+      return Promise.all(Array.from(all, (lane) => lane.cut()))
+    }
   }
 }

@@ -27,7 +27,7 @@ export interface Received {
   readonly at: number
   /** All of its body; fails to come where the client leaves before the end. */
   readonly body: Effect.Effect<Buffer>
-  /** Answers in full; a body gets a `Content-Length` unless the headers say otherwise. */
+  /** Answers in full, with a `Content-Length` unless the headers say otherwise or the status has no body. */
   readonly reply: (status: number, headers?: ReadonlyArray<string>, body?: string | Uint8Array) => void
   /** Begins an answer: the head goes out at once. */
   readonly head: (status: number, headers?: ReadonlyArray<string>) => void
@@ -124,7 +124,10 @@ const receive = (request: http.IncomingMessage, response: http.ServerResponse): 
     reply: (status, headers = [], body = "") => {
       const bytes = Buffer.from(body)
       const framed = headers.some((name, i) => i % 2 === 0 && /^(content-length|transfer-encoding)$/i.test(name))
-      head(status, framed || bytes.length === 0 ? headers : [...headers, "Content-Length", `${bytes.length}`])
+      head(
+        status,
+        framed || status === 204 || status === 304 ? headers : [...headers, "Content-Length", `${bytes.length}`]
+      )
       response.end(bytes)
     },
     head: (status, headers) => {
