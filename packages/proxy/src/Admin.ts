@@ -7,7 +7,7 @@
  *
  * Off unless the config says `admin`. It lets in whom the proxy lets in; it changes nothing and shows no secret.
  */
-import { Transport } from "@fairlead/core"
+import { Registry, Transport } from "@fairlead/core"
 import { NodeHttp } from "@fairlead/platform-node"
 import { Effect } from "effect"
 import type { Scope } from "effect"
@@ -59,5 +59,7 @@ const pages: Record<string, (process: Process) => Effect.Effect<Transport.Reply>
   "/livez": () => Effect.succeed(text(200, "ok")),
   "/readyz": ({ ready }) => Effect.sync(() => (ready() ? text(200, "ok") : text(503, "draining"))),
   "/statistics": ({ ready, version }) =>
-    Effect.sync(() => reply(200, "application/json", `${JSON.stringify({ version, ready: ready() }, null, 2)}\n`))
+    Effect.map(Registry.snapshot, (instances) =>
+      reply(200, "application/json", `${JSON.stringify({ version, ready: ready(), instances }, null, 2)}\n`)
+    )
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Transport } from "@fairlead/core"
+import { Gate, RateWindow, Registry, Transport } from "@fairlead/core"
 import { Effect } from "effect"
 import * as Admin from "../src/Admin.ts"
 import * as Caller from "../src/Caller.ts"
@@ -33,6 +33,19 @@ describe("the admin port", () => {
       expect(JSON.parse((yield* ask("/statistics")).text)).toMatchObject({ ready: false })
       ready = true
     })
+  )
+
+  it.effect("shows everything with state, for as long as it lives", () =>
+    Effect.gen(function* () {
+      const statistics = Effect.map(ask("/statistics"), ({ text }) => JSON.parse(text))
+      const gate = yield* Gate.make("github", { limit: 2, windows: [RateWindow.per(80, "1 minute")] })
+      yield* gate.run(Effect.void)
+      expect(yield* statistics).toMatchObject({
+        version: "1.2.3",
+        ready: true,
+        instances: [{ kind: "gate", name: "github", statistics: { limit: 2, offered: 1, completed: 1 } }]
+      })
+    }).pipe(Effect.provideService(Registry.Registry, Registry.make()))
   )
 
   it.effect("has no other pages, and none that objects bring along", () =>
