@@ -8,7 +8,7 @@
 import { createReadStream } from "node:fs"
 import { Data, Effect, Result } from "effect"
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, visit } from "yaml"
-import type { Document, Node, Pair, YAMLError } from "yaml"
+import type { Document, Node, Pair, YAMLError, YAMLMap } from "yaml"
 import * as Config from "./Config.ts"
 
 /** One mistake, ready to be shown. */
@@ -20,16 +20,25 @@ export interface Located {
   readonly text: ReadonlyArray<string>
 }
 
+const maxShown = 50
+
 /** The config cannot be used. The message says why, and holds no secret. */
 export class ConfigError extends Data.TaggedError("ConfigError")<{
   readonly file: string
+  /** From top to bottom, up to fifty of them. */
   readonly mistakes: ReadonlyArray<Located>
+  /** How many there are. */
+  readonly count: number
   /** There is no such file. */
   readonly missing: boolean
 }> {
   override get message(): string {
-    const count = this.mistakes.length === 1 ? "one mistake" : `${this.mistakes.length} mistakes`
-    return [`the config cannot be used: ${count}.`, ...this.mistakes.map((it) => this.#show(it))].join("\n\n")
+    const more = this.count - this.mistakes.length
+    return [
+      `the config cannot be used: ${this.count === 1 ? "one mistake" : `${this.count} mistakes`}.`,
+      ...this.mistakes.map((it) => this.#show(it)),
+      ...(more > 0 ? [`… and ${more} more`] : [])
+    ].join("\n\n")
   }
   #show({ column, line, path, text }: Located): string {
     const place = line === undefined ? this.file : `${this.file}:${line}:${column}`
@@ -42,7 +51,7 @@ export type Env = Readonly<Record<string, string | undefined>>
 
 // --- the file -------------------------------------------------------------------------------------------------------
 
-const maxBytes = 1024 * 1024
+const maxBytes = 256 * 1024
 
 const least = "at the least:  upstreams: { example: { url: https://api.example.com } }"
 
@@ -69,11 +78,12 @@ const whole = (file: string, text: string, missing = false) =>
   new ConfigError({
     file,
     missing,
+    count: 1,
     mistakes: [{ line: undefined, column: undefined, path: "", text: text.split("\n") }]
   })
 
 const decodeText = (file: string, bytes: Uint8Array): Result.Result<string, ConfigError> => {
-  if (bytes.length > maxBytes) return Result.fail(whole(file, "expected  a config file\nfound     more than 1 MiB"))
+  if (bytes.length > maxBytes) return Result.fail(whole(file, "expected  a config file\nfound     more than 256 KiB"))
   return Result.try({
     try: () => new TextDecoder("utf-8", { fatal: true }).decode(bytes),
     catch: () => whole(file, "expected  text in UTF-8\nfound     bytes that are not")
@@ -99,80 +109,112 @@ export const parse = (
     prettyErrors: false,
     stringKeys: true,
     merge: true,
-    resolveKnownTags: false
+    resolveKnownTags: false,
+    // `twice` does it: here, every key would be compared with all its siblings.
+    uniqueKeys: false
   })
-  const at = (offset: number, path: Path, ...text: Array<string>): Located => {
-    const { col, line } = lines.linePos(offset)
-    return { line, column: col, path: formatPath(path), text }
+  const fail = (complaints: ReadonlyArray<Complaint>) => {
+    const all = inOrder(complaints)
+    const mistakes = all.slice(0, maxShown).map(({ offset, path = pathAt(document.contents, offset), text }) => {
+      const { col, line } = lines.linePos(offset)
+      return { line, column: col, path: formatPath(path), text }
+    })
+    return Result.fail(new ConfigError({ file, missing: false, mistakes, count: all.length }))
   }
-  const fail = (mistakes: ReadonlyArray<Located>) =>
-    Result.fail(new ConfigError({ file, missing: false, mistakes: inOrder(mistakes) }))
 
-  const broken = [...document.errors, ...document.warnings].map((error) => {
-    const path = pathAt(document.contents, error.pos[0])
+  const syntax = [...document.errors, ...document.warnings]
+  if (syntax.length > 0) {
     // Where YAML went wrong, what it took for keys may be pieces of a value.
-    return at(error.pos[0], error.code === "DUPLICATE_KEY" ? path : path.slice(0, 3), ...explain(error))
-  })
-  // A key that stands twice leaves a document whose other mistakes are worth telling; other errors do not.
-  if (document.errors.some(({ code }) => code !== "DUPLICATE_KEY") || document.warnings.length > 0) return fail(broken)
-  if (document.contents === null) return fail([at(0, [], "expected  settings", "found     nothing", least)])
-
+    return fail(
+      syntax.map((it) => ({
+        offset: it.pos[0],
+        path: pathAt(document.contents, it.pos[0]).slice(0, 3),
+        text: explain(it)
+      }))
+    )
+  }
+  if (document.contents === null) return fail([{ offset: 0, text: ["expected  settings", "found     nothing", least] }])
+  const loose = looseEnds(document)
+  if (loose.length > 0) return fail(loose)
   const filled = fillIn(document, env)
-  const loose = looseEnds(document).map(({ node, text }) => at(node.range?.[0] ?? 0, [], ...text))
-  if (loose.length > 0) return fail([...broken, ...loose])
   const plain = Result.try(() => document.toJS({ maxAliasCount: 100 }) as unknown)
   if (Result.isFailure(plain)) {
-    return fail([...broken, at(0, [], "expected  a handful of aliases", "found     aliases of aliases, without bound")])
+    const text = ["expected  a handful of aliases", "found     aliases of aliases, without bound"]
+    return fail([{ offset: 0, path: [], text }])
   }
+
   const config = Config.decode(plain.success)
-  const mistakes = Result.isFailure(config) ? config.failure : []
-  const located = mistakes.flatMap((mistake) => {
+  const wrong = Result.isFailure(config) ? config.failure : []
+  const located = wrong.flatMap((mistake): ReadonlyArray<Complaint> => {
     const { key, node, whole } = locate(document, mistake.path)
     const found = isAlias(node) ? node.resolve(document) : node
     if (found !== undefined && filled.failed.has(found)) return []
     const offset = (mistake._tag === "Wrong" || key === undefined ? (node ?? key) : key)?.range?.[0] ?? 0
     const describe = () => (whole ? show(found, mistake.path, source, filled.filled) : "nothing")
-    return [at(offset, mistake.path, ...say(mistake, describe))]
+    return [{ offset, path: mistake.path, text: say(mistake, describe) }]
   })
-  const all = [
-    ...broken,
-    ...filled.mistakes.map(({ node, text }) => {
-      const offset = node.range?.[0] ?? 0
-      return at(offset, pathAt(document.contents, offset), ...text)
-    }),
-    ...located
-  ]
+  const all = [...twice(document), ...filled.mistakes, ...located]
   return Result.isSuccess(config) && all.length === 0 ? Result.succeed(config.success) : fail(all)
 }
 
-/** Top to bottom, and once each: a mapping that is used twice by an alias need not be complained of twice. */
-const inOrder = (mistakes: ReadonlyArray<Located>) => {
-  const place = ({ column, line, text }: Located) => `${line}:${column} ${text.join(" ")}`
-  return [...new Map(mistakes.toReversed().map((it) => [place(it), it])).values()].toSorted(
-    (a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0)
-  )
-}
-
+/** Something is wrong with what stands at an offset of the source. */
 interface Complaint {
-  readonly node: Node
+  readonly offset: number
+  /** Unless given: the path of what stands there. */
+  readonly path?: Path
   readonly text: ReadonlyArray<string>
 }
 
-/** Aliases of nothing, and merges of what is no mapping. */
+const about = (node: Node, ...text: ReadonlyArray<string>): Complaint => ({ offset: node.range?.[0] ?? 0, text })
+
+/** Top to bottom, and once each: a mapping that is used twice by an alias need not be complained of twice. */
+const inOrder = (complaints: ReadonlyArray<Complaint>) => {
+  const once = new Map(complaints.toReversed().map((it) => [`${it.offset} ${it.text.join(" ")}`, it]))
+  return [...once.values()].toSorted((a, b) => a.offset - b.offset)
+}
+
+const maxAliases = 100
+
+/** Aliases of nothing, merges of what is no mapping, and more aliases than a config can need. */
 const looseEnds = (document: Document): ReadonlyArray<Complaint> => {
   const found: Array<Complaint> = []
+  let aliases = 0
   visit(document, {
     Alias: (_, node) => {
-      if (node.resolve(document) !== undefined) return
-      found.push({
-        node,
-        text: ["expected  the name of an anchor set above; text that begins with `*` or `&` goes in quotes"]
-      })
+      // To look one up takes a walk through all that comes before it.
+      if (++aliases > maxAliases) {
+        found.push(about(node, `expected  at most ${maxAliases} aliases`))
+        return visit.BREAK
+      }
+      if (node.resolve(document) === undefined) {
+        found.push(
+          about(node, "expected  the name of an anchor set above; text that begins with `*` or `&` goes in quotes")
+        )
+      }
+      return undefined
     },
     Pair: (_, { key, value }) => {
       if (keyText(key) !== "<<") return
       const sources = (isSeq(value) ? value.items : [value]).map((it) => (isAlias(it) ? it.resolve(document) : it))
-      if (!sources.every(isMap)) found.push({ node: key as Node, text: ["expected  a mapping to merge under `<<`"] })
+      if (!sources.every(isMap)) found.push(about(key as Node, "expected  a mapping to merge under `<<`"))
+    }
+  })
+  return found
+}
+
+/** Keys that stand there a second time. */
+const twice = (document: Document): ReadonlyArray<Complaint> => {
+  const found: Array<Complaint> = []
+  visit(document, {
+    Map: (_, map) => {
+      const keys = new Set<string>()
+      for (const { key } of map.items as Array<Pair<Node>>) {
+        const name = keyText(key) ?? ""
+        if (name !== "<<" && keys.has(name)) {
+          found.push(about(key, "expected  each key once", "found     this one a second time"))
+        }
+        keys.add(name)
+      }
     }
   })
   return found
@@ -198,7 +240,7 @@ const fillIn = (document: Document, env: Env): Filled => {
       if (key === "key" || typeof node.value !== "string" || !node.value.includes("${")) return
       const miss = (...text: Array<string>) => {
         failed.add(node)
-        mistakes.push({ node, text })
+        mistakes.push(about(node, ...text))
         return ""
       }
       node.value = node.value.replace(/\$(\$\{)|\$\{([^}]*)(\}?)/g, (_, escaped, name: string, close) => {
@@ -224,17 +266,13 @@ type Path = ReadonlyArray<PropertyKey>
 /** `upstreams.github.rate[0]`, with anything that is not a plain name in quotes. */
 export const formatPath = (path: Path): string =>
   path
-    .map((step) =>
-      typeof step === "number"
-        ? `[${step}]`
-        : /^[\w-]+$/.test(String(step))
-          ? `.${String(step)}`
-          : `.${quoted(String(step))}`
-    )
+    .map((step) => {
+      if (typeof step === "number") return `[${step}]`
+      const name = printable(String(step))
+      return /^[\w-]+$/.test(name) ? `.${name}` : `.${JSON.stringify(name)}`
+    })
     .join("")
     .replace(/^\./, "")
-
-const quoted = (text: string) => JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text)
 
 interface Place {
   readonly key: Node | undefined
@@ -258,12 +296,24 @@ const child = (document: Document, node: unknown, step: PropertyKey): Omit<Place
   const parent = isAlias(node) ? node.resolve(document) : node
   if (isSeq(parent)) return { key: undefined, node: parent.items[Number(step)] as Node | undefined }
   if (!isMap(parent)) return undefined
-  const pairs = parent.items as Array<Pair<Node, Node | null>>
-  const pair = pairs.find(({ key }) => keyText(key) === String(step))
+  const pairs = pairsOf(parent)
+  const pair = pairs.get(String(step))
   if (pair !== undefined) return { key: pair.key, node: pair.value ?? undefined }
-  const merged = pairs.find(({ key }) => keyText(key) === "<<")?.value
+  const merged = pairs.get("<<")?.value
   const sources = isSeq(merged) ? merged.items : [merged]
   return sources.map((source) => child(document, source, step)).find((found) => found !== undefined)
+}
+
+const indexes = new WeakMap<object, ReadonlyMap<string | undefined, Pair<Node, Node | null>>>()
+
+/** The pairs of a mapping by their keys: of two with one key, the last, as it is the one that counts. */
+const pairsOf = (map: YAMLMap<unknown, unknown>) => {
+  const known = indexes.get(map)
+  if (known !== undefined) return known
+  const pairs = map.items as ReadonlyArray<Pair<Node, Node | null>>
+  const index = new Map(pairs.map((pair) => [keyText(pair.key), pair]))
+  indexes.set(map, index)
+  return index
 }
 
 const keyText = (key: unknown) => (isScalar(key) ? String(key.value) : undefined)
@@ -325,12 +375,12 @@ const printable = (text: string) => {
 /** What YAML's own errors mean, without a word of the source: a token that was cut in two may be a secret. */
 const explain = ({ code, message }: YAMLError): ReadonlyArray<string> => {
   switch (code) {
-    case "DUPLICATE_KEY":
-      return ["expected  each key once", "found     this one a second time"]
     case "TAB_AS_INDENT":
       return ["expected  spaces to indent with", "found     a tab"]
     case "MULTIPLE_DOCS":
       return ["expected  one YAML document", "found     a second one (`---`)"]
+    case "RESOURCE_EXHAUSTION":
+      return ["expected  less nesting"]
     case "NON_STRING_KEY":
       return ["expected  a plain key"]
     case "TAG_RESOLVE_FAILED":

@@ -176,6 +176,10 @@ const table: ReadonlyArray<readonly [name: string, source: string, ...parts: Rea
     "aliases of aliases, without bound"
   ],
 
+  ["more aliases than a config needs", `a: &a x\nb: [${"*a,".repeat(50_000)}]`, "at most 100 aliases"],
+  ["nesting without end", "[".repeat(100_000), "not YAML"],
+  ["nesting without end that YAML likes", `upstreams: ${"[".repeat(20_000)}${"]".repeat(20_000)}`, "expected  "],
+
   // keys
   [
     "an unknown key",
@@ -495,6 +499,12 @@ upstreams:
     expect(bad("upstreams: { a: &a { url: 5 }, b: *a }")).toContain("one mistake")
   })
 
+  it("is told fifty mistakes, and how many more there are", () => {
+    const message = bad(Array.from({ length: 80 }, (_, i) => `k${i}: 1`).join("\n"))
+    expect(message).toContain("81 mistakes")
+    expect(message).toContain("… and 31 more")
+  })
+
   it("is shown at most a line of, however long the value is", () => {
     const message = bad(`listen: ${"x".repeat(10_000)}\nupstreams: { a: { url: https://a } }`)
     expect(Math.max(...message.split("\n").map((line) => line.length))).toBeLessThan(200)
@@ -525,7 +535,7 @@ describe("a file", () => {
     ["below a file", (): string => join(file("a.yaml", minimal), "b"), "ENOTDIR"],
     ["in Latin-1", (): string => file("latin.yaml", Buffer.from("# caf\u00e9\n", "latin1")), "text in UTF-8"],
     ["in UTF-16", (): string => file("utf16.yaml", Buffer.from(`\uFEFF${minimal}`, "utf16le")), "text in UTF-8"],
-    ["without an end", (): string => "/dev/zero", "more than 1 MiB"]
+    ["without an end", (): string => "/dev/zero", "more than 256 KiB"]
   ] as const)("%s is told by its name", ([, path, part]) =>
     Effect.gen(function* () {
       const name = path()

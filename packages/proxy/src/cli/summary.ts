@@ -20,7 +20,7 @@ export const upstreams = (config: Config): string =>
   config.upstreams.map((upstream) => lines(upstream).join("\n")).join("\n\n")
 
 const lines = ({ concurrency, headers, name, queue, rate, timeout, url }: Upstream): ReadonlyArray<string> => [
-  `/${name}/  →  ${url.href.replace(/\/$/, "")}`,
+  `/${name}/  →  ${shown(url)}`,
   ...columns([
     ["concurrency", `${concurrency} at once`],
     ["rate", rate.length === 0 ? "no limit" : rate.map(ConfigValue.formatRate).join(" · ")],
@@ -41,6 +41,9 @@ const lines = ({ concurrency, headers, name, queue, rate, timeout, url }: Upstre
     ...(headers.length === 0 ? [] : [["headers", `${headers.map(([name]) => name).join(", ")} (values not shown)`]])
   ]).map((line) => `    ${line}`)
 ]
+
+/** Without a long segment in its path: that may be a key, and start-up messages end up in logs. */
+const shown = (url: URL) => url.href.replace(/\/$/, "").replace(/(?<=[^/]\/)[^/]{20,}/g, "…")
 
 const columns = (rows: ReadonlyArray<ReadonlyArray<string>>): ReadonlyArray<string> => {
   const width = Math.max(...rows.map(([name = ""]) => name.length))
