@@ -319,4 +319,44 @@ describe("Deadline.start", () => {
       expect(Deadline.exceededBy(region!)).toBe(undefined)
     })
   )
+
+  it.live("passes the sweep: narrowed and lifted, no timer entry is left wherever an interrupt lands", () =>
+    Effect.gen(function* () {
+      yield* Sweep.sweep({
+        setup: Effect.gen(function* () {
+          return { timer: timer.of(yield* Clock.Clock) }
+        }),
+        subject: () =>
+          Deadline.region((region) =>
+            Effect.gen(function* () {
+              yield* region.narrow("20 millis")
+              yield* Effect.sleep("10 millis")
+              yield* region.lift
+              yield* Effect.sleep("50 millis")
+              yield* region.narrow("10 millis")
+              yield* Effect.never
+            })
+          ).pipe(Effect.ignore),
+        check: (state) => expect(state.timer.size).toBe(0)
+      })
+    })
+  )
+})
+
+describe("Deadline.start", () => {
+  it.effect("begins a region from outside, which ends by an interrupt where it was cut, and says how it exceeded", () =>
+    Effect.gen(function* () {
+      const context = yield* Effect.context<never>()
+      let seen: Deadline.Region | undefined
+      const fiber = Deadline.start(context, (region) => {
+        seen = region
+        return Effect.andThen(region.narrow("1 second"), Effect.never)
+      })
+      expect(Deadline.exceededBy(seen!)).toBe(undefined)
+      yield* TestClock.adjust("1 second")
+      expect(Exit.hasInterrupts(yield* Fiber.await(fiber))).toBe(true)
+      expect(Duration.toMillis(Deadline.exceededBy(seen!)!.timeBudget)).toBe(1000)
+      yield* nothingLeft
+    })
+  )
 })
