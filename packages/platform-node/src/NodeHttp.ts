@@ -357,7 +357,7 @@ class Call implements Request, Progress, Transport.Sink {
     if (this.end === "open") {
       this.end = exceeded !== undefined ? "deadline" : Cause.hasInterruptsOnly(exit.cause) ? "shutdown" : "failed"
     }
-    if (answers && exceeded !== undefined) this.answer(this.settings.onDeadline(exceeded))
+    if (answers && exceeded !== undefined) this.answer((this.onDeadline ?? this.settings.onDeadline)(exceeded))
     if (answers && defect) this.answer(problem(500))
     // Said in full or cut: half an answer never ends cleanly.
     if (!this.response.writableEnded) this.response.destroy()
