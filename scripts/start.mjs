@@ -5,7 +5,7 @@ import { ready, root } from "./ready.mjs"
 
 const rest = process.argv.slice(2)
 const args = rest[0] === "--" ? rest.slice(1) : rest
-const demo = args.some((arg) => /^(--config|--demo|--help|-h)(=|$)/.test(arg)) ? [] : ["--demo"]
+const demo = args.some((arg) => /^(--config|-c|--demo|--help|-h)(=|$)/.test(arg)) ? [] : ["--demo"]
 
 process.exitCode = (await ready())
   ? await launch(join(root, "packages/proxy/src/main.ts"), ["serve", ...demo, ...args], {
