@@ -55,6 +55,12 @@ const maxBytes = 256 * 1024
 
 const least = "at the least:  upstreams: { example: { url: https://api.example.com } }"
 
+const unreadable: Record<string, string> = {
+  ENOENT: "no file of this name",
+  EISDIR: "a directory",
+  EACCES: "a file that this user may not read"
+}
+
 const read = (file: string): Effect.Effect<Uint8Array, ConfigError> =>
   Effect.tryPromise({
     try: async () => {
@@ -63,13 +69,8 @@ const read = (file: string): Effect.Effect<Uint8Array, ConfigError> =>
       return Buffer.concat(chunks)
     },
     catch: (cause) => {
-      const code = (cause as NodeJS.ErrnoException).code
-      const text =
-        code === "ENOENT"
-          ? "expected  a config file\nfound     no file of this name"
-          : code === "EISDIR"
-            ? "expected  a config file\nfound     a directory"
-            : `expected  a config file that can be read\nfound     ${code ?? "an error"}`
+      const code = (cause as NodeJS.ErrnoException).code ?? String(cause)
+      const text = `expected  a config file\nfound     ${unreadable[code] ?? `a file that cannot be read (${code})`}`
       return whole(file, text, code === "ENOENT")
     }
   })

@@ -243,9 +243,15 @@ describe("fairlead serve", () => {
       priority: "none"
     })
     expect(JSON.parse((await get(`${url}/demo/hello`, { priority: "u=1" })).text)).toMatchObject({ priority: "u=1" })
+    expect((await get(`${url}/strict/1`)).status).toBe(200)
+    const refused = await get(`${url}/strict/2`)
+    expect([refused.status, JSON.parse(refused.text).error.code]).toEqual([429, "queue-full"])
     expect((await get(`${url}/demo/stream`)).text.match(/data: \w+/g)).toHaveLength(5)
     expect(await get(`${admin}/readyz`)).toMatchObject({ status: 200 })
-    expect(JSON.parse((await get(`${admin}/statistics`)).text)).toMatchObject({ ready: true })
+    expect(JSON.parse((await get(`${admin}/statistics`)).text)).toMatchObject({
+      ready: true,
+      instances: [{ name: "demo" }, { name: "strict", statistics: { offered: 2, refused: 1 } }]
+    })
     child.kill("SIGINT")
     expect((await ended).code).toBe(0)
   })
@@ -259,6 +265,19 @@ describe("fairlead serve", () => {
     child.kill("SIGTERM")
     await says(/stopping, with 1 in flight/)
     expect(await get(`${admin}/readyz`)).toMatchObject({ status: 503 })
+    expect(await streaming.text).toContain("data: five")
+    expect((await ended).code).toBe(0)
+  })
+
+  it("outlives whoever read what it says", async () => {
+    const { child, ended, says } = start("serve", "--demo", "--listen", "127.0.0.1:0")
+    const [, url] = await says(/proxy {2}(http:\S+)/)
+    await says(/429/)
+    child.stderr.destroy()
+    child.stdout.destroy()
+    expect((await get(`${url}/demo/a`)).status).toBe(200)
+    const streaming = await open(`${url}/demo/stream`)
+    child.kill("SIGTERM")
     expect(await streaming.text).toContain("data: five")
     expect((await ended).code).toBe(0)
   })

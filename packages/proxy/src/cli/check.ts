@@ -1,10 +1,11 @@
 /** `fairlead check [FILE]`: says what a config means, or all that is wrong with it. Nothing is started. */
 import { Effect } from "effect"
 import * as config from "./config.ts"
+import { print, say } from "./print.ts"
 import * as summary from "./summary.ts"
 
 export const check = Effect.fnUntraced(function* ({ file }: { readonly file: string }) {
   const checked = yield* config.read(file)
-  for (const warning of summary.warnings(checked)) process.stderr.write(`fairlead: warning: ${warning}\n`)
-  process.stdout.write(`${file} is fine.\n\n${summary.all(checked)}\n`)
+  for (const warning of summary.warnings(checked)) say(`fairlead: warning: ${warning}`)
+  yield* print(`${file} is fine.\n\n${summary.all(checked)}\n`)
 })

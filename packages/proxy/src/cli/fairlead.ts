@@ -1,12 +1,12 @@
 /** The command line: which verbs there are, and what they take. Each verb's work stands in a file of its name. */
-import type { NodeHttp } from "@fairlead/platform-node"
 import { Effect, Option, References } from "effect"
 import { Argument, CliConfig, type CliError, CliOutput, Command, Flag, GlobalFlag } from "effect/cli"
 import { check } from "./check.ts"
 import * as config from "./config.ts"
 import { schema } from "./schema.ts"
 import { serve } from "./serve.ts"
-import { Stop, told } from "./Stop.ts"
+import { print, say } from "./print.ts"
+import { Stop } from "./Stop.ts"
 import { version } from "./version.ts"
 
 const fairlead = Command.make("fairlead").pipe(
@@ -63,23 +63,23 @@ const presenter: CliOutput.Presenter = {
   present: (event) =>
     event._tag === "InvalidInvocation"
       ? Effect.sync(() => {
-          for (const { message } of event.errors) process.stderr.write(`fairlead: ${message}\n`)
-          process.stderr.write(`\nSee \`${event.commandPath.join(" ")} --help\`.\n`)
+          for (const { message } of event.errors) say(`fairlead: ${message}`)
+          say(`\nSee \`${event.commandPath.join(" ")} --help\`.`)
         })
       : event._tag === "Version"
-        ? Effect.sync(() => process.stdout.write(`${event.version}\n`))
+        ? Effect.orDie(print(`${event.version}\n`))
         : CliOutput.defaultPresenter.present(event)
 }
 
+const tell = (message: string) => Effect.sync(() => say(`fairlead: ${message}`))
+
 /** Runs a command line: `["serve", "--demo"]`. Exit codes: 0; 1 failed; 2 wrong command line or config. */
-export const run = (
-  args: ReadonlyArray<string>
-): Effect.Effect<void, Stop | NodeHttp.ListenFailed | CliError.CliError, Command.Environment> =>
+export const run = (args: ReadonlyArray<string>): Effect.Effect<void, Stop | CliError.CliError, Command.Environment> =>
   Command.runWith(fairlead, { version })(args).pipe(
     Effect.catchTag("ShowHelp", ({ errors }) =>
       errors.length === 0 ? Effect.void : Effect.fail(new Stop({ message: "", code: 2 }))
     ),
-    told,
+    Effect.tapError((error) => (error instanceof Stop && error.message !== "" ? tell(error.message) : Effect.void)),
     // Standard output is for what was asked for: the access log, a summary, a schema.
     Effect.provideService(References.LogToStderr, true),
     Effect.provideService(CliOutput.Presenter, presenter),

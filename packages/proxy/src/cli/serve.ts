@@ -8,6 +8,7 @@ import * as ConfigValue from "../ConfigValue.ts"
 import * as Demo from "../Demo.ts"
 import * as Proxy from "../Proxy.ts"
 import * as config from "./config.ts"
+import { say } from "./print.ts"
 import { Stop } from "./Stop.ts"
 import * as summary from "./summary.ts"
 import { version } from "./version.ts"
@@ -25,7 +26,8 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
   }
   const listen = options.listen === undefined ? undefined : yield* parseListen(options.listen)
   const file = options.demo ? Demo.config : (options.config ?? config.usual)
-  const read = yield* config.read(file, options.demo ? { ...process.env, ...(yield* Demo.serve) } : process.env)
+  const env = options.demo ? { ...process.env, ...(yield* orStop(Demo.serve)) } : process.env
+  const read = yield* config.read(file, env)
   const configured = { ...read, listen: listen ?? read.listen }
   for (const warning of summary.warnings(configured)) say(`fairlead: warning: ${warning}`)
 
@@ -33,14 +35,11 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
   const admin =
     configured.admin === undefined
       ? undefined
-      : yield* orInUse(
+      : yield* orStop(
           Admin.serve(configured.admin, Caller.allow(configured), { ready: () => ready, version }),
           `\`admin\` in ${file}`
         )
-  const proxy = yield* orInUse(
-    Proxy.serve(configured),
-    options.demo ? "--listen" : `\`listen\` in ${file}, or --listen`
-  )
+  const proxy = yield* orStop(Proxy.serve(configured), options.demo ? "--listen" : `\`listen\` in ${file}, or --listen`)
   ready = true
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
@@ -61,8 +60,6 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
   return yield* Effect.never
 }, Effect.scoped)
 
-const say = (line: string) => void process.stderr.write(`${line}\n`)
-
 /** How this machine reaches it, whatever the interfaces it listens on. */
 const urlOf = ({ host, port }: Address) =>
   `http://${ConfigValue.formatAddress({ host: host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host, port })}`
@@ -82,11 +79,11 @@ const parseListen = (text: string) => {
 }
 
 /** A port that cannot be had ends the command, with the setting that changes it. */
-const orInUse = <A, R>(server: Effect.Effect<A, NodeHttp.ListenFailed, R>, setting: string) =>
-  Effect.mapError(
-    server,
-    ({ message }) => new Stop({ message: `${message}. Another address is set by ${setting}.`, code: 1 })
-  )
+const orStop = <A, R>(server: Effect.Effect<A, NodeHttp.ListenFailed, R>, setting?: string) =>
+  Effect.mapError(server, ({ message }) => {
+    const remedy = setting === undefined ? "" : ` Another address is set by ${setting}.`
+    return new Stop({ message: `${message}.${remedy}`, code: 1 })
+  })
 
 const toTry = (url: string) => `Try it:
 
