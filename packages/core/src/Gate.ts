@@ -454,11 +454,12 @@ type AnyEffect = Effect.Effect<any, any, any>
  * Admission, the work, and what undoes either. The frame that gives back stands before anything is taken: wherever an
  * interrupt lands, it finds the ticket's state and undoes just that. See "passes the sweep".
  */
-const guarded = (ticket: Ticket): AnyEffect =>
-  Effect.onExitPrimitive(
-    Effect.suspend(() => ticket.gate.enter(ticket)),
-    (exit) => ticket.gate.leave(ticket, exit)
-  )
+const guarded = (ticket: Ticket): AnyEffect => {
+  // One closure for both ends: in a long line what a waiter retains is most of what it costs.
+  const step = (exit?: Exit.Exit<unknown, unknown>): any =>
+    exit === undefined ? ticket.gate.enter(ticket) : ticket.gate.leave(ticket, exit)
+  return Effect.onExitPrimitive(Effect.suspend(step), step)
+}
 
 /**
  * One caller at one gate, from its first step to its last. As lean as it goes: a line of 100,000 is 100,000 of these,
