@@ -16,6 +16,7 @@ import type { Dispatcher } from "undici"
 import type { Connection } from "./internal/connections.ts"
 import * as Connections from "./internal/connections.ts"
 import { kindOf } from "./internal/failures.ts"
+import { streamed } from "./internal/streamed.ts"
 import { Upload } from "./internal/upload.ts"
 
 export interface Options {
@@ -182,6 +183,7 @@ class Exchange implements Dispatcher.DispatchHandler, Transport.Body {
       controller.pause()
       this.onDrain(this.sink)
     }
+    if (this.state === "open") streamed(chunk.length)
   }
 
   onResponseEnd() {

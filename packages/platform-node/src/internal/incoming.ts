@@ -2,6 +2,7 @@
 import { Effect } from "effect"
 import { Transport } from "@fairlead/core"
 import type { IncomingMessage } from "node:http"
+import { streamed } from "./streamed.ts"
 
 export class Incoming implements Transport.Body {
   readonly length: number | undefined
@@ -34,6 +35,7 @@ export class Incoming implements Transport.Body {
       const { request } = this
       const onData = (chunk: Uint8Array) => {
         this.received += chunk.length
+        streamed(chunk.length)
         if (sink.write(chunk)) return
         request.pause()
         this.onTurn(false)

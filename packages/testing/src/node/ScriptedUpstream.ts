@@ -79,6 +79,8 @@ export const make = (options: Options = {}): Effect.Effect<ScriptedUpstream, nev
     server.on("request", take).on("checkContinue", take)
     server.on("connection", (socket: Socket) => {
       sockets.add(socket)
+      // Each request on it listens for its end.
+      socket.setMaxListeners(0)
       socket.on("close", () => sockets.delete(socket))
     })
     yield* Effect.acquireRelease(
