@@ -135,8 +135,10 @@ export const parse = (
     )
   }
   if (document.contents === null) return fail([{ offset: 0, text: ["expected  settings", "found     nothing", least] }])
-  const loose = looseEnds(document)
-  if (loose.length > 0) return fail(loose)
+  for (const check of [tooMany, looseEnds]) {
+    const complaints = check(document)
+    if (complaints.length > 0) return fail(complaints)
+  }
   const filled = fillIn(document, env)
   const plain = Result.try(() => document.toJS({ maxAliasCount: 100 }) as unknown)
   if (Result.isFailure(plain)) {
@@ -176,23 +178,24 @@ const inOrder = (complaints: ReadonlyArray<Complaint>) => {
 
 const maxAliases = 100
 
-/** Aliases of nothing, merges of what is no mapping, and more aliases than a config can need. */
+/** More aliases than a config can need. To look one up takes a walk through all that comes before it. */
+const tooMany = (document: Document): ReadonlyArray<Complaint> => {
+  const aliases: Array<Node> = []
+  visit(document, {
+    Alias: (_, node) => (aliases.push(node) > maxAliases ? visit.BREAK : undefined)
+  })
+  return aliases.slice(maxAliases).map((node) => about(node, `expected  at most ${maxAliases} aliases`))
+}
+
+/** Aliases of nothing, and merges of what is no mapping. */
 const looseEnds = (document: Document): ReadonlyArray<Complaint> => {
   const found: Array<Complaint> = []
-  let aliases = 0
   visit(document, {
     Alias: (_, node) => {
-      // To look one up takes a walk through all that comes before it.
-      if (++aliases > maxAliases) {
-        found.push(about(node, `expected  at most ${maxAliases} aliases`))
-        return visit.BREAK
-      }
-      if (node.resolve(document) === undefined) {
-        found.push(
-          about(node, "expected  the name of an anchor set above; text that begins with `*` or `&` goes in quotes")
-        )
-      }
-      return undefined
+      if (node.resolve(document) !== undefined) return
+      found.push(
+        about(node, "expected  the name of an anchor set above; text that begins with `*` or `&` goes in quotes")
+      )
     },
     Pair: (_, { key, value }) => {
       if (keyText(key) !== "<<") return
@@ -264,16 +267,24 @@ const fillIn = (document: Document, env: Env): Filled => {
 
 type Path = ReadonlyArray<PropertyKey>
 
-/** `upstreams.github.rate[0]`, with anything that is not a plain name in quotes. */
+/** `upstreams.github.rate[0]`, with anything that is not a plain name in quotes, or not shown. */
 export const formatPath = (path: Path): string =>
   path
-    .map((step) => {
+    .map((step, index) => {
       if (typeof step === "number") return `[${step}]`
+      if (isSecret(path.slice(0, index + 1))) return ".?"
       const name = printable(String(step))
       return /^[\w-]+$/.test(name) ? `.${name}` : `.${JSON.stringify(name)}`
     })
     .join("")
     .replace(/^\./, "")
+
+const isHeader = (path: Path) => path[0] === "upstreams" && path[2] === "headers"
+
+/** Whether the last step may be a secret: `headers: { "authorization: Bearer …" }` has the whole of it for a name. */
+const isSecret = (path: Path) => isHeader(path) && path.length === 4 && !/^[\w-]{1,40}$/.test(String(path[3]))
+
+const notShown = "not shown, since it may be a secret"
 
 interface Place {
   readonly key: Node | undefined
@@ -339,7 +350,10 @@ const say = (mistake: Config.Mistake, found: () => string): ReadonlyArray<string
     case "Wrong":
       return [`expected  ${mistake.expected}`, `found     ${found()}`]
     case "WrongKey":
-      return [`expected  ${mistake.expected}`, `found     \`${printable(String(mistake.path.at(-1)))}\``]
+      return [
+        `expected  ${mistake.expected}`,
+        `found     ${isSecret(mistake.path) ? `a name that is ${notShown}` : `\`${printable(String(mistake.path.at(-1)))}\``}`
+      ]
     case "Missing":
       return [`expected  ${mistake.expected}`, "found     nothing"]
     case "Unknown": {
@@ -355,7 +369,7 @@ const say = (mistake: Config.Mistake, found: () => string): ReadonlyArray<string
 
 /** What stands in the file, in one short line; never a secret. */
 const show = (node: unknown, path: Path, source: string, filled: ReadonlySet<unknown>): string => {
-  if (path[0] === "upstreams" && path[2] === "headers") return "a value that is not shown, since it may be a secret"
+  if (isHeader(path)) return `a value that is ${notShown}`
   if (isMap(node)) return "a mapping"
   if (isSeq(node)) return "a list"
   if (!isScalar(node) || node.value === null || node.range === undefined || node.range === null) return "nothing"
