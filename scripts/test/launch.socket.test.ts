@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { type Clone, makeClone, runs } from "./clone.ts"
 
-const patience = { timeout: 10_000 }
+const patience = { timeout: 30_000 }
 
 let clone: Clone
 beforeEach(() => {

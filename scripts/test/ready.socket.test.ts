@@ -40,7 +40,7 @@ describe("a clone that is not set up", () => {
     clone.write("wait", "")
     const first = hello()
     await first.said(/Installing/)
-    await expect.poll(() => clone.has("node_modules/half"), { timeout: 10_000 }).toBe(true)
+    await expect.poll(() => clone.has("node_modules/half"), { timeout: 30_000 }).toBe(true)
     const second = hello()
     await second.said(/Another command/)
     first.kill("SIGKILL")
@@ -76,7 +76,7 @@ describe("a clone whose set-up was cut", () => {
   it.each(["SIGTERM", "SIGINT", "SIGKILL"] as const)("by %s is set up again", async (signal) => {
     clone.write("wait", "")
     const cut = hello()
-    await expect.poll(() => clone.has("node_modules/half"), { timeout: 10_000 }).toBe(true)
+    await expect.poll(() => clone.has("node_modules/half"), { timeout: 30_000 }).toBe(true)
     cut.kill(signal)
     await cut.ended.then(({ code }) => expect(code).not.toBe(0))
     clone.remove("wait")

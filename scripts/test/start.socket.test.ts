@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest"
 import { environment, ready, root } from "../ready.mjs"
 import { makeClone, runs } from "./clone.ts"
 
-const patience = { timeout: 20_000 }
+const patience = { timeout: 30_000 }
 
 /** A process and all below it. */
 const family = (pid: number): ReadonlyArray<number> => [
