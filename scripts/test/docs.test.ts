@@ -1,6 +1,6 @@
 /**
  * What the docs say is checked as far as a machine can: links lead somewhere, programs type-check, programs that are
- * shown with their output print it, and the modules of Effect that are named exist.
+ * shown with their output print it, configs are right, and the modules of Effect that are named exist.
  *
  * A block marked `ts` that imports something is a program. Marked `ts run`, it is run too, and the `text` block that
  * follows it is what it prints.
@@ -9,6 +9,7 @@ import { spawnSync } from "node:child_process"
 import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { dirname, join, resolve } from "node:path"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import * as ConfigFile from "../../packages/proxy/src/ConfigFile.ts"
 
 const root = resolve(import.meta.dirname, "../..")
 const pages = globSync(["*.md", "docs/**/*.md"], { cwd: root }).map((name) => {
@@ -84,6 +85,14 @@ describe("docs", () => {
 
   it.each(pages)("$name: promises no command that npm does not have yet", ({ text }) => {
     expect(text).not.toMatch(/npx fairlead/)
+  })
+
+  it.each(pages)("$name: every config it shows is right", ({ name, text }) => {
+    for (const [, source] of text.matchAll(/^```yaml\n([^]*?)^```$/gm)) {
+      expect(ConfigFile.parse(source!, { file: name, env: { GITHUB_TOKEN: "a-token" } })).toMatchObject({
+        _tag: "Success"
+      })
+    }
   })
 
   it("every program type-checks", { timeout: 60_000 }, () => {
