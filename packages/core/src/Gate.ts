@@ -21,8 +21,8 @@
  *
  * Levels are strict for now: as long as urgent callers keep the gate busy, the less urgent wait.
  */
-import { ByteSize, Clock, Duration, Effect, Exit, Option, Random } from "effect"
-import type { Fiber, Scope } from "effect"
+import { ByteSize, Clock, Context, Duration, Effect, Exit, Option, Random, Scope } from "effect"
+import type { Fiber } from "effect"
 import { dual } from "effect/Function"
 import * as boundary from "./internal/boundary.ts"
 import { Line } from "./internal/line.ts"
@@ -81,9 +81,9 @@ export interface Permit {
   /** How long its holder stood in the line. */
   readonly waited: Duration.Duration
   /** Stamps the rate grant of an ask that was `pending`: now it has begun. Only the first call counts. */
-  readonly sent: () => void
+  sent(): void
   /** Gives the permit back before the scope closes. Only the first call counts. */
-  readonly release: () => void
+  release(): void
 }
 
 export interface Gate {
@@ -234,16 +234,18 @@ class GateImpl implements Gate {
 
   hold(ask?: HoldAsk): Effect.Effect<Permit, Refused.Refused, Scope.Scope> {
     const terms = this.terms(ask)
+    const pending = ask?.pending ?? false
     return Effect.uninterruptibleMask((restore) =>
       Effect.withFiber((fiber) => {
-        const ticket = new Ticket(this, fiber, terms, ask?.pending ?? false, Effect.void)
-        const admitted = Effect.flatMap(restore(Effect.suspend(() => this.enter(ticket))), () =>
-          Effect.as(
-            Effect.addFinalizer((exit) => Effect.sync(() => this.leave(ticket, exit))),
-            { waited: ticket.waited, sent: () => ticket.sent(), release: () => this.leave(ticket, Exit.void) }
-          )
+        const ticket = new Ticket(this, fiber, terms, pending, Effect.void)
+        const scope = Context.getUnsafe(fiber.context, Scope.Scope)
+        const wait = this.enter(ticket)
+        // Nothing to wait for: from here to the finalizer no interrupt lands.
+        if (ticket.state === "Running") return ticket.heldIn(scope)
+        return Effect.onExitPrimitive(
+          Effect.flatMap(restore(wait), () => ticket.heldIn(scope)),
+          (exit) => (Exit.isFailure(exit) ? this.leave(ticket, exit) : undefined)
         )
-        return Effect.onExitPrimitive(admitted, (exit) => (Exit.isFailure(exit) ? this.leave(ticket, exit) : undefined))
       })
     )
   }
@@ -563,6 +565,17 @@ class Ticket implements Place, Waiter, wait.Wait {
     this.gate.stamp(this, timer.now(this.gate.clock))
   }
 
+  /** It is held until `scope` closes. */
+  heldIn(scope: Scope.Scope): Effect.Effect<Permit> {
+    const permit = new Held(this)
+    // `Effect.addFinalizer` would capture the context, and copy it when it runs.
+    const added = Scope.addFinalizerExit(scope, (exit) => {
+      this.gate.leave(this, exit)
+      return Effect.void
+    })
+    return Effect.as(added, permit)
+  }
+
   waitExceeded(): Refused.WaitExceeded {
     return new Refused.WaitExceeded({ maxWait: Duration.millis(this.maxWaitMillis) })
   }
@@ -571,6 +584,24 @@ class Ticket implements Place, Waiter, wait.Wait {
     const wasHead = this.gate.line.head === this
     this.gate.putOut(this, this.waitExceeded())
     if (wasHead) this.gate.next(this.fiber)
+  }
+}
+
+class Held implements Permit {
+  readonly waited: Duration.Duration
+  private readonly ticket: Ticket
+
+  constructor(ticket: Ticket) {
+    this.ticket = ticket
+    this.waited = ticket.waited
+  }
+
+  sent(): void {
+    this.ticket.sent()
+  }
+
+  release(): void {
+    this.ticket.gate.leave(this.ticket, Exit.void)
   }
 }
 

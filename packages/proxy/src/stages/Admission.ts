@@ -30,7 +30,7 @@ export const stage =
       return Effect.flatMap(facts.urgency === 3 ? hold : Priority.at(hold, facts.urgency), (permit) => {
         facts.queueMillis = Duration.toMillis(permit.waited)
         if (request.expectsContinue) request.continue()
-        return Effect.map(next({ ...call, onSent: permit.sent }), (reply) => {
+        return Effect.map(next({ ...call, onSent: () => permit.sent() }), (reply) => {
           if (reply.body.bytes !== undefined) permit.release()
           return reply
         })
