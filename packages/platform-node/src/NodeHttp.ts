@@ -31,6 +31,8 @@ export interface Request extends Transport.Request {
   readonly progress: Progress
   /** The answer to this call should its region pass its deadline: for the handler to set, in place of the server's. */
   onDeadline: Options["onDeadline"]
+  /** For the handler to set: called when all is over, the scope closed. Cheaper than one more finalizer of the scope. */
+  onEnd: (() => void) | undefined
 }
 
 /** What was sent to the client. */
@@ -115,7 +117,10 @@ export const serve = <R>(
       const call = new Call(request, response, settings)
       if (draining !== undefined) call.lastOfConnection()
       live.add(call)
-      call.run(handler, context).addObserver(() => live.remove(call))
+      call.run(handler, context).addObserver(() => {
+        live.remove(call)
+        call.onEnd?.()
+      })
     }
     const server = http
       // An upload may take its time: its silence is bounded by `idle`, not its length by `requestTimeout`.
@@ -206,6 +211,7 @@ class Call implements Request, Progress, Transport.Sink {
   bytes = 0
   end: Progress["end"] = "open"
   onDeadline: Options["onDeadline"] = undefined
+  onEnd: (() => void) | undefined = undefined
   fiber: Fiber.Fiber<void, unknown> | undefined = undefined
   /** Where it stands among the calls under way. */
   place = 0

@@ -1,22 +1,14 @@
 /** Writes the call's line when all is over: when the last byte is out, or the call was cut. */
-import { Effect, Scope } from "effect"
-import { Context } from "effect"
 import type { AccessLog } from "../AccessLog.ts"
 import type { Call, Stage } from "../Call.ts"
 
 export const stage =
   (log: AccessLog): Stage =>
   (next) =>
-  (call) =>
-    Effect.withFiber((fiber) =>
-      Effect.andThen(
-        Scope.addFinalizer(
-          Context.getUnsafe(fiber.context, Scope.Scope),
-          Effect.sync(() => write(log, call))
-        ),
-        next(call)
-      )
-    )
+  (call) => {
+    call.request.onEnd = () => write(log, call)
+    return next(call)
+  }
 
 const write = (log: AccessLog, { facts, received, request }: Call) => {
   const { bytes, end, status } = request.progress
