@@ -7,6 +7,7 @@ import * as fc from "fast-check"
 import { afterAll } from "vitest"
 import type * as Config from "../src/Config.ts"
 import * as ConfigFile from "../src/ConfigFile.ts"
+import * as ConfigWords from "../src/ConfigWords.ts"
 
 const secret = "hunter2"
 const env = { TOKEN: secret, PORT: "9000", CALLS: "7", EMPTY: "", BROKEN: `${secret}\n`, URL: `https://${secret}@a` }
@@ -572,10 +573,10 @@ describe("the nearest key", () => {
     ["qeue", "queue"],
     ["header", "headers"]
   ])("%s was meant to be %s", (key, meant) => {
-    expect(ConfigFile.nearest(key, ["url", "rate", "queue", "timeout", "headers"])).toBe(meant)
+    expect(ConfigWords.nearest(key, ["url", "rate", "queue", "timeout", "headers"])).toBe(meant)
   })
 
   it.each(["x", "retry", "breaker", "", "limit"])("%s was meant to be none of them", (key) => {
-    expect(ConfigFile.nearest(key, ["url", "queue", "timeout", "headers"])).toBeUndefined()
+    expect(ConfigWords.nearest(key, ["url", "queue", "timeout", "headers"])).toBeUndefined()
   })
 })
