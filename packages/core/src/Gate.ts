@@ -181,9 +181,7 @@ class GateImpl implements Gate {
   private readonly limit: number
   private readonly maxWaitMillis: number
   private readonly defaults: Terms
-  private readonly windows: ReadonlyArray<RateWindow.Ledger>
-  /** The rate the windows allow in the long run, per millisecond. */
-  private readonly ceiling: number
+  private readonly windows: ReadonlyArray<RateWindow.Book>
   private readonly wake = new Wake()
   /** Invariant: running <= limit; where running < limit and nobody but the windows holds it up, the line is empty. */
   private running = 0
@@ -216,11 +214,7 @@ class GateImpl implements Gate {
     })
     this.maxWaitMillis = limitOf(options.line?.maxWait)
     this.defaults = { cost: 1, bytes: 0, maxWaitMillis: this.maxWaitMillis }
-    this.windows = (options.windows ?? []).map((window) => new RateWindow.Ledger(window))
-    this.ceiling = Math.min(
-      ...this.windows.map(({ window }) => window.limit / Duration.toMillis(window.length)),
-      Infinity
-    )
+    this.windows = (options.windows ?? []).map((window) => new RateWindow.Book(window))
     for (const { window } of this.windows) {
       if (window.limit < 1) throw new RangeError(`Expected windows of at least 1, got ${RateWindow.format(window)}`)
     }
@@ -370,18 +364,24 @@ class GateImpl implements Gate {
 
   /** Turns a ticket away that is not in the line. */
   refuse(ticket: Ticket, reason: Refused.Reason): Refused.Refused {
-    this.learn(timer.now(this.clock))
-    const ahead = this.line.ahead(ticket.urgency)
-    const spread = ticket.fiber.getRef(Random.Random).nextDoubleUnsafe()
-    const after = this.open ? rate.advice(this.rate, ahead, this.ceiling, spread) : undefined
+    const now = timer.now(this.clock)
+    this.learn(now)
     ticket.state = "Refused"
     this.refused++
     return new Refused.Refused({
       reason,
       gate: this.name,
       waited: ticket.waited,
-      retryAfter: after === undefined ? Option.none() : Option.some(Duration.millis(after))
+      retryAfter: this.open ? this.advise(ticket, now) : Option.none()
     })
+  }
+
+  /** When one like this is likely to start, if it came back: by the drain rate, and not before the windows allow it. */
+  private advise(ticket: Ticket, now: number): Option.Option<Duration.Duration> {
+    const { cost, items } = this.line.ahead(ticket.urgency)
+    const floor = Math.max(0, ...this.windows.map((window) => window.reaches(now, cost, ticket.cost) - now))
+    const spread = ticket.fiber.getRef(Random.Random).nextDoubleUnsafe()
+    return Option.map(Option.fromUndefinedOr(rate.advice(this.rate, items, floor, spread)), Duration.millis)
   }
 
   /** Turns a ticket away that stands in the line; its caller is told through the dispatcher, as all who waited are. */

@@ -80,7 +80,7 @@ const grain = 1e-6
  * A start is *reserved* when it is admitted, and counts as now until it is *stamped* with the instant at which it
  * began; a reservation that never began is *refunded* whole.
  */
-export class Ledger {
+export class Book {
   readonly window: RateWindow
   private readonly millis: number
   private readonly limit: number
@@ -113,6 +113,15 @@ export class Ledger {
     const room = this.roomAt(cost)
     const at = this.spacing === 0 || room === Infinity ? room : Math.max(room, this.paceAt(cost))
     return at <= now + grain ? now : at
+  }
+
+  /** When a cost of `ahead` and then `cost` more will have started, if all start as early as they may. */
+  reaches(now: number, ahead: number, cost: number): number {
+    const total = ahead + cost
+    // Whole windows first: what does not fit into this one waits for as many of its length.
+    const rounds = Math.ceil(total / this.limit) - 1
+    const opens = this.opensAt(now, Math.max(cost, total - rounds * this.limit))
+    return (opens === Infinity ? now + this.millis : Math.max(now, opens)) + rounds * this.millis
   }
 
   /** Admits `cost`; only when `opensAt(now, cost) <= now`. */

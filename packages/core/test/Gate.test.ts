@@ -413,16 +413,24 @@ describe("Gate with windows", () => {
     })
   )
 
-  it.effect("advises by the window's rate when nothing has been seen to drain", () =>
+  it.effect("advises by the instant at which the window will have let all before it in", () =>
     Effect.gen(function* () {
-      const gate = yield* Gate.make("test", { windows: [RateWindow.per(2, "1 second")], line: { maxItems: 4 } })
-      for (let i = 0; i < 6; i++) yield* fork(gate.run(Effect.void))
-      const refused = yield* Effect.flip(gate.run(Effect.void))
-      // Four before it at two a second, and its own turn.
-      const millis = Duration.toMillis(Option.getOrThrow(refused.retryAfter))
-      expect(millis).toBeGreaterThanOrEqual(2500)
-      expect(millis).toBeLessThanOrEqual(3125)
-      yield* TestClock.adjust("10 seconds")
+      const gate = yield* Gate.make("test", { windows: [RateWindow.per(2, "10 seconds")], line: { maxItems: 4 } })
+      const advice = Effect.map(Effect.flip(gate.run(Effect.void, { maxWait: 0 })), ({ retryAfter }) =>
+        Duration.toMillis(Option.getOrThrow(retryAfter))
+      )
+      yield* gate.run(Effect.void)
+      yield* TestClock.adjust("2 seconds")
+      yield* gate.run(Effect.void)
+      yield* TestClock.adjust("3 seconds")
+      // Nobody before it: the first of the two starts leaves the window in 5 s.
+      expect(yield* advice).toBeGreaterThanOrEqual(5000)
+      expect(yield* advice).toBeLessThanOrEqual(6250)
+      for (let i = 0; i < 4; i++) yield* fork(gate.run(Effect.void))
+      // Four before it, two a window: two windows after that.
+      expect(yield* advice).toBeGreaterThanOrEqual(25_000)
+      expect(yield* advice).toBeLessThanOrEqual(31_250)
+      yield* TestClock.adjust("1 minute")
       yield* nothingLeft(gate)
     })
   )

@@ -18,14 +18,14 @@ const busiest = (starts: ReadonlyArray<Start>, length: number): number =>
 
 /** Starts all it may, as early as it may, until `end`. */
 const saturate = (window: RateWindow.RateWindow, end: number, cost = () => 1): ReadonlyArray<Start> => {
-  const ledger = new RateWindow.Ledger(window)
+  const book = new RateWindow.Book(window)
   const starts: Array<Start> = []
   let now = 0
   while (now < end) {
     const next = cost()
-    now = Math.max(now, ledger.opensAt(now, next))
-    ledger.reserve(now, next)
-    ledger.stamp(now, next)
+    now = Math.max(now, book.opensAt(now, next))
+    book.reserve(now, next)
+    book.stamp(now, next)
     starts.push({ at: now, cost: next })
   }
   return starts.filter(({ at }) => at < end)
@@ -46,15 +46,15 @@ describe("RateWindow", () => {
     })
     fc.assert(
       fc.property(trace, ({ burst, limit, steps }) => {
-        const ledger = new RateWindow.Ledger(RateWindow.per(limit, 1000, { burst: Math.min(burst, limit) }))
+        const book = new RateWindow.Book(RateWindow.per(limit, 1000, { burst: Math.min(burst, limit) }))
         const starts: Array<Start> = []
         let now = 0
         let open: Array<{ readonly at: number; readonly cost: number; readonly cancel: boolean }> = []
         const settle = (until: number) => {
           for (const due of open.filter(({ at }) => at <= until).toSorted((a, b) => a.at - b.at)) {
-            if (due.cancel) ledger.refund(due.cost)
+            if (due.cancel) book.refund(due.cost)
             else {
-              ledger.stamp(due.at, due.cost)
+              book.stamp(due.at, due.cost)
               starts.push(due)
             }
           }
@@ -63,15 +63,15 @@ describe("RateWindow", () => {
         for (const { cancel, cost, delay, pause } of steps) {
           now += pause
           settle(now)
-          if (ledger.opensAt(now, cost) > now) continue
-          ledger.reserve(now, cost)
+          if (book.opensAt(now, cost) > now) continue
+          book.reserve(now, cost)
           open.push({ at: now + delay, cost, cancel })
-          const { pending, used } = ledger.statistics(now)
+          const { pending, used } = book.statistics(now)
           expect(used + pending).toBeLessThanOrEqual(limit)
         }
         settle(Infinity)
         expect(busiest(starts, 1000)).toBeLessThanOrEqual(limit)
-        const { pending, used } = ledger.statistics(now + 10_000)
+        const { pending, used } = book.statistics(now + 10_000)
         expect([used, pending]).toEqual([0, 0])
       }),
       { numRuns: 2000 }
@@ -82,18 +82,18 @@ describe("RateWindow", () => {
     const times = fc.array(fc.integer({ min: 0, max: 300 }), { minLength: 1, maxLength: 40 })
     fc.assert(
       fc.property(times, fc.integer({ min: 1, max: 5 }), (pauses, burst) => {
-        const ledger = new RateWindow.Ledger(RateWindow.per(5, 1000, { burst }))
+        const book = new RateWindow.Book(RateWindow.per(5, 1000, { burst }))
         let now = 0
         for (const pause of pauses) {
           now += pause
-          const at = ledger.opensAt(now, 1)
+          const at = book.opensAt(now, 1)
           if (at > now) {
-            expect(ledger.opensAt(at - 0.001, 1)).toBeGreaterThan(at - 0.001)
-            expect(ledger.opensAt(at, 1)).toBeLessThanOrEqual(at)
+            expect(book.opensAt(at - 0.001, 1)).toBeGreaterThan(at - 0.001)
+            expect(book.opensAt(at, 1)).toBeLessThanOrEqual(at)
             now = at
           }
-          ledger.reserve(now, 1)
-          ledger.stamp(now, 1)
+          book.reserve(now, 1)
+          book.stamp(now, 1)
         }
       }),
       { numRuns: 500 }
@@ -124,11 +124,11 @@ describe("RateWindow", () => {
   })
 
   it("saves its burst up while nobody starts", () => {
-    const ledger = new RateWindow.Ledger(RateWindow.per(10, 1000, { burst: 3 }))
+    const book = new RateWindow.Book(RateWindow.per(10, 1000, { burst: 3 }))
     const take = (now: number) => {
-      if (ledger.opensAt(now, 1) > now) return false
-      ledger.reserve(now, 1)
-      ledger.stamp(now, 1)
+      if (book.opensAt(now, 1) > now) return false
+      book.reserve(now, 1)
+      book.stamp(now, 1)
       return true
     }
     expect([take(0), take(0), take(0), take(0)]).toEqual([true, true, true, false])
@@ -137,25 +137,25 @@ describe("RateWindow", () => {
   })
 
   it("waits for a reservation that has not begun, however long that takes", () => {
-    const ledger = new RateWindow.Ledger(RateWindow.per(1, 1000))
-    ledger.reserve(0, 1)
-    expect(ledger.opensAt(5000, 1)).toBe(Infinity)
-    ledger.stamp(6000, 1)
-    expect(ledger.opensAt(6000, 1)).toBe(7000)
+    const book = new RateWindow.Book(RateWindow.per(1, 1000))
+    book.reserve(0, 1)
+    expect(book.opensAt(5000, 1)).toBe(Infinity)
+    book.stamp(6000, 1)
+    expect(book.opensAt(6000, 1)).toBe(7000)
   })
 
   it("beyond 4,096 starts a window keeps bounded memory, and is rounded against us, never over", () => {
     const limit = 20_000
-    const ledger = new RateWindow.Ledger(RateWindow.per(limit, 10_000))
+    const book = new RateWindow.Book(RateWindow.per(limit, 10_000))
     const starts: Array<number> = []
     let now = 0
     while (now < 30_000) {
-      now = Math.max(now + 0.37, ledger.opensAt(now, 1))
-      ledger.reserve(now, 1)
-      ledger.stamp(now, 1)
+      now = Math.max(now + 0.37, book.opensAt(now, 1))
+      book.reserve(now, 1)
+      book.stamp(now, 1)
       starts.push(now)
     }
-    expect((ledger as unknown as { starts: ReadonlyArray<unknown> }).starts.length).toBeLessThan(3 * 4096)
+    expect((book as unknown as { starts: ReadonlyArray<unknown> }).starts.length).toBeLessThan(3 * 4096)
     let tail = 0
     for (let i = 0; i < starts.length; i++) {
       while (starts[tail]! <= starts[i]! - 10_000) tail++

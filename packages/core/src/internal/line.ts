@@ -29,6 +29,7 @@ class Level<P extends Place> {
   first: P | undefined
   last: P | undefined
   items = 0
+  cost = 0
 
   enter(place: P): void {
     place.before = this.last
@@ -37,6 +38,7 @@ class Level<P extends Place> {
     else this.last.behind = place
     this.last = place
     this.items++
+    this.cost += place.cost
   }
 
   leave(place: P): void {
@@ -46,6 +48,7 @@ class Level<P extends Place> {
     else place.behind.before = place.before
     place.before = place.behind = undefined
     this.items--
+    this.cost -= place.cost
   }
 }
 
@@ -95,11 +98,15 @@ export class Line<P extends Place> {
     return this.levels[31 - Math.clz32(this.occupied & -this.occupied)]!.first
   }
 
-  /** How many stand before a newcomer of this urgency. */
-  ahead(urgency: number): number {
-    let count = 0
-    for (let level = 0; level <= urgency; level++) count += this.levels[level]!.items
-    return count
+  /** How many stand before a newcomer of this urgency, and what they cost together. */
+  ahead(urgency: number): { readonly items: number; readonly cost: number } {
+    let items = 0
+    let cost = 0
+    for (let level = 0; level <= urgency; level++) {
+      items += this.levels[level]!.items
+      cost += this.levels[level]!.cost
+    }
+    return { items, cost }
   }
 
   /** How many wait at each urgency. */

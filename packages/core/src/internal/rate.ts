@@ -33,11 +33,12 @@ export const read = (self: Rate, at: number, count: number): Rate => {
 }
 
 /**
- * After how many milliseconds one who now stands behind `ahead` others is likely to start; undefined when nothing is
- * known. `ceiling` is the rate that the windows allow in the long run, `spread` in [0, 1) moves those who are sent away
- * together apart by up to a quarter, so that they do not come back together.
+ * After how many milliseconds one who now stands behind `ahead` others is likely to start: as the line drains, and not
+ * before `floor`, the earliest that the windows allow. `undefined` when nothing is known. `spread` in [0, 1) moves those
+ * who are sent away together apart by up to a quarter, so that they do not come back together.
  */
-export const advice = (self: Rate, ahead: number, ceiling: number, spread: number): number | undefined => {
-  const perMilli = Math.min(self.perMilli === 0 ? Infinity : self.perMilli, ceiling)
-  return perMilli === Infinity ? undefined : ((ahead + 1) / perMilli) * (1 + spread / 4)
+export const advice = (self: Rate, ahead: number, floor: number, spread: number): number | undefined => {
+  const drained = self.perMilli === 0 ? 0 : (ahead + 1) / self.perMilli
+  const millis = Math.max(drained, floor)
+  return millis === 0 ? undefined : millis * (1 + spread / 4)
 }

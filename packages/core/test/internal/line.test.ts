@@ -37,7 +37,10 @@ describe("Line", () => {
           const sum = (f: (place: Place) => number) => model.reduce((total, one) => total + f(one), 0)
           expect([line.items, line.cost, line.bytes]).toEqual([model.length, sum((p) => p.cost), sum((p) => p.bytes)])
           expect(line.byUrgency).toEqual([0, 1, 2, 3, 4, 5, 6, 7].map((u) => sum((p) => Number(p.urgency === u))))
-          expect(line.ahead(3)).toBe(sum((p) => Number(p.urgency <= 3)))
+          expect(line.ahead(3)).toEqual({
+            items: sum((p) => Number(p.urgency <= 3)),
+            cost: sum((p) => (p.urgency <= 3 ? p.cost : 0))
+          })
         }
         expect(line.head === undefined).toBe(model.length === 0)
       }),
