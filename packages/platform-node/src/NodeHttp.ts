@@ -60,6 +60,8 @@ export interface Options {
   readonly idle?: Duration.Input | undefined
   /** How long a drain waits for what is in flight when the scope closes; 25 s. */
   readonly drain?: Duration.Input | undefined
+  /** How many clients may be connected at once; who comes after them is turned away unanswered. 10,000. */
+  readonly maxConnections?: number | undefined
   /** Longest request target; beyond it, 414. 8 KiB, and never more than the whole head, for which Node allows 16. */
   readonly maxTargetBytes?: number | undefined
   /** The answer to a call whose region passed its deadline; a bare 504 unless given. Its body must be in memory. */
@@ -135,6 +137,7 @@ export const serve = <R>(
         )
       )
       .on("clientError", onClientError)
+    server.maxConnections = options.maxConnections ?? 10_000
 
     const drain = (budgetMillis: number): Effect.Effect<number> =>
       Effect.suspend(() => {
@@ -240,7 +243,10 @@ class Call implements Request, Progress, Transport.Sink {
             this.continue
           )
         : Transport.empty
-    response.on("close", () => this.cut(new Reason.ClientGone()))
+    const gone = () => this.cut(new Reason.ClientGone())
+    response.on("close", gone)
+    // Sent ahead while another call has the connection: Node does not tell such a response that the client has left.
+    if (response.socket === null) request.socket.setMaxListeners(0).once("close", gone)
   }
 
   get received(): number {
@@ -350,7 +356,7 @@ class Call implements Request, Progress, Transport.Sink {
   /** The rest of a body that nobody wants is thrown away for a while, so that the client gets to read the answer. */
   private linger() {
     const { socket } = this.request
-    const timer = setTimeout(() => socket.destroy(), lingerMillis)
+    const timer = setTimeout(() => socket.destroy(), lingerMillis).unref()
     this.request.once("close", () => clearTimeout(timer))
   }
 

@@ -185,6 +185,19 @@ describe("NodeHttp", () => {
     })
   )
 
+  it.live("cuts every call of a client that leaves, also those it sent ahead", () =>
+    Effect.gen(function* () {
+      let cut = 0
+      const server = yield* serve(() => Effect.onInterrupt(Effect.never, () => Effect.sync(() => cut++)))
+      const client = yield* RawClient.connect(server.port)
+      client.write(request("/1") + request("/2") + request("/3"))
+      yield* soon(Effect.repeat(Effect.sleep(5), { until: () => server.inFlight() === 3 }))
+      client.leave()
+      yield* soon(Effect.repeat(Effect.sleep(5), { until: () => server.inFlight() === 0 }))
+      expect(cut).toBe(3)
+    })
+  )
+
   it.live("answers a call past its deadline, and cuts one whose head is out", () =>
     Effect.gen(function* () {
       const ends: Array<string> = []
