@@ -156,6 +156,7 @@ class Exchange implements Dispatcher.DispatchHandler, Transport.Body {
     try {
       const headers = strings(controller.rawHeaders as ReadonlyArray<Buffer>)
       if (status < 200) return this.options.onInformation?.(status, headers)
+      this.connection!.awaitsHead = false
       const length = lengthOf(this.request.method, status, parsed)
       if (length !== undefined && length <= this.limits.wholeBytes) {
         this.state = "whole"
@@ -261,7 +262,7 @@ class Exchange implements Dispatcher.DispatchHandler, Transport.Body {
   private give(reply: Transport.Reply) {
     const give = this.giveReply
     this.giveReply = undefined
-    give!(Effect.succeed(reply))
+    give?.(Effect.succeed(reply))
   }
 
   private finish(end: Effect.Effect<void, Transport.BodyFailed>) {

@@ -143,6 +143,29 @@ describe("NodeTransport", () => {
     })
   )
 
+  it.live("passes over a 100 that nobody asked for, in whatever pieces it comes", () =>
+    Effect.gen(function* () {
+      const upstream = yield* ScriptedUpstream.make()
+      const transport = yield* NodeTransport.make()
+      const again = "HTTP/1.1 100 Continue\r\nX: a\r\n\r\n"
+      const answer = "HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\nHTTP/1.1 100 done"
+      for (const pieces of [
+        [again, answer],
+        [again + again + answer],
+        [again.slice(0, 30), again.slice(30) + answer]
+      ]) {
+        const fiber = yield* Effect.forkChild(transport.exchange(upstream.origin, get("/")))
+        const received = yield* upstream.next
+        for (const piece of pieces) {
+          received.socket.write(piece)
+          yield* Effect.sleep("20 millis")
+        }
+        const { body, status } = yield* soon(Fiber.join(fiber))
+        expect([status, yield* text(body)]).toEqual([200, "HTTP/1.1 100 done"])
+      }
+    })
+  )
+
   it.live("frames a request as its body is, whatever the headers say", () =>
     Effect.gen(function* () {
       const upstream = yield* ScriptedUpstream.make()

@@ -216,6 +216,54 @@ describe("a relay", () => {
   )
 })
 
+describe("a relay under chance", () => {
+  it.live("holds nothing after hundreds of calls that ended anyhow", () =>
+    Effect.gen(function* () {
+      // A linear congruential generator: the same run each time, as far as sockets allow.
+      let seed = 1
+      const chance = (n: number) => ((seed = (seed * 1_103_515_245 + 12_345) % 2_147_483_648) >> 8) % n
+      const { server, upstream } = yield* both({
+        answer: (received) => {
+          const big = "x".repeat(100_000)
+          const ways = [
+            () => received.reply(200, [], "short"),
+            () => received.reply(200, [], big),
+            () => received.reply(413),
+            () => received.reset(),
+            () => received.hangUp(),
+            () => received.socket.write("HTTP/1.1 100 Continue\r\n\r\n"),
+            () => received.socket.write("no http\r\n\r\n"),
+            () => {
+              received.head(200, chance(2) === 0 ? [] : ["Content-Length", "50000"])
+              received.write(big.slice(0, 1_000))
+              const ends = [received.end, received.reset, received.hangUp, () => {}]
+              setTimeout(ends[chance(ends.length)]!, chance(30))
+            }
+          ]
+          setTimeout(ways[chance(ways.length)]!, chance(10))
+        }
+      })
+      const call = Effect.scoped(
+        Effect.gen(function* () {
+          const client = yield* RawClient.connect(server.port)
+          const upload = chance(3) === 0
+          const chunk = `8\r\n12345678\r\n`
+          if (upload) client.write(`POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n${chunk}`)
+          else client.write(get("/").repeat(1 + chance(3)))
+          yield* Effect.sleep(chance(30))
+          if (upload && chance(2) === 0) client.write(`${chunk}0\r\n\r\n`)
+          if (chance(2) === 0) yield* Effect.timeoutOption(client.ended, chance(100))
+          if (chance(2) === 0) client.reset()
+          else client.leave()
+        })
+      )
+      yield* Effect.forEach(Array.from({ length: 600 }), () => call, { concurrency: 30 })
+      yield* soon(Effect.repeat(Effect.sleep(10), { until: () => server.inFlight() === 0 }), 10_000)
+      yield* soon(Effect.repeat(Effect.sleep(10), { until: () => upstream.connections() <= 30 }))
+    })
+  )
+})
+
 describe("a relay process", () => {
   const size = 1_000_000_000
 

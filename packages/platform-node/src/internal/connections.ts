@@ -7,10 +7,13 @@
  */
 import { Client, buildConnector, errors } from "undici"
 import type { Socket } from "node:net"
+import { passOver } from "./unasked.ts"
 
 /** One connection, or the intention to make one. */
 export interface Connection {
   readonly client: Client
+  /** Whether what comes next is the head of an answer. */
+  awaitsHead: boolean
   /** Closes it, whatever it is doing. */
   readonly cut: () => void
   /** Puts it back for the next exchange. */
@@ -29,6 +32,7 @@ class Lane implements Connection {
   readonly client: Client
   private readonly idle: Array<Lane>
   private readonly all: Set<Lane>
+  awaitsHead = true
   private connecting: Socket | undefined
 
   constructor(origin: string, idle: Array<Lane>, all: Set<Lane>, connect: buildConnector.connector) {
@@ -41,6 +45,7 @@ class Lane implements Connection {
         // The type says nothing of it, but it gives the socket: without it a connection in the making cannot be cut.
         this.connecting = connect(options, (...result) => {
           this.connecting = undefined
+          if (result[0] === null) passOver(result[1], () => this.awaitsHead)
           callback(...result)
         }) as unknown as Socket
       }
@@ -50,6 +55,7 @@ class Lane implements Connection {
   }
 
   free() {
+    this.awaitsHead = true
     this.idle.push(this)
   }
 

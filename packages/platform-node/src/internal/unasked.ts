@@ -1,0 +1,37 @@
+/**
+ * Passes over a `100 Continue` that nobody asked for. A client must be able to (RFC 9110, 15.2), and some servers send
+ * it with every upload; undici takes it for a broken answer and fails the call.
+ */
+import type { Socket } from "node:net"
+
+const headEnd = Buffer.from("\r\n\r\n")
+
+/** From now on `socket.read` gives what comes without any `100 Continue` in front of an answer. */
+export const passOver = (socket: Socket, awaitsHead: () => boolean): void => {
+  const { read } = socket
+  let held: Buffer | undefined
+  socket.read = (size?: number): Buffer | null => {
+    let chunk = read.call(socket, size) as Buffer | null
+    if (chunk === null || !awaitsHead()) return chunk
+    if (held !== undefined) chunk = Buffer.concat([held, chunk])
+    held = undefined
+    while (isContinue(chunk)) {
+      const end = chunk.indexOf(headEnd)
+      if (end < 0) {
+        held = chunk
+        return socket.read(size) as Buffer | null
+      }
+      if (end + headEnd.length === chunk.length) return socket.read(size) as Buffer | null
+      chunk = chunk.subarray(end + headEnd.length)
+    }
+    return chunk
+  }
+}
+
+/** Whether it begins with `HTTP/1.x 100`. */
+const isContinue = (chunk: Buffer): boolean =>
+  chunk.length >= 12 &&
+  chunk[9] === 49 &&
+  chunk[10] === 48 &&
+  chunk[11] === 48 &&
+  chunk.toString("latin1", 0, 7) === "HTTP/1."
