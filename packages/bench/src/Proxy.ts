@@ -95,7 +95,7 @@ const round =
         perSecond: (requests * 1000) / (after.at - before.at)
       }
     } catch (cause) {
-      throw new Error(`${file} said:\n${readFileSync(said, "utf8")}`, { cause })
+      throw new Error(`${file} said:\n${readFileSync(said, "utf8").slice(0, 2000)}`, { cause })
     } finally {
       for (const child of children.toReversed()) child.kill("SIGKILL")
       rmSync(folder, { recursive: true, force: true })
