@@ -293,8 +293,9 @@ class GateImpl implements Gate {
     const now = timer.now(this.clock)
     ticket.since = now
     ticket.urgency = ticket.fiber.getRef(Priority.Priority)
-    const reason = this.objection(ticket, now)
-    if (reason !== undefined) return Effect.fail(this.refuse(ticket, reason))
+    if (!this.open) return Effect.fail(this.refuse(ticket, new Refused.ShuttingDown()))
+    const late = now - (boundary.current(ticket.fiber)?.deadline ?? Infinity)
+    if (late >= 0) return this.tooLate(ticket, late)
     const head = this.line.head
     // One who is more urgent than all who wait is next from now on, and the window may be open for it.
     if ((head === undefined || ticket.urgency < head.urgency) && this.admits(ticket, now)) {
@@ -311,11 +312,17 @@ class GateImpl implements Gate {
     return Effect.callback((resume) => ticket.suspend(resume))
   }
 
-  /** Why nobody like this is let in, whatever is free. */
-  private objection(ticket: Ticket, now: number): Refused.Reason | undefined {
-    if (!this.open) return new Refused.ShuttingDown()
-    const late = now - (boundary.current(ticket.fiber)?.deadline ?? Infinity)
-    return late >= 0 ? new Refused.TooLate({ short: Duration.millis(late) }) : undefined
+  /**
+   * An effect whose deadline has passed never starts. To say so is the region's, whose timer has only not come round to it
+   * yet; the refusal is for those who cannot be cut.
+   */
+  private tooLate(ticket: Ticket, late: number): AnyEffect {
+    const refused = this.refuse(ticket, new Refused.TooLate({ short: Duration.millis(late) }))
+    const region = boundary.current(ticket.fiber)!
+    wait.begin(region, ticket)
+    region.lapse()
+    wait.end(region, ticket)
+    return Effect.andThen(Effect.yieldNow, Effect.fail(refused))
   }
 
   /** Undoes whatever the ticket has come to: its wait, its permit, its rate grant. */

@@ -294,6 +294,46 @@ describe("Gate, refusals", () => {
     })
   )
 
+  it.live("a deadline that passed on the way to the door is the region's to tell, and the work never starts", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("github", { limit: 1, windows: [RateWindow.per(9, "1 second")] })
+      let started = false
+      const hurry = Effect.suspend(() => {
+        const until = performance.now() + 20
+        let now = 0
+        do now = performance.now()
+        while (now < until)
+        return gate.run(Effect.sync(() => (started = true)))
+      })
+      for (const body of [hurry, Effect.andThen(Effect.yieldNow, hurry)]) {
+        const error = yield* Effect.flip(body.pipe(Deadline.within("10 millis")))
+        expect(error._tag === "DeadlineExceeded" && error.waitingFor).toEqual(Option.some("gate github"))
+      }
+      expect(started).toBe(false)
+      expect((yield* gate.statistics).refused).toBe(2)
+      expect(Gate.check(yield* gate.statistics)).toEqual([])
+    })
+  )
+
+  it.effect("refuses with TooLate who cannot be cut", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("github", { limit: 1, windows: [RateWindow.per(9, "1 second")] })
+      let reason = ""
+      const fiber = yield* fork(
+        Effect.sleep("3 seconds").pipe(
+          Effect.andThen(Effect.exit(gate.run(Effect.void))),
+          Effect.map((exit) => (reason = reasonOf(exit))),
+          Effect.uninterruptible,
+          Deadline.option("1 second")
+        )
+      )
+      yield* TestClock.adjust("3 seconds")
+      expect(yield* Fiber.join(fiber)).toEqual(Option.none())
+      expect(reason).toBe("TooLate")
+      yield* nothingLeft(gate)
+    })
+  )
+
   it.effect("names the wait of a region inside the one that is cut", () =>
     Effect.gen(function* () {
       const gate = yield* Gate.make("inner", { limit: 1 })

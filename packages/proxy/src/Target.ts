@@ -41,7 +41,7 @@ export const parse = (target: string): Target => {
   if (suspicious.test(path)) {
     if (path.includes("#")) return malformed("a request target has no fragment")
     if (backslash.test(path)) return malformed("the path holds a backslash")
-    if (dotSegment.test(path)) return malformed("the path holds a segment that is . or ..")
+    if (dotSegment.test(path)) return malformed("the path holds a segment `.` or `..`")
     if (badEscape.test(path)) return malformed("the path holds a % that is no escape")
     if (badByte.test(path)) return malformed("the path holds an escape of a character it may not")
     // `//name/x` alone is a reference to another host for whoever resolves it.

@@ -30,6 +30,7 @@ export class Region implements Wait {
   private at: number
   private entry: timer.Entry | undefined = undefined
   private fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  private over = false
 
   constructor(parent: Region | undefined, clock: Clock.Clock, start: number, at: number) {
     this.parent = parent
@@ -81,30 +82,41 @@ export class Region implements Wait {
 
   private move(at: number): void {
     this.at = at
-    if (this.fiber === undefined) return
+    if (this.fiber === undefined || this.over) return
     this.disarm()
     this.arm()
   }
 
-  /** Interrupts all that runs in the region. Does nothing when it was cut before or has ended. */
+  /** Interrupts all that runs in the region. Does nothing when it was cut before, or a region around it, or has ended. */
   cut(reason: Reason.Reason): void {
-    if (this.fiber === undefined || this.reasonInForce !== undefined) return
+    if (this.over || this.reasonInForce !== undefined) return
     this.reason = reason
     this.waitedFor = this.what
-    this.fiber.interruptUnsafe(undefined, Context.make(Reason.Annotation, reason))
+    if (this.fiber !== undefined) this.interrupt(this.fiber)
   }
 
-  /** The region goes on after its first stack: from now on it can be cut. */
+  /** Cuts the region whose deadline has passed, this or one around it, before its timer comes round to it. */
+  lapse(): void {
+    if (this.parent !== undefined && this.parent.deadline < this.at) this.parent.lapse()
+    else this.cut(new Reason.Deadline())
+  }
+
+  /** The region goes on after its first stack: from now on it can be cut, and is if somebody said so meanwhile. */
   attach(fiber: Fiber.Fiber<unknown, unknown>): void {
     this.fiber = fiber
     if (this.parent !== undefined) wait.begin(this.parent, this)
     this.arm()
+    if (this.reason !== undefined) this.interrupt(fiber)
   }
 
   detach(): void {
     if (this.parent !== undefined) wait.end(this.parent, this)
     this.disarm()
-    this.fiber = undefined
+    this.over = true
+  }
+
+  private interrupt(fiber: Fiber.Fiber<unknown, unknown>): void {
+    fiber.interruptUnsafe(undefined, Context.make(Reason.Annotation, this.reason!))
   }
 
   private arm(): void {
@@ -136,8 +148,9 @@ export const start = <A, E, R>(
 ): Fiber.Fiber<A, E> => {
   const fiber = Effect.runForkWith(Context.add(context, Current, region) as Context.Context<R>)(body)
   if (fiber.pollUnsafe() !== undefined) return fiber
-  region.attach(fiber)
+  // The end first: attached, it may be interrupted on the spot.
   fiber.addObserver(() => region.detach())
+  region.attach(fiber)
   return fiber
 }
 

@@ -11,7 +11,7 @@ import { version } from "./version.ts"
 
 const fairlead = Command.make("fairlead").pipe(
   Command.withDescription(
-    "An outbound API proxy: one shared quota, nobody starves, nothing leaks, it shuts down clean."
+    "An outbound API proxy: one shared quota, the urgent first, nothing leaks, it shuts down clean."
   ),
   Command.withSubcommands([
     Command.make(
