@@ -100,7 +100,9 @@ const ofRefusal = (refused: Refused.Refused): Problem => {
     case "QueueFull":
       return tell(
         "queue-full",
-        `The queue holds all it may (${reason.limit} ${reason.bound}). Come back later, or send fewer calls at once.`
+        reason.limit === 0
+          ? "Nobody may wait for this upstream, and the call could not start at once. Come back later."
+          : `The queue holds all it may (${reason.limit} ${reason.bound}). Come back later, or send fewer calls at once.`
       )
     case "RateLimited":
       return tell("rate-limited", `The allowance of ${reason.window} is spent. Come back later.`)

@@ -39,7 +39,10 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
           Admin.serve(configured.admin, Caller.allow(configured), { ready: () => ready, version }),
           `\`admin\` in ${file}`
         )
-  const proxy = yield* orStop(Proxy.serve(configured), options.demo ? "--listen" : `\`listen\` in ${file}, or --listen`)
+  const proxy = yield* orStop(
+    Proxy.serve(configured),
+    options.demo ? "--listen (npm start -- --listen 9000)" : `\`listen\` in ${file}, or --listen`
+  )
   ready = true
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
