@@ -12,6 +12,7 @@
 import { Effect } from "effect"
 import type { Scope } from "effect"
 import * as fs from "node:fs"
+import * as Decimal from "./Decimal.ts"
 import * as Target from "./Target.ts"
 
 /** What became of one call. Times are in milliseconds; what never happened is `undefined`. */
@@ -82,9 +83,7 @@ class Writer implements AccessLog {
     }
     this.text += line(entry, this.dropped)
     this.dropped = 0
-    if (this.writing) return
-    if (this.text.length >= flushBytes) this.begin()
-    else this.timer ??= setTimeout(this.begin, flushMillis)
+    if (!this.writing) this.schedule()
   }
 
   readonly flush = Effect.callback<void>((resume) => {
@@ -92,6 +91,12 @@ class Writer implements AccessLog {
     this.idle.push(() => resume(Effect.void))
     if (!this.writing) this.begin()
   })
+
+  /** Few large writes: each costs a trip to another thread and back. */
+  private schedule(): void {
+    if (this.text.length >= flushBytes || this.idle.length > 0) this.begin()
+    else this.timer ??= setTimeout(this.begin, flushMillis)
+  }
 
   private readonly begin = (): void => {
     clearTimeout(this.timer)
@@ -113,7 +118,7 @@ class Writer implements AccessLog {
         return this.put(chunk.subarray(written))
       }
       this.writing = false
-      if (this.text !== "") return this.begin()
+      if (this.text !== "") return this.schedule()
       for (const resume of this.idle.splice(0)) resume()
     })
   }
@@ -124,9 +129,9 @@ export const line = (entry: Entry, dropped = 0): string => {
   let text = `{"time":"${timestamp()}","id":"${entry.id}","method":${json(entry.method)},"path":${json(Target.forLog(entry.target))}`
   if (entry.upstream !== undefined) text += `,"upstream":${json(entry.upstream)}`
   text += `,"status":${entry.status},"urgency":${entry.urgency}`
-  if (entry.queueMillis !== undefined) text += `,"queue":${round(entry.queueMillis)}`
-  if (entry.ttfbMillis !== undefined) text += `,"ttfb":${round(entry.ttfbMillis)}`
-  text += `,"total":${round(entry.totalMillis)},"in":${entry.bytesIn},"out":${entry.bytesOut}`
+  if (entry.queueMillis !== undefined) text += `,"queue":${Decimal.ofMillis(entry.queueMillis)}`
+  if (entry.ttfbMillis !== undefined) text += `,"ttfb":${Decimal.ofMillis(entry.ttfbMillis)}`
+  text += `,"total":${Decimal.ofMillis(entry.totalMillis)},"in":${entry.bytesIn},"out":${entry.bytesOut}`
   if (entry.hop !== 0) text += `,"hop":${entry.hop}`
   if (entry.reason !== undefined) text += `,"reason":${json(entry.reason)}`
   if (entry.cut !== undefined) text += `,"cut":"${entry.cut}"`
@@ -135,20 +140,20 @@ export const line = (entry: Entry, dropped = 0): string => {
   return `${text}}\n`
 }
 
-const round = (millis: number) => Math.round(millis * 100) / 100
-
 const needsEscape = /[^\x20\x21\x23-\x5b\x5d-\x7e]/
 
 const json = (text: string) => (needsEscape.test(text) ? JSON.stringify(text) : `"${text}"`)
 
-let stampedAt = 0
+let second = 0
 let stamp = ""
 
+/** Only the second's text is kept: under load it serves thousands of lines. */
 const timestamp = (): string => {
   const now = Date.now()
-  if (now !== stampedAt) {
-    stampedAt = now
-    stamp = new Date(now).toISOString()
+  const millis = now % 1000
+  if (now - millis !== second) {
+    second = now - millis
+    stamp = new Date(second).toISOString().slice(0, 20)
   }
-  return stamp
+  return millis < 10 ? `${stamp}00${millis}Z` : millis < 100 ? `${stamp}0${millis}Z` : `${stamp}${millis}Z`
 }

@@ -15,7 +15,7 @@ export type Target =
 const malformed = (why: string): Target => ({ _tag: "Malformed", why })
 
 /** May be a way out, or no path at all: worth the closer looks below. */
-const suspicious = /[%\\#;]|\/\.|\/\//
+const suspicious = /[%\\#;\xc0\xc1]|\/\.|\/\//
 
 // A server, or the next one behind it, may decode more than once: `%252e` is looked at as `%2e`.
 const backslash = /\\|%(?:25)*5c/i
@@ -46,8 +46,8 @@ export const parse = (target: string): Target => {
     if (badByte.test(path)) return malformed("the path holds an escape of a character it may not")
     // `//name/x` alone is a reference to another host for whoever resolves it.
     if (rest.startsWith("//")) return malformed("the path begins with an empty segment")
+    if (/[\xc0\xc1]/.test(path)) return malformed("the path holds a character it may not")
   }
-  if (/[\xc0\xc1]/.test(path)) return malformed("the path holds a character it may not")
   return { _tag: "Target", upstream: slash === -1 ? path.slice(1) : path.slice(1, slash), rest, query }
 }
 

@@ -66,9 +66,10 @@ describe("Headers", () => {
   })
 
   it("leaves off names whatever their case, and with underscores for hyphens", () => {
-    expect(
-      Headers.without(flat(["X-Api_Key", "1"], ["x-API-key", "2"], ["x-api-keys", "3"]), new Set(["x-api-key"]))
-    ).toEqual(["x-api-keys", "3"])
+    expect(Headers.without(["x-api-key"])(flat(["X-Api_Key", "1"], ["x-API-key", "2"], ["x-api-keys", "3"]))).toEqual([
+      "x-api-keys",
+      "3"
+    ])
   })
 
   describe("Priority", () => {

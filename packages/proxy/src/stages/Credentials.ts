@@ -6,7 +6,11 @@ import * as Headers from "../Headers.ts"
 
 export const stage = (headers: Upstream["headers"]): Stage => {
   if (headers.length === 0) return (next) => next
-  const names = new Set(headers.map(([name]) => name.toLowerCase()))
+  const without = Headers.without(headers.map(([name]) => name.toLowerCase()))
   const own = headers.flatMap(([name, value]) => [name, Redacted.value(value)])
-  return (next) => (call) => next({ ...call, headers: [...Headers.without(call.headers, names), ...own] })
+  return (next) => (call) => {
+    const sent = without(call.headers)
+    for (const part of own) sent.push(part)
+    return next({ ...call, headers: sent })
+  }
 }

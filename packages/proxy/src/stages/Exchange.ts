@@ -2,6 +2,7 @@
 import type { Transport } from "@fairlead/core"
 import { Effect } from "effect"
 import type { Call, Handler } from "../Call.ts"
+import * as Decimal from "../Decimal.ts"
 import * as Headers from "../Headers.ts"
 
 export interface Options {
@@ -67,6 +68,4 @@ const isEventStream = (headers: Transport.Headers): boolean => {
 }
 
 const serverTiming = ({ facts }: Call): string =>
-  `queue;dur=${tenths(facts.queueMillis ?? 0)}, ttfb;dur=${tenths(facts.headAt! - facts.sentAt!)}`
-
-const tenths = (millis: number) => Math.round(millis * 10) / 10
+  `queue;dur=${Decimal.ofMillis(facts.queueMillis ?? 0)}, ttfb;dur=${Decimal.ofMillis(facts.headAt! - facts.sentAt!)}`
