@@ -29,10 +29,16 @@ export interface Request extends Transport.Request {
   readonly inform: (status: number, headers: Transport.Headers) => void
   /** What became of it so far: complete when the scope of the handler closes. */
   readonly progress: Progress
-  /** The answer to this call should its region pass its deadline: for the handler to set, in place of the server's. */
-  onDeadline: Options["onDeadline"]
-  /** For the handler to set: called when all is over, the scope closed. Cheaper than one more finalizer of the scope. */
-  onEnd: (() => void) | undefined
+  /** For the handler to set: who is told how the call goes. */
+  observer: Observer | undefined
+}
+
+/** Hears of one call. An object and no closures: those, kept on a request, make V8 keep dead requests for long. */
+export interface Observer {
+  /** The answer to the call, should its region pass its deadline; in place of the server's. */
+  readonly onDeadline: (error: Deadline.DeadlineExceeded) => Transport.Reply
+  /** All is over, the scope closed. Must not throw. Cheaper than one more finalizer of the scope. */
+  readonly onEnd: () => void
 }
 
 /** What was sent to the client. */
@@ -121,7 +127,7 @@ export const serve = <R>(
       live.add(call)
       call.run(handler, context).addObserver(() => {
         live.remove(call)
-        call.onEnd?.()
+        call.observer?.onEnd()
       })
     }
     const server = http
@@ -213,8 +219,7 @@ class Call implements Request, Progress, Transport.Sink {
   status: number | undefined = undefined
   bytes = 0
   end: Progress["end"] = "open"
-  onDeadline: Options["onDeadline"] = undefined
-  onEnd: (() => void) | undefined = undefined
+  observer: Observer | undefined = undefined
   fiber: Fiber.Fiber<void, unknown> | undefined = undefined
   /** Where it stands among the calls under way. */
   place = 0
@@ -369,7 +374,7 @@ class Call implements Request, Progress, Transport.Sink {
     if (this.end === "open") {
       this.end = exceeded !== undefined ? "deadline" : Cause.hasInterruptsOnly(exit.cause) ? "shutdown" : "failed"
     }
-    if (answers && exceeded !== undefined) this.answer((this.onDeadline ?? this.settings.onDeadline)(exceeded))
+    if (answers && exceeded !== undefined) this.answer((this.observer ?? this.settings).onDeadline(exceeded))
     if (answers && defect) this.answer(problem(500))
     // Said in full or cut: half an answer never ends cleanly.
     if (!this.response.writableEnded) this.response.destroy()

@@ -48,7 +48,7 @@ export interface AccessLog {
 export const silent: AccessLog = { write: () => {}, flush: Effect.void }
 
 const flushMillis = 100
-const flushBytes = 64 * 1024
+const chunkBytes = 64 * 1024
 const closeMillis = 1_000
 
 /** A log that goes to a file descriptor; 1 is standard output. */
@@ -63,7 +63,12 @@ export const make = (
 class Writer implements AccessLog {
   private readonly fd: number
   private readonly maxPendingBytes: number
-  private text = ""
+  /** Lines go into bytes at once: a text that grows by them is a tree of their parts, which the collector has to carry. */
+  private chunk = Buffer.allocUnsafeSlow(chunkBytes)
+  private used = 0
+  /** Full ones, oldest first. */
+  private full: Array<Buffer> = []
+  private fullBytes = 0
   private dropped = 0
   private timer: ReturnType<typeof setTimeout> | undefined
   private writing = false
@@ -77,34 +82,50 @@ class Writer implements AccessLog {
 
   readonly write = (entry: Entry): void => {
     if (this.ended) return
-    if (this.text.length > this.maxPendingBytes) {
+    if (this.fullBytes + this.used > this.maxPendingBytes) {
       this.dropped++
       return
     }
-    this.text += line(entry, this.dropped)
+    const text = line(entry, this.dropped)
     this.dropped = 0
+    // Of each character, three bytes at most.
+    if (text.length * 3 > this.chunk.length - this.used) this.fill(text.length * 3)
+    this.used += this.chunk.write(text, this.used)
     if (!this.writing) this.schedule()
   }
 
   readonly flush = Effect.callback<void>((resume) => {
-    if (this.text === "" && !this.writing) return resume(Effect.void)
+    if (this.isEmpty && !this.writing) return resume(Effect.void)
     this.idle.push(() => resume(Effect.void))
     if (!this.writing) this.begin()
   })
 
+  private get isEmpty(): boolean {
+    return this.used === 0 && this.full.length === 0
+  }
+
+  /** Puts the chunk away and begins another, with room for `bytes`. */
+  private fill(bytes: number): void {
+    this.full.push(this.chunk.subarray(0, this.used))
+    this.fullBytes += this.used
+    this.chunk = Buffer.allocUnsafeSlow(Math.max(chunkBytes, bytes))
+    this.used = 0
+  }
+
   /** Few large writes: each costs a trip to another thread and back. */
   private schedule(): void {
-    if (this.text.length >= flushBytes || this.idle.length > 0) this.begin()
+    if (this.full.length > 0 || this.idle.length > 0) this.begin()
     else this.timer ??= setTimeout(this.begin, flushMillis)
   }
 
   private readonly begin = (): void => {
     clearTimeout(this.timer)
     this.timer = undefined
-    const chunk = Buffer.from(this.text)
-    this.text = ""
+    if (this.full.length === 0) this.fill(0)
+    const next = this.full.shift()!
+    this.fullBytes -= next.length
     this.writing = true
-    this.put(chunk)
+    this.put(next)
   }
 
   private put(chunk: Buffer): void {
@@ -113,12 +134,13 @@ class Writer implements AccessLog {
       if (error?.code === "EAGAIN") return void setTimeout(() => this.put(chunk), flushMillis)
       if (error !== null) {
         this.ended = true
-        this.text = ""
+        this.full = []
+        this.used = 0
       } else if (written < chunk.length) {
         return this.put(chunk.subarray(written))
       }
       this.writing = false
-      if (this.text !== "") return this.schedule()
+      if (!this.isEmpty) return this.schedule()
       for (const resume of this.idle.splice(0)) resume()
     })
   }

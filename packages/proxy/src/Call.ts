@@ -30,9 +30,14 @@ export interface Call {
   readonly facts: Facts
 }
 
-/** What became known of a call, for the log and for whoever tells the client. Instants are milliseconds of `performance.now()`. */
-export class Facts {
+/**
+ * What became known of a call, for the log and for whoever tells the client. Instants are milliseconds of
+ * `performance.now()`.
+ */
+export class Facts implements NodeHttp.Observer {
   readonly id: string
+  readonly request: NodeHttp.Request
+  readonly received: Received
   readonly startedAt = performance.now()
   urgency: Priority.Urgency = 3
   upstream: string | undefined = undefined
@@ -49,14 +54,32 @@ export class Facts {
   notes: Array<string> | undefined = undefined
   /** What the upstream's rate allows, once it was asked for. */
   limits: Effect.Effect<Transport.Headers> | undefined = undefined
+  /** Who hears of the end. */
+  log: ((facts: Facts) => void) | undefined = undefined
 
-  constructor(id: string) {
+  constructor(id: string, request: NodeHttp.Request, received: Received) {
     this.id = id
+    this.request = request
+    this.received = received
   }
 
   note(text: string): void {
     if (this.notes === undefined) this.notes = [text]
     else this.notes.push(text)
+  }
+
+  /** The answer that tells of a problem. */
+  tell(problem: Problem.Problem): Transport.Reply {
+    this.reason = problem.name
+    return Problem.toReply(problem)
+  }
+
+  onDeadline(error: Deadline.DeadlineExceeded): Transport.Reply {
+    return this.tell(Problem.of(error, this.sentAt !== undefined))
+  }
+
+  onEnd(): void {
+    this.log?.(this)
   }
 }
 
@@ -74,7 +97,5 @@ export const stack =
     stages.reduceRight((next, stage) => stage(next), handler)
 
 /** Answers a call with a problem. */
-export const refuse = ({ facts }: Call, problem: Problem.Problem): Effect.Effect<Transport.Reply> => {
-  facts.reason = problem.name
-  return Effect.succeed(Problem.toReply(problem))
-}
+export const refuse = ({ facts }: Call, problem: Problem.Problem): Effect.Effect<Transport.Reply> =>
+  Effect.succeed(facts.tell(problem))

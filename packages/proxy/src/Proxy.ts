@@ -93,10 +93,12 @@ const makeGate = ({ concurrency, name, queue, rate }: Upstream) =>
 
 const open = (request: NodeHttp.Request, region: Deadline.Region, id: string): Call => {
   const received = Headers.read(request.headers)
-  const facts = new Facts(id)
-  request.onDeadline = (error) => tell(facts, Problem.of(error, facts.sentAt !== undefined))
-  return { request, received, region, target: request.target, headers: received.onward, onSent: () => {}, facts }
+  const facts = new Facts(id, request, received)
+  request.observer = facts
+  return { request, received, region, target: request.target, headers: received.onward, onSent: unheard, facts }
 }
+
+const unheard = () => {}
 
 /** Every failure becomes an answer; an interruption goes on, and the server makes of it what is left to make. */
 const answer = (handler: Handler, call: Call): Effect.Effect<Transport.Reply, never, Scope.Scope> =>
@@ -105,20 +107,15 @@ const answer = (handler: Handler, call: Call): Effect.Effect<Transport.Reply, ne
     const failure = cause.reasons.find(Cause.isFailReason)?.error
     if (failure !== undefined) {
       const problem = Problem.of(failure, facts.sentAt !== undefined)
-      if (failure._tag !== "Refused") return Effect.succeed(tell(facts, problem))
+      if (failure._tag !== "Refused") return Effect.succeed(facts.tell(problem))
       facts.queueMillis = Duration.toMillis(failure.waited)
-      return Effect.map(facts.limits ?? Effect.succeed([]), (headers) => tell(facts, { ...problem, headers }))
+      return Effect.map(facts.limits ?? Effect.succeed([]), (headers) => facts.tell({ ...problem, headers }))
     }
     if (Cause.hasInterrupts(cause)) return Exit.failCause(cause as Cause.Cause<never>)
     return Effect.as(
       Effect.logError("A call met a defect", cause),
-      tell(facts, Problem.make("internal", "This is a mistake in the proxy, not in the call. Its log says more."))
+      facts.tell(Problem.make("internal", "This is a mistake in the proxy, not in the call. Its log says more."))
     )
   })
-
-const tell = (facts: Facts, problem: Problem.Problem): Transport.Reply => {
-  facts.reason = problem.name
-  return Problem.toReply(problem)
-}
 
 const randomWord = () => crypto.randomUUID().slice(0, 8)

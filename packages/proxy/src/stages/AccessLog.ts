@@ -1,16 +1,17 @@
 /** Writes the call's line when all is over: when the last byte is out, or the call was cut. */
 import type { AccessLog } from "../AccessLog.ts"
-import type { Call, Stage } from "../Call.ts"
+import type { Facts, Stage } from "../Call.ts"
 
-export const stage =
-  (log: AccessLog): Stage =>
-  (next) =>
-  (call) => {
-    call.request.onEnd = () => write(log, call)
+export const stage = (log: AccessLog): Stage => {
+  const write = (facts: Facts) => writeTo(log, facts)
+  return (next) => (call) => {
+    call.facts.log = write
     return next(call)
   }
+}
 
-const write = (log: AccessLog, { facts, received, request }: Call) => {
+const writeTo = (log: AccessLog, facts: Facts) => {
+  const { received, request } = facts
   const { bytes, end, status } = request.progress
   log.write({
     id: facts.id,
