@@ -80,7 +80,7 @@ const round =
       })
       await Promise.all([listening(port), listening(upstreamPort)])
       const load = start(join(here, "proxy/load.ts"), [String(port), path], {})
-      await warm(load, 30_000 * scale)
+      await warm(load, 60_000 * scale)
       const sample = async () => {
         const [usage, answers] = await Promise.all([ask<NodeJS.CpuUsage>(proxy), ask<number>(load)])
         return { cpu: usage.user + usage.system, answers, at: performance.now() }
