@@ -11,13 +11,13 @@
  * When the scope closes the server is drained, then cut: see `Server.drain`. It refuses by itself only what is no
  * request (400, 408, 414, 431), `CONNECT` and WebSocket upgrades (501); everything else is the handler's.
  */
-import { Cause, Data, Deferred, Duration, Effect, Exit, Fiber } from "effect"
-import type { Context, Scope } from "effect"
+import { Cause, Context, Data, Deferred, Duration, Effect, Exit, Fiber, Scope } from "effect"
 import { Deadline, Reason, Transport } from "@fairlead/core"
 import * as http from "node:http"
 import * as net from "node:net"
 import type { Duplex } from "node:stream"
 import { Incoming } from "./internal/incoming.ts"
+import * as latin1 from "./internal/latin1.ts"
 
 /** A request as the server hands it on. */
 export interface Request extends Transport.Request {
@@ -245,7 +245,7 @@ class Call implements Request, Progress, Transport.Sink {
             request,
             chunked ? undefined : Number(length),
             (clients) => this.turn(reading, clients),
-            this.continue
+            () => this.continue()
           )
         : Transport.empty
     const gone = () => this.cut(new Reason.ClientGone())
@@ -270,7 +270,7 @@ class Call implements Request, Progress, Transport.Sink {
     return this.request.headers.expect !== undefined
   }
 
-  readonly continue = () => {
+  continue() {
     if (this.continued || !this.expectsContinue || this.response.headersSent) return
     this.continued = true
     this.response.writeContinue()
@@ -286,26 +286,34 @@ class Call implements Request, Progress, Transport.Sink {
   }
 
   /** Begins the call. */
-  run<R>(handler: Handler<R>, context: Context.Context<Exclude<R, Scope.Scope>>) {
-    this.fiber = Deadline.start(context, (region) => {
+  run<R>(handler: Handler<R>, context: Context.Context<Exclude<R, Scope.Scope>>): Fiber.Fiber<void, unknown> {
+    const scope = Scope.makeUnsafe()
+    const scoped = Context.add(context, Scope.Scope, scope) as Context.Context<R | Scope.Scope>
+    this.fiber = Deadline.start(scoped, (region) => {
       this.region = region
-      const call = Effect.flatMap(
-        Effect.suspend(() => this.handle(handler, region)),
-        this.send
-      )
-      return Effect.scoped(Effect.onExitPrimitive(call, this.settle))
-    }) as Fiber.Fiber<void, unknown>
+      const call = Effect.flatMap(this.handle(handler, region), (reply) => this.send(reply))
+      // `Effect.scoped` in one frame with the rest of what happens at the end.
+      return Effect.onExitPrimitive(call, (exit) => {
+        const said = Exit.isSuccess(exit) ? undefined : this.settle(exit.cause, region)
+        const closed = Scope.closeUnsafe(scope, exit)
+        return said === undefined || closed === undefined ? (said ?? closed) : Effect.andThen(said, closed)
+      })
+    })
     return this.fiber
   }
 
   private handle<R>(handler: Handler<R>, region: Deadline.Region): ReturnType<Handler<R>> {
     if (this.target.length > this.settings.maxTargetBytes) return Effect.succeed(problem(414))
     if (this.request.headers.upgrade?.toLowerCase() === "websocket") return Effect.succeed(problem(501))
-    return handler(this, region)
+    try {
+      return handler(this, region)
+    } catch (defect) {
+      return Effect.die(defect)
+    }
   }
 
   /** Writes the head, and moves the body where it has yet to come. */
-  private readonly send = (reply: Transport.Reply): Effect.Effect<void, Transport.BodyFailed> => {
+  private send(reply: Transport.Reply): Effect.Effect<void, Transport.BodyFailed> {
     const { body } = reply
     if (!this.head(reply)) {
       body.abort()
@@ -348,8 +356,7 @@ class Call implements Request, Progress, Transport.Sink {
     else {
       this.bytes += bytes.length
       // As a string it goes out in one piece with the head: one `write` where two buffers take the dearer `writev`.
-      if (bytes.length <= stringBytes)
-        response.end(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1"), "latin1")
+      if (bytes.length <= stringBytes) response.end(latin1.decode(bytes), "latin1")
       else response.end(bytes)
     }
     if (this.end === "open") this.end = "complete"
@@ -366,19 +373,18 @@ class Call implements Request, Progress, Transport.Sink {
   }
 
   /** The region has ended, the scope is about to: nothing may stay half said. */
-  private readonly settle = (exit: Exit.Exit<void, Transport.BodyFailed>) => {
-    if (Exit.isSuccess(exit)) return undefined
+  private settle(cause: Cause.Cause<unknown>, region: Deadline.Region): Effect.Effect<void> | undefined {
     const answers = this.end === "open" && !this.response.headersSent
-    const exceeded = Deadline.exceededBy(this.region!)
-    const defect = exceeded === undefined && Cause.hasDies(exit.cause)
+    const exceeded = Deadline.exceededBy(region)
+    const defect = exceeded === undefined && Cause.hasDies(cause)
     if (this.end === "open") {
-      this.end = exceeded !== undefined ? "deadline" : Cause.hasInterruptsOnly(exit.cause) ? "shutdown" : "failed"
+      this.end = exceeded !== undefined ? "deadline" : Cause.hasInterruptsOnly(cause) ? "shutdown" : "failed"
     }
     if (answers && exceeded !== undefined) this.answer((this.observer ?? this.settings).onDeadline(exceeded))
     if (answers && defect) this.answer(problem(500))
     // Said in full or cut: half an answer never ends cleanly.
     if (!this.response.writableEnded) this.response.destroy()
-    return defect ? Effect.logError("A handler had a defect", exit.cause) : undefined
+    return defect ? Effect.logError("A handler had a defect", cause) : undefined
   }
 
   /** Ends a call that is under way. */

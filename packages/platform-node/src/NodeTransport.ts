@@ -16,6 +16,7 @@ import type { Dispatcher } from "undici"
 import type { Connection } from "./internal/connections.ts"
 import * as Connections from "./internal/connections.ts"
 import { kindOf } from "./internal/failures.ts"
+import * as latin1 from "./internal/latin1.ts"
 import { streamed } from "./internal/streamed.ts"
 import { Upload } from "./internal/upload.ts"
 
@@ -291,13 +292,13 @@ const strings = (raw: ReadonlyArray<Buffer>): Transport.Headers => {
   const { buffer, byteOffset: from } = raw[0]!
   const last = raw[raw.length - 1]!
   const to = last.buffer === buffer ? last.byteOffset + last.length : from
-  const text = to > from ? Buffer.from(buffer, from, to - from).toString("latin1") : ""
+  const text = to > from ? latin1.decode(new Uint8Array(buffer, from, to - from)) : ""
   for (let i = 0; i < raw.length; i++) {
     const part = raw[i]!
     const start = part.byteOffset - from
     const end = start + part.length
     headers.push(
-      part.buffer === buffer && start >= 0 && end <= text.length ? text.slice(start, end) : part.toString("latin1")
+      part.buffer === buffer && start >= 0 && end <= text.length ? text.slice(start, end) : latin1.decode(part)
     )
   }
   return headers
