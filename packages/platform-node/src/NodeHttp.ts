@@ -277,12 +277,20 @@ class Call implements Request, Progress, Transport.Sink {
   }
 
   inform(status: number, headers: Transport.Headers) {
-    if (this.response.headersSent || this.request.httpVersionMinor === 0) return
+    const { headersSent, socket } = this.response
+    if (headersSent || socket === null || this.request.httpVersionMinor === 0) return
+    let head = `HTTP/1.1 ${status} ${http.STATUS_CODES[status] ?? ""}\r\n`
     try {
-      ;(this.response as Informer).writeInformation?.(status, headers)
+      for (let i = 0; i < headers.length; i += 2) {
+        http.validateHeaderName(headers[i]!)
+        http.validateHeaderValue(headers[i]!, headers[i + 1]!)
+        head += `${headers[i]}: ${headers[i + 1]}\r\n`
+      }
     } catch {
       // What cannot be said is not said: the answer itself is still to come.
+      return
     }
+    socket.write(`${head}\r\n`, "latin1")
   }
 
   /** Begins the call. */
@@ -421,11 +429,6 @@ class Call implements Request, Progress, Transport.Sink {
   }
 }
 
-/** Node has it from 24 on. */
-interface Informer {
-  readonly writeInformation?: (status: number, headers: Transport.Headers) => void
-}
-
 const lingerMillis = 10_000
 
 /** Node copies a string of up to 16 KiB, head included, without allocating. */
@@ -497,7 +500,8 @@ const listen = (
   { host = "127.0.0.1", port }: Options
 ): Effect.Effect<{ readonly host: string; readonly port: number }, ListenFailed> =>
   Effect.callback((resume) => {
-    server.once("error", (cause: NodeJS.ErrnoException) =>
+    // It stays: an error after that is a connection that could not be accepted, and concerns nobody else.
+    server.on("error", (cause: NodeJS.ErrnoException) =>
       resume(Effect.fail(new ListenFailed({ reason: listenReasons[cause.code ?? ""] ?? "other", host, port, cause })))
     )
     server.listen({ host, port }, () =>
