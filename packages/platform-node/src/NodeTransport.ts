@@ -179,13 +179,17 @@ class Exchange implements Dispatcher.DispatchHandler, Transport.Body {
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer) {
     if (this.state === "ended") return
+    if (this.state === "open") streamed(chunk.length)
     // When the peer has closed, undici hands out what it has, paused or not.
-    if (this.sink === undefined) this.chunks.push(chunk)
-    else if (!this.sink.write(chunk)) {
+    if (this.sink === undefined) return void this.chunks.push(chunk)
+    inside++
+    try {
+      if (this.sink.write(chunk)) return
       controller.pause()
       this.onDrain(this.sink)
+    } finally {
+      inside--
     }
-    if (this.state === "open") streamed(chunk.length)
   }
 
   onResponseEnd() {

@@ -372,6 +372,7 @@ describe("NodeTransport", () => {
         })
       const gone = yield* Effect.scoped(ScriptedUpstream.make())
       expect(yield* fails(gone.origin)).toEqual(["refused", false])
+      expect(yield* fails(`http://localhost:${gone.port}`)).toEqual(["refused", false])
       expect(yield* fails("http://name.invalid")).toEqual(["dns", false])
       expect(yield* fails("https://127.0.0.1:" + upstream.port)).toEqual(["tls", false])
       expect(yield* fails("no origin")).toEqual(["protocol", false])

@@ -33,15 +33,14 @@ const tls = /^(ERR_TLS|ERR_SSL|CERT_|CRL_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|HOST
 /** `headSeen`: a connection that ends orderly in mid-answer leaves it incomplete; before that, it is a reset. */
 export const kindOf = (error: unknown, headSeen: boolean): Transport.Kind => {
   if (error instanceof RequestBodyFailed) return "requestBody"
-  const { code, message } = (typeof error === "object" && error !== null ? error : {}) as {
-    readonly code?: unknown
-    readonly message?: unknown
-  }
-  if (typeof code !== "string") return "protocol"
+  const { code, message } = (typeof error === "object" && error !== null ? error : {}) as Partial<NodeJS.ErrnoException>
+  // Of a name with several addresses, each of which was tried.
+  if (code === undefined && error instanceof AggregateError) return kindOf(error.errors[0], headSeen)
+  if (code === undefined) return "protocol"
   const kind = kinds[code]
   if (kind !== undefined) return kind
   if (tls.test(code)) return "tls"
   // undici's one code for a peer that closed, and for one that talks out of turn ("bad response", "bad upgrade").
-  if (code === "UND_ERR_SOCKET" && !String(message).startsWith("bad ")) return headSeen ? "incomplete" : "reset"
+  if (code === "UND_ERR_SOCKET" && !message?.startsWith("bad ")) return headSeen ? "incomplete" : "reset"
   return "protocol"
 }
