@@ -16,6 +16,7 @@ import type { Dispatcher } from "undici"
 import type { Connection } from "./internal/connections.ts"
 import * as Connections from "./internal/connections.ts"
 import { kindOf } from "./internal/failures.ts"
+import * as framing from "./internal/framing.ts"
 import * as latin1 from "./internal/latin1.ts"
 import { streamed } from "./internal/streamed.ts"
 import { Upload } from "./internal/upload.ts"
@@ -123,7 +124,7 @@ class Exchange implements Dispatcher.DispatchHandler, Transport.Body {
         {
           path: target,
           method,
-          headers: framed(this.request) as Array<string>,
+          headers: framing.ofRequest(this.request) as Array<string>,
           body: body.length === 0 ? null : payload,
           headersTimeout: this.options.firstByteMillis ?? this.limits.firstByteMillis,
           bodyTimeout: this.options.idleMillis ?? this.limits.idleMillis
@@ -281,7 +282,7 @@ type ParsedHeaders = { readonly [name: string]: string | ReadonlyArray<string> |
 
 /** `undefined` where only the end of the answer tells. */
 const lengthOf = (method: string, status: number, headers: ParsedHeaders): number | undefined => {
-  if (method === "HEAD" || status === 204 || status === 304) return 0
+  if (framing.bodyless(method, status)) return 0
   const length = headers["content-length"]
   return typeof length === "string" && headers["transfer-encoding"] === undefined ? Number(length) : undefined
 }
@@ -310,35 +311,6 @@ const strings = (raw: ReadonlyArray<Buffer>): Transport.Headers => {
 
 const joined = (chunks: ReadonlyArray<Uint8Array>): Transport.Body =>
   chunks.length === 0 ? Transport.empty : Transport.bytes(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks))
-
-/** The headers without what belongs to this hop, which undici refuses, and with the length that the body has. */
-const framed = ({ body, headers }: Transport.Request): Transport.Headers => {
-  const streamsKnownLength = body.bytes === undefined && body.length !== undefined
-  let clean = !streamsKnownLength
-  for (let i = 0; clean && i < headers.length; i += 2) clean = !isFraming(headers[i]!)
-  if (clean) return headers
-  const result: Array<string> = []
-  for (let i = 0; i < headers.length; i += 2) {
-    if (!isFraming(headers[i]!)) result.push(headers[i]!, headers[i + 1]!)
-  }
-  if (streamsKnownLength) result.push("content-length", `${body.length}`)
-  return result
-}
-
-const framing = new Set(["expect", "upgrade", "connection", "keep-alive", "content-length", "transfer-encoding"])
-
-const isFraming = (name: string): boolean => {
-  switch (name.length) {
-    case 6:
-    case 7:
-    case 10:
-    case 14:
-    case 17:
-      return framing.has(name.toLowerCase())
-    default:
-      return false
-  }
-}
 
 /**
  * undici has one parser for all connections, and asserts that it is not entered twice. Our callbacks run inside it, and
