@@ -58,10 +58,31 @@ const spellings = (name: string) => [
   name.toUpperCase()
 ]
 
-const table = (entries: Iterable<readonly [string, Meaning]>): ReadonlyMap<string, Meaning> =>
-  new Map([...entries].flatMap(([name, meaning]) => spellings(name).map((spelling) => [spelling, meaning] as const)))
+/** What names mean. Most fields mean nothing: their first letter and length tell, without a look at the rest. */
+class Table {
+  private readonly meanings: ReadonlyMap<string, Meaning>
+  private readonly stems: Uint8Array = new Uint8Array(32 * 32)
 
-const ofRequests = table([
+  constructor(entries: ReadonlyArray<readonly [name: string, Meaning]>) {
+    this.meanings = new Map(
+      entries.flatMap(([name, meaning]) => spellings(name).map((spelling) => [spelling, meaning] as const))
+    )
+    for (const [name] of entries) this.stems[stem(name)] = 1
+  }
+
+  meaningOf(name: string): Meaning | undefined {
+    if (this.stems[stem(name)] === 0) return undefined
+    const meaning = this.meanings.get(name)
+    if (meaning !== undefined) return meaning
+    const lower = name.toLowerCase()
+    return lower === name ? undefined : this.meanings.get(lower)
+  }
+}
+
+/** One number for the first letter, whatever its case, and the length (of which only the last five bits count). */
+const stem = (name: string): number => ((name.charCodeAt(0) & 31) << 5) | (name.length & 31)
+
+const ofRequests = new Table([
   ...hopByHop.map((name) => [name, drop] as const),
   ["connection", connection],
   ["content-length", drop],
@@ -79,14 +100,7 @@ const ofRequests = table([
   ["x-request-id", { field: "requestId", onward: true }]
 ])
 
-const ofAnswers = table([...hopByHop.map((name) => [name, drop] as const), ["connection", connection]])
-
-const meaningOf = (meanings: ReadonlyMap<string, Meaning>, name: string): Meaning | undefined => {
-  const meaning = meanings.get(name)
-  if (meaning !== undefined) return meaning
-  const lower = name.toLowerCase()
-  return lower === name ? undefined : meanings.get(lower)
-}
+const ofAnswers = new Table([...hopByHop.map((name) => [name, drop] as const), ["connection", connection]])
 
 /** Reads what governs a request and leaves off what may not go on, in one pass. */
 export const read = (headers: Transport.Headers): Received => {
@@ -111,7 +125,7 @@ export const read = (headers: Transport.Headers): Received => {
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i]!
     const value = headers[i + 1]!
-    const meaning = meaningOf(ofRequests, name)
+    const meaning = ofRequests.meaningOf(name)
     if (meaning === undefined) {
       if (!isProxyField(name)) onward.push(name, value)
     } else if (meaning === connection) {
@@ -132,7 +146,7 @@ export const answer = (headers: Transport.Headers): Array<string> => {
   let nominated: string | undefined
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i]!
-    const meaning = meaningOf(ofAnswers, name)
+    const meaning = ofAnswers.meaningOf(name)
     if (meaning === undefined) onward.push(name, headers[i + 1]!)
     else if (meaning === connection) nominated = join(nominated, headers[i + 1]!)
   }

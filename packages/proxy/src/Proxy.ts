@@ -81,7 +81,7 @@ export const make = Effect.fnUntraced(function* (
     Callers.stage(Caller.allow(config))
   )(Route.handler(upstreams, pseudonym))
   let count = 0
-  return (request, region) => answer(handler, open(request, region, `${word}-${(++count).toString(36)}`))
+  return (request, region) => answer(handler, open(request, region, `${word}-${++count}`))
 })
 
 const makeGate = ({ concurrency, name, queue, rate }: Upstream) =>
