@@ -9,7 +9,8 @@
  * off breaks the client's connection off: never a clean end to half an answer.
  *
  * When the scope closes the server is drained, then cut: see `Server.drain`. It refuses by itself only what is no
- * request (400, 408, 413, 431), `CONNECT` and WebSocket upgrades (501), and a target that is too long (414); everything else is the handler's.
+ * request (400, 408, 413, 431), `CONNECT` and WebSocket upgrades (501), and a target that is too long (414);
+ * everything else is the handler's.
  */
 import { Data, Deferred, Duration, Effect, Exit, Fiber } from "effect"
 import type { Context, Scope } from "effect"
