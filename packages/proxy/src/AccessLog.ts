@@ -1,7 +1,7 @@
 /**
  * The access log: one line of JSON for each call, written where standard output goes.
  *
- *     write(entry) ──▶ text in memory ── every 100 ms, or 64 KiB ──▶ one write at a time, off the loop's thread
+ *     write(entry) ──▶ bytes in memory ── every 100 ms, or 64 KiB ──▶ one write at a time, which nobody waits for
  *
  * Writing never holds up a call: who reads slowly costs memory up to `maxPendingBytes`, and beyond that whole lines, whose
  * number the next line tells (`"dropped"`). Where nobody reads any more (EPIPE), the log ends and the proxy goes on.
@@ -12,6 +12,7 @@
 import { Effect } from "effect"
 import type { Scope } from "effect"
 import * as fs from "node:fs"
+import * as net from "node:net"
 import * as Decimal from "./Decimal.ts"
 import * as Target from "./Target.ts"
 
@@ -56,12 +57,12 @@ export const make = (
   options: { readonly fd?: number; readonly maxPendingBytes?: number } = {}
 ): Effect.Effect<AccessLog, never, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.sync(() => new Writer(options.fd ?? 1, options.maxPendingBytes ?? 16 * 1024 * 1024)),
+    Effect.sync(() => new Writer(putTo(options.fd ?? 1), options.maxPendingBytes ?? 16 * 1024 * 1024)),
     (writer) => Effect.timeoutOption(writer.flush, closeMillis)
   )
 
 class Writer implements AccessLog {
-  private readonly fd: number
+  private readonly put: Put
   private readonly maxPendingBytes: number
   /** Lines go into bytes at once: a text that grows by them is a tree of their parts, which the collector has to carry. */
   private chunk = Buffer.allocUnsafeSlow(chunkBytes)
@@ -75,8 +76,8 @@ class Writer implements AccessLog {
   private ended = false
   private readonly idle: Array<() => void> = []
 
-  constructor(fd: number, maxPendingBytes: number) {
-    this.fd = fd
+  constructor(put: Put, maxPendingBytes: number) {
+    this.put = put
     this.maxPendingBytes = maxPendingBytes
   }
 
@@ -125,26 +126,47 @@ class Writer implements AccessLog {
     const next = this.full.shift()!
     this.fullBytes -= next.length
     this.writing = true
-    this.put(next)
+    this.put(next, this.onWritten)
   }
 
-  private put(chunk: Buffer): void {
-    fs.write(this.fd, chunk, (error, written) => {
-      // A descriptor that someone else made non-blocking, and that is full.
-      if (error?.code === "EAGAIN") return void setTimeout(() => this.put(chunk), flushMillis)
-      if (error !== null) {
-        this.ended = true
-        this.full = []
-        this.used = 0
-      } else if (written < chunk.length) {
-        return this.put(chunk.subarray(written))
-      }
-      this.writing = false
-      if (!this.isEmpty) return this.schedule()
-      for (const resume of this.idle.splice(0)) resume()
-    })
+  private readonly onWritten = (written: boolean): void => {
+    if (!written) {
+      this.ended = true
+      this.full = []
+      this.used = 0
+    }
+    this.writing = false
+    if (!this.isEmpty) return this.schedule()
+    for (const resume of this.idle.splice(0)) resume()
   }
 }
+
+/** Writes a chunk and says whether that went well. */
+type Put = (chunk: Buffer, done: (written: boolean) => void) => void
+
+const putTo = (fd: number): Put => {
+  const kind = fs.fstatSync(fd)
+  return kind.isFIFO() || kind.isSocket() ? putToStream(fd) : putToFile(fd)
+}
+
+/**
+ * A pipe that nobody empties would hold a thread of the pool in its `write`, and Node waits for that thread when the
+ * process ends. As a stream it is written to without blocking.
+ */
+const putToStream = (fd: number): Put => {
+  const stream: NodeJS.WritableStream = fd === 1 ? process.stdout : new net.Socket({ fd, readable: false })
+  // Told by the callback, too; unheard it would end the process.
+  stream.on("error", () => {})
+  return (chunk, done) => void stream.write(chunk, (error) => done(error == null))
+}
+
+const putToFile =
+  (fd: number): Put =>
+  (chunk, done) =>
+    fs.write(fd, chunk, (error, written) => {
+      if (error !== null || written === chunk.length) return done(error === null)
+      putToFile(fd)(chunk.subarray(written), done)
+    })
 
 /** By hand: `JSON.stringify` of the same record takes three times as long, and this runs once a call. */
 export const line = (entry: Entry, dropped = 0): string => {

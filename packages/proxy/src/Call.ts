@@ -4,7 +4,7 @@
  *     AccessLog → Deadline → Callers → Route → Admission → Credentials → Exchange
  *
  * A `Handler` answers a call with a `Reply` whose body has not begun to flow; a `Stage` wraps a handler in one concern. A
- * call that is wrong is answered on the spot (`refuse`); what fails on the way fails as such, and `Answer` tells it.
+ * call that is wrong is answered on the spot (`refuse`); what fails on the way fails as such, and becomes a problem at the end (see `Proxy`).
  */
 import type { Deadline, Priority, Refused, Transport } from "@fairlead/core"
 import type { NodeHttp } from "@fairlead/platform-node"

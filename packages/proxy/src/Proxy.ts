@@ -102,20 +102,24 @@ const unheard = () => {}
 
 /** Every failure becomes an answer; an interruption goes on, and the server makes of it what is left to make. */
 const answer = (handler: Handler, call: Call): Effect.Effect<Transport.Reply, never, Scope.Scope> =>
-  Effect.catchCause(handler(call), (cause) => {
-    const { facts } = call
-    const failure = cause.reasons.find(Cause.isFailReason)?.error
-    if (failure !== undefined) {
-      const problem = Problem.of(failure, facts.sentAt !== undefined)
-      if (failure._tag !== "Refused") return Effect.succeed(facts.tell(problem))
-      facts.queueMillis = Duration.toMillis(failure.waited)
-      return Effect.map(facts.limits ?? Effect.succeed([]), (headers) => facts.tell({ ...problem, headers }))
+  // Most stages do their part on the spot: what they throw is caught with the rest.
+  Effect.catchCause(
+    Effect.suspend(() => handler(call)),
+    (cause) => {
+      const { facts } = call
+      const failure = cause.reasons.find(Cause.isFailReason)?.error
+      if (failure !== undefined) {
+        const problem = Problem.of(failure, facts.sentAt !== undefined)
+        if (failure._tag !== "Refused") return Effect.succeed(facts.tell(problem))
+        facts.queueMillis = Duration.toMillis(failure.waited)
+        return Effect.map(facts.limits ?? Effect.succeed([]), (headers) => facts.tell({ ...problem, headers }))
+      }
+      if (Cause.hasInterrupts(cause)) return Exit.failCause(cause as Cause.Cause<never>)
+      return Effect.as(
+        Effect.logError("A call met a defect", cause),
+        facts.tell(Problem.make("internal", "This is a mistake in the proxy, not in the call. Its log says more."))
+      )
     }
-    if (Cause.hasInterrupts(cause)) return Exit.failCause(cause as Cause.Cause<never>)
-    return Effect.as(
-      Effect.logError("A call met a defect", cause),
-      facts.tell(Problem.make("internal", "This is a mistake in the proxy, not in the call. Its log says more."))
-    )
-  })
+  )
 
 const randomWord = () => crypto.randomUUID().slice(0, 8)

@@ -162,8 +162,8 @@ describe("Route", () => {
     Effect.gen(function* () {
       const { calls, handler } = end()
       yield* inCall({ target: "/up/x?y=%20" }, routed(handler))
-      yield* inCall({ target: "/up" }, routed(handler, ""))
-      expect(calls.map(({ target }) => target)).toEqual(["/v1/x?y=%20", "/"])
+      for (const target of ["/up", "/up?y", "/up/", "/up//"]) yield* inCall({ target }, routed(handler, ""))
+      expect(calls.map(({ target }) => target)).toEqual(["/v1/x?y=%20", "/", "/?y", "/"])
       expect(calls[0]!.facts.upstream).toBe("up")
     })
   )

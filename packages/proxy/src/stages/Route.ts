@@ -31,7 +31,8 @@ export const handler =
       region.narrowUnsafe(facts.startedAt + upstream.totalMillis - performance.now())
       facts.deadline = Math.min(facts.deadline, facts.startedAt + upstream.totalMillis)
     }
-    return upstream.handler({ ...call, target: `${upstream.base}${target.rest}${target.query}` || "/" })
+    const path = `${upstream.base}${target.rest}` || "/"
+    return upstream.handler({ ...call, target: `${path}${target.query}` })
   }
 
 const object = ({ received, request }: Call, pseudonym: string): Problem.Problem | undefined => {

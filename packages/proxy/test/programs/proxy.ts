@@ -1,4 +1,7 @@
-/** A proxy as a process of its own: before the upstream of its first argument, on a free port. Tells its port, and its memory when asked. */
+/**
+ * A proxy as a process of its own: before the upstream of its first argument, on a free port. Tells its port, and its
+ * memory when asked. Writes its access log where the second argument is `log`.
+ */
 import { NodeMain } from "@fairlead/platform-node"
 import { Duration, Effect } from "effect"
 import * as Proxy from "../../src/Proxy.ts"
@@ -25,7 +28,7 @@ NodeMain.launch(
             }
           ]
         },
-        { log: silent, drain: "1 second" }
+        { log: process.argv[3] === "log" ? undefined : silent, drain: "1 second" }
       )
       process.on("message", () => process.send!({ rss: process.memoryUsage.rss() }))
       // Whoever started it is gone: so are we.
