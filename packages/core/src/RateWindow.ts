@@ -92,6 +92,8 @@ export class Book {
   private used = 0
   /** Invariant: used + pending <= limit. */
   private pending = 0
+  /** How many reservations that is. Invariant: none make a pending of exactly 0, whatever floats leave of fractions. */
+  private reservations = 0
   /** When the leaky bucket is empty (GCRA's theoretical arrival time). */
   private emptyAt = -Infinity
   /** Since when there has been room for a start, after the window was closed. */
@@ -127,13 +129,14 @@ export class Book {
   /** Admits `cost`; only when `opensAt(now, cost) <= now`. */
   reserve(now: number, cost: number): void {
     this.expire(now)
+    this.reservations++
     this.pending += cost
     if (this.spacing > 0) this.emptyAt = Math.max(now, this.bucket(cost)) + cost * this.spacing
   }
 
   /** What was reserved began at `now`. */
   stamp(now: number, cost: number): void {
-    this.pending -= cost
+    this.settle(cost)
     this.used += cost
     const last = this.starts.length > this.head ? this.starts[this.starts.length - 1]! : undefined
     const full = this.starts.length - this.head >= exact
@@ -145,8 +148,13 @@ export class Book {
 
   /** What was reserved will not begin. */
   refund(cost: number): void {
-    this.pending -= cost
+    this.settle(cost)
     if (this.spacing > 0) this.emptyAt -= cost * this.spacing
+  }
+
+  private settle(cost: number): void {
+    this.reservations--
+    this.pending = this.reservations === 0 ? 0 : this.pending - cost
   }
 
   statistics(now: number): Statistics {
@@ -164,7 +172,9 @@ export class Book {
       free += start.cost
       if (cost <= free) return start.at + this.millis
     }
-    return Infinity
+    // Floats may add up to less than the limit: what waits for no reservation may start when the window is empty.
+    const last = this.starts[this.starts.length - 1]
+    return this.reservations > 0 || last === undefined || cost > this.limit ? Infinity : last.at + this.millis
   }
 
   /** When the bucket has drained enough for `cost`; a cost above the burst needs it empty. */

@@ -44,6 +44,23 @@ const reasonOf = (exit: Exit.Exit<unknown, Refused.Refused>): string => {
 }
 
 describe("Gate.run", () => {
+  it.effect("costs that are fractions hold nobody up for ever", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { windows: [RateWindow.per(2, "1 second")] })
+      yield* gate.run(Effect.void, { cost: 0.4 })
+      yield* TestClock.adjust("1 millis")
+      yield* gate.run(Effect.void, { cost: 0.2 })
+      const all = yield* fork(gate.run(Effect.succeed("all of it"), { cost: 2 }))
+      yield* TestClock.adjust("1 second")
+      expect(all.pollUnsafe()).toEqual(Exit.succeed("all of it"))
+      const fractions = [0.1, 0.7, 0.2, 0.3].map((cost) => gate.run(Effect.void, { cost }))
+      const rest = yield* fork(Effect.all(fractions, { concurrency: "unbounded" }))
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(rest)
+      yield* nothingLeft(gate)
+    })
+  )
+
   it.effect("runs at most `limit` at once, and the rest in order of arrival", () =>
     Effect.gen(function* () {
       const gate = yield* Gate.make("test", { limit: 2 })

@@ -144,6 +144,21 @@ describe("RateWindow", () => {
     expect(book.opensAt(6000, 1)).toBe(7000)
   })
 
+  it("fractions of a cost leave nothing behind: the whole limit is free again, and known to become so", () => {
+    const fractions = [0.1, 0.7, 0.2]
+    const book = new RateWindow.Book(RateWindow.per(1, 1000))
+    for (const cost of fractions) book.reserve(0, cost)
+    for (const cost of fractions.toReversed()) book.refund(cost)
+    expect(book.statistics(0).pending).toBe(0)
+    expect(book.opensAt(0, 1)).toBe(0)
+    // 1 - 0.4 + 0.1 + 0.2 + 0.1 is less than 1 in floats, and there is nobody left to wait for.
+    for (const [at, cost] of [0.1, 0.2, 0.1].entries()) {
+      book.reserve(at, cost)
+      book.stamp(at, cost)
+    }
+    expect(book.opensAt(3, 1)).toBe(1002)
+  })
+
   it("beyond 4,096 starts a window keeps bounded memory, and is rounded against us, never over", () => {
     const limit = 20_000
     const book = new RateWindow.Book(RateWindow.per(limit, 10_000))

@@ -48,7 +48,7 @@ class Level<P extends Place> {
     else place.behind.before = place.before
     place.before = place.behind = undefined
     this.items--
-    this.cost -= place.cost
+    this.cost = this.items === 0 ? 0 : this.cost - place.cost
   }
 }
 
@@ -88,7 +88,8 @@ export class Line<P extends Place> {
     level.leave(place)
     if (level.items === 0) this.occupied &= ~(1 << place.urgency)
     this.items--
-    this.cost -= place.cost
+    // Fractions leave a rest in floats.
+    this.cost = this.items === 0 ? 0 : this.cost - place.cost
     this.bytes -= place.bytes
   }
 
