@@ -152,7 +152,8 @@ describe("NodeTransport", () => {
       for (const pieces of [
         [again, answer],
         [again + again + answer],
-        [again.slice(0, 30), again.slice(30) + answer]
+        [again.slice(0, 30), again.slice(30) + answer],
+        [again.slice(0, 5), again.slice(5) + again.slice(0, 11), again.slice(11) + answer.slice(0, 9), answer.slice(9)]
       ]) {
         const fiber = yield* Effect.forkChild(transport.exchange(upstream.origin, get("/")))
         const received = yield* upstream.next
@@ -163,6 +164,18 @@ describe("NodeTransport", () => {
         const { body, status } = yield* soon(Fiber.join(fiber))
         expect([status, yield* text(body)]).toEqual([200, "HTTP/1.1 100 done"])
       }
+    })
+  )
+
+  it.live("does not wait for the end of a 100 that has none", () =>
+    Effect.gen(function* () {
+      const upstream = yield* ScriptedUpstream.make()
+      const transport = yield* NodeTransport.make()
+      const fiber = yield* Effect.forkChild(Effect.flip(transport.exchange(upstream.origin, get("/"))))
+      const received = yield* upstream.next
+      received.socket.on("error", () => {})
+      received.socket.write(`HTTP/1.1 100 Continue\r\nX: ${"a".repeat(100_000)}`)
+      expect((yield* soon(Fiber.join(fiber))).kind).toBe("protocol")
     })
   )
 

@@ -6,6 +6,9 @@ import type { Socket } from "node:net"
 
 const headEnd = Buffer.from("\r\n\r\n")
 
+/** Longest head that is waited for; beyond it, undici sees that this is no answer. */
+const maxHeadBytes = 16_384
+
 /** From now on `socket.read` gives what comes without any `100 Continue` in front of an answer. */
 export const passOver = (socket: Socket, awaitsHead: () => boolean): void => {
   const { read } = socket
@@ -18,6 +21,7 @@ export const passOver = (socket: Socket, awaitsHead: () => boolean): void => {
     while (isContinue(chunk)) {
       const end = chunk.indexOf(headEnd)
       if (end < 0) {
+        if (chunk.length > maxHeadBytes) return chunk
         held = chunk
         return socket.read(size) as Buffer | null
       }
@@ -28,10 +32,10 @@ export const passOver = (socket: Socket, awaitsHead: () => boolean): void => {
   }
 }
 
-/** Whether it begins with `HTTP/1.x 100`. */
-const isContinue = (chunk: Buffer): boolean =>
-  chunk.length >= 12 &&
-  chunk[9] === 49 &&
-  chunk[10] === 48 &&
-  chunk[11] === 48 &&
-  chunk.toString("latin1", 0, 7) === "HTTP/1."
+const start = Buffer.from("HTTP/1.x 100")
+
+/** Whether it begins with `HTTP/1.x 100`, as far as it has come. */
+const isContinue = (chunk: Buffer): boolean => {
+  for (let i = 0; i < start.length && i < chunk.length; i++) if (i !== 7 && chunk[i] !== start[i]) return false
+  return true
+}
