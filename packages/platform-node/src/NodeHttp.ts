@@ -9,8 +9,8 @@
  * off breaks the client's connection off: never a clean end to half an answer.
  *
  * When the scope closes the server is drained, then cut: see `Server.drain`. It refuses by itself only what is no
- * request (400, 408, 413, 431), `CONNECT` and WebSocket upgrades (501), and a target that is too long (414);
- * everything else is the handler's.
+ * request (400, 408, 413, 431), `CONNECT`, WebSocket upgrades and transfer codings besides chunked (501), and a target
+ * that is too long (414); everything else is the handler's.
  */
 import { Data, Deferred, Duration, Effect, Exit, Fiber } from "effect"
 import type { Context, Scope } from "effect"
@@ -29,7 +29,10 @@ export interface Request extends Transport.Request {
   /** The client asked before it sends its body. It is told to go on by `continue`, or when the body is first read. */
   readonly expectsContinue: boolean
   readonly continue: () => void
-  /** Passes an interim answer (102, 103) on. Does nothing once the head is out, nor for an HTTP/1.0 client. */
+  /**
+   * Passes an interim answer (102, 103) on. Does nothing once the head is out, for an HTTP/1.0 client, and for one that
+   * does not take what it was sent.
+   */
   readonly inform: (status: number, headers: Transport.Headers) => void
   /** What became of it so far: complete when the scope of the handler closes. */
   readonly progress: Progress

@@ -157,7 +157,9 @@ describe("NodeHttp", () => {
       client.write(request("/304"))
       yield* client.until(/ 304 [^]*\r\n\r\n$/)
       client.write(request("/204"))
-      expect(yield* client.until(/ 204 [^]*\r\n\r\n$/)).not.toMatch("not seen")
+      const text = yield* client.until(/ 204 [^]*\r\n\r\n$/)
+      expect(text).not.toMatch("not seen")
+      expect(text.slice(text.indexOf(" 204 "))).not.toMatch("Content-Length")
     })
   )
 
@@ -350,12 +352,59 @@ describe("NodeHttp", () => {
       const server = yield* serve((request) => {
         request.inform(103, ["Link", "</a>; rel=preload"])
         request.inform(103, ["X", "a\r\nb: c"])
+        for (const status of [0, 99, 100, 101, 200]) request.inform(status, [])
+        request.inform(102, ["Content-Length", "9", "Transfer-Encoding", "chunked"])
         return Effect.succeed(reply(200, "done"))
       })
       const client = yield* RawClient.connect(server.port)
       client.write(request("/"))
       const text = yield* soon(client.until("done"))
-      expect(text).toMatch(/^HTTP\/1.1 103 Early Hints\r\nLink: <\/a>; rel=preload\r\n\r\nHTTP\/1.1 200 OK\r\n/)
+      expect(text).toMatch(
+        /^HTTP\/1.1 103 Early Hints\r\nLink: <\/a>; rel=preload\r\n\r\nHTTP\/1.1 102 [^\r]*\r\n\r\nHTTP\/1.1 200 OK\r\n/
+      )
+    })
+  )
+
+  it.live("piles no interim answers up for a client that takes nothing", () =>
+    Effect.gen(function* () {
+      const done = Deferred.makeUnsafe<void>()
+      const server = yield* serve((request) =>
+        Effect.sync(() => {
+          for (let i = 0; i < 20_000; i++) request.inform(103, ["Link", "a".repeat(1_000)])
+          Deferred.doneUnsafe(done, Exit.void)
+          return reply(200, "done")
+        })
+      )
+      const client = yield* RawClient.connect(server.port)
+      client.write(request("/"))
+      yield* soon(Deferred.await(done))
+      expect((yield* soon(client.until("done"))).length).toBeLessThan(10_000_000)
+    })
+  )
+
+  it.live("tells a client of HTTP/1.0 to go on by saying nothing", () =>
+    Effect.gen(function* () {
+      const server = yield* serve((request) => {
+        request.continue()
+        return Effect.succeed(reply(200, "done"))
+      })
+      const client = yield* RawClient.connect(server.port)
+      client.write("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\na")
+      expect(yield* soon(client.until("done"))).toMatch(/^HTTP\/1.1 200 /)
+    })
+  )
+
+  it.live("refuses a body in a coding that it does not take off", () =>
+    Effect.gen(function* () {
+      const server = yield* serve(() => Effect.succeed(reply(200, "done")))
+      for (const [coding, status] of [
+        ["gzip, chunked", 501],
+        ["Chunked", 200]
+      ]) {
+        const client = yield* RawClient.connect(server.port)
+        client.write(`POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: ${coding}\r\n\r\n1\r\na\r\n0\r\n\r\n`)
+        expect(statusOf(yield* soon(client.until(/\r\n\r\n/)))).toBe(status)
+      }
     })
   )
 

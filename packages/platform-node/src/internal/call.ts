@@ -75,7 +75,8 @@ export class Call implements Request, Progress, Transport.Sink {
   }
 
   get expectsContinue(): boolean {
-    return this.request.headers.expect !== undefined
+    // A client of HTTP/1.0 would take the 100 for its answer.
+    return this.request.headers.expect !== undefined && this.request.httpVersionMinor !== 0
   }
 
   continue() {
@@ -87,12 +88,15 @@ export class Call implements Request, Progress, Transport.Sink {
   inform(status: number, headers: Transport.Headers) {
     const { headersSent, socket } = this.response
     if (headersSent || socket === null || this.request.httpVersionMinor === 0) return
+    // 100 and 101 are about one connection, and below is nothing. For who takes nothing, nothing is piled up.
+    if (!(status > 101 && status < 200) || socket.writableNeedDrain) return
     let head = `HTTP/1.1 ${status} ${http.STATUS_CODES[status] ?? ""}\r\n`
     try {
-      for (let i = 0; i < headers.length; i += 2) {
-        http.validateHeaderName(headers[i]!)
-        http.validateHeaderValue(headers[i]!, headers[i + 1]!)
-        head += `${headers[i]}: ${headers[i + 1]}\r\n`
+      const fields = framing.ofReply(headers, undefined, false)
+      for (let i = 0; i < fields.length; i += 2) {
+        http.validateHeaderName(fields[i]!)
+        http.validateHeaderValue(fields[i]!, fields[i + 1]!)
+        head += `${fields[i]}: ${fields[i + 1]}\r\n`
       }
     } catch {
       // What cannot be said is not said: the answer itself is still to come.
@@ -121,6 +125,9 @@ export class Call implements Request, Progress, Transport.Sink {
   private handle<R>(handler: Handler<R>, region: Deadline.Region): ReturnType<Handler<R>> {
     if (this.target.length > this.settings.maxTargetBytes) return Effect.succeed(problem(414))
     if (this.request.headers.upgrade?.toLowerCase() === "websocket") return Effect.succeed(problem(501))
+    // Only chunks are taken apart here: what else the body is coded in, nobody behind us would learn.
+    const coding = this.request.headers["transfer-encoding"]
+    if (coding !== undefined && coding.toLowerCase() !== "chunked") return Effect.succeed(problem(501))
     try {
       return handler(this, region)
     } catch (defect) {
@@ -151,10 +158,12 @@ export class Call implements Request, Progress, Transport.Sink {
   /** Whether the head could be written: it cannot where the reply holds what no header may. */
   private head({ body, headers, status }: Transport.Reply): boolean {
     try {
-      this.response.writeHead(
-        status,
-        framing.ofReply(headers, body.length, framing.bodyless(this.method, status)) as Array<string>
-      )
+      // A 204 has no length; what a HEAD or a 304 says is that of the body they stand for.
+      const fields =
+        status === 204
+          ? framing.ofReply(headers, undefined, false)
+          : framing.ofReply(headers, body.length, framing.bodyless(this.method, status))
+      this.response.writeHead(status, fields as Array<string>)
       this.status = status
       return true
     } catch {
