@@ -69,16 +69,8 @@ export class Timer {
 
   /** Takes an entry back; does nothing if it has fired. */
   clear(entry: Entry, fiber: Fiber.Fiber<unknown, unknown>): void {
-    const index = entry.index
-    if (index < 0) return
-    entry.index = -1
-    const last = this.heap.pop()!
-    if (last !== entry) {
-      last.index = index
-      this.heap[index] = last
-      this.down(last)
-      this.up(last)
-    }
+    if (entry.index < 0) return
+    this.remove(entry)
     if (this.heap.length === 0 && !this.putDownScheduled) {
       this.putDownScheduled = true
       fiber.cache.scheduler.makeDispatcher().scheduleTask(this.putDown, 0)
@@ -125,15 +117,20 @@ export class Timer {
     const time = now(this.clock) + 1e-6
     while (this.heap.length > 0 && this.heap[0]!.at <= time) {
       const entry = this.heap[0]!
-      entry.index = -1
-      const last = this.heap.pop()!
-      if (last !== entry) {
-        last.index = 0
-        this.heap[0] = last
-        this.down(last)
-      }
+      this.remove(entry)
       entry.run()
     }
+  }
+
+  private remove(entry: Entry): void {
+    const last = this.heap.pop()!
+    if (last !== entry) {
+      last.index = entry.index
+      this.heap[entry.index] = last
+      this.down(last)
+      this.up(last)
+    }
+    entry.index = -1
   }
 
   private up(entry: Entry): void {
