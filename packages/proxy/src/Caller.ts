@@ -46,12 +46,25 @@ export const check = (caller: Caller, allowed: Allowed): Objection | undefined =
   const name = hostName(caller.host)
   if (name === undefined) return "badHost"
   if (!isLoopback(name) && !allowed.hosts.has(name)) return "otherHost"
-  if (caller.origin === undefined) return isOwnSite(caller.fetchSite) ? undefined : "crossSite"
-  return allowed.origins.has(caller.origin.toLowerCase()) ? undefined : "crossSite"
+  const origin = originOf(caller)
+  return origin === undefined || allowed.origins.has(origin.toLowerCase()) ? undefined : "crossSite"
 }
 
-/** `none` is typed by the user, `same-origin` has no `Origin` only where it is a plain GET of what we ourselves sent. */
-const isOwnSite = (site: string | undefined) => site === undefined || site === "none" || site === "same-origin"
+/** Whose page calls: `undefined` where none does, and one that nobody allows where that is not said. */
+const originOf = ({ fetchSite, host, origin }: Caller): string | undefined => {
+  if (origin !== undefined) return origin
+  switch (fetchSite) {
+    case undefined:
+    // Typed by the user.
+    case "none":
+      return undefined
+    // A GET of a page that an upstream sent: it stands on our origin, and would have the secrets of all the others.
+    case "same-origin":
+      return `http://${host}`
+    default:
+      return "null"
+  }
+}
 
 const authority = /^(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{0,5})?$/
 

@@ -56,6 +56,14 @@ describe("Caller", () => {
       expect([fetchSite, check({ fetchSite })]).toEqual([fetchSite, "crossSite"])
     }
     expect(check({ fetchSite: "none" })).toBeUndefined()
-    expect(check({ fetchSite: "same-origin" })).toBeUndefined()
+  })
+
+  it("turns a page away that an upstream sent: it stands on our origin, and must not reach the other upstreams", () => {
+    expect(check({ fetchSite: "same-origin" })).toBe("crossSite")
+    expect(check({ fetchSite: "same-origin", host: "app.example.com" })).toBe("otherHost")
+    const own = { hosts: new Set<string>(), origins: new Set(["http://localhost:8080"]) }
+    const caller = { hosts: 1, origin: undefined, fetchSite: "same-origin" }
+    expect(Caller.check({ ...caller, host: "LOCALHOST:8080" }, own)).toBeUndefined()
+    expect(Caller.check({ ...caller, host: "localhost:8081" }, own)).toBe("crossSite")
   })
 })
