@@ -30,7 +30,7 @@ export class DeadlineExceeded extends Data.TaggedError("DeadlineExceeded")<{
 }> {
   override get message(): string {
     const waiting = Option.match(this.waitingFor, { onNone: () => "", onSome: (what) => `, waiting for ${what}` })
-    return `not done within ${Duration.format(this.timeBudget)} (${Duration.format(this.spent)} spent${waiting})`
+    return `not done within ${millis.format(this.timeBudget)} (${millis.format(this.spent)} spent${waiting})`
   }
 }
 

@@ -4,8 +4,9 @@
  * `Refused` carries a `reason` (one of the classes below; match it with `Effect.catchReason`), the name of the gate
  * that refused, how long the caller had waited, and when it may be worth coming back.
  */
-import { Data, Duration } from "effect"
-import type { Option } from "effect"
+import { Data } from "effect"
+import type { Duration, Option } from "effect"
+import * as millis from "./internal/millis.ts"
 
 /** The line holds all it may: `maxItems` callers, or `maxBytes` held by them (see `bound`). */
 export class QueueFull extends Data.TaggedError("QueueFull")<{
@@ -48,6 +49,6 @@ export class Refused extends Data.TaggedError("Refused")<{
   readonly retryAfter: Option.Option<Duration.Duration>
 }> {
   override get message(): string {
-    return `${this.gate} refused: ${this.reason._tag} after ${Duration.format(this.waited)}`
+    return `${this.gate} refused: ${this.reason._tag} after ${millis.format(this.waited)}`
   }
 }

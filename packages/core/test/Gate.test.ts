@@ -224,7 +224,7 @@ describe("Gate, refusals", () => {
       const refused = yield* Effect.flip(task)
       expect(refused.reason).toEqual(new Refused.QueueFull({ bound: "items", limit: 3 }))
       expect(refused.gate).toBe("api")
-      expect(refused.message).toBe("api refused: QueueFull after 0")
+      expect(refused.message).toBe("api refused: QueueFull after 0ms")
       // Ten a second, three before it: 400 ms, spread by up to a quarter.
       const millis = Duration.toMillis(Option.getOrThrow(refused.retryAfter))
       expect(millis).toBeGreaterThanOrEqual(390)

@@ -78,6 +78,23 @@ describe("NodeHttp", () => {
     })
   )
 
+  it.live("answers a whole request in spite of what comes behind it, and then ends the connection", () =>
+    Effect.gen(function* () {
+      const server = yield* serve(() => Effect.delay(Effect.succeed(reply(200, "<done>")), 50))
+      const behind = [
+        request("/get") + "GARBAGE\r\n\r\n",
+        "POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nabcdef\r\n\r\n"
+      ]
+      for (const bytes of behind) {
+        const client = yield* RawClient.connect(server.port)
+        client.write(bytes)
+        expect(yield* client.until("<done>")).toMatch(/^HTTP\/1.1 200 OK\r\n[^]*connection: close[^]*<done>$/i)
+        expect(yield* soon(client.ended)).toBe("end")
+      }
+      expect(server.inFlight()).toBe(0)
+    })
+  )
+
   it.live("reads a body of known or unknown length", () =>
     Effect.gen(function* () {
       const server = yield* serve(({ body }) => {

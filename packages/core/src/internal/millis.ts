@@ -16,3 +16,9 @@ export const from = (input: Duration.Input): number => {
   }
   return millis
 }
+
+/** For people: whole milliseconds. What is below one is nobody's concern, and `150858ns` no one's unit. */
+export const format = (duration: Duration.Duration): string => {
+  const whole = Math.round(Duration.toMillis(duration))
+  return whole === 0 ? "0ms" : Duration.format(Duration.millis(whole))
+}

@@ -18,8 +18,11 @@ export const onClientError = (
   error: NodeJS.ErrnoException,
   socket: Duplex & { _httpMessage?: http.ServerResponse }
 ) => {
-  const answered = socket._httpMessage?.headersSent === true
+  const response = socket._httpMessage
+  const answered = response?.headersSent === true
   if (!socket.writable || answered || error.code === "ECONNRESET") socket.destroy()
+  // What came behind a request that is whole is none of its business: it gets its answer, and then this ends.
+  else if (response?.req.complete === true) response.shouldKeepAlive = false
   else refuse(socket, clientErrors[error.code ?? ""] ?? 400)
 }
 
