@@ -7,7 +7,7 @@
  *
  * The floor is what no gate can be cheaper than: the same fibers with the same body, each suspended once and resumed
  * once through a dispatcher, the most urgent first, with no limit and nobody to wait for. (In order of arrival it would
- * also walk through memory in order, which no gate with levels can: at 10,000 waiting that alone is half the time.)
+ * also walk through memory in order, which no gate with levels can: at 10,000 waiting that alone is a third of the time.)
  */
 import { Gate, Priority } from "@fairlead/core"
 import { priorityQueue } from "async"
@@ -21,7 +21,7 @@ const body = Effect.promise(() => Promise.resolve())
 
 /**
  * The urgencies arrive mixed, without a pattern, the same in each wave. Level by level they would come sorted, which a
- * heap likes: `async.priorityQueue` is then three times as fast.
+ * heap likes: `async.priorityQueue` is then 1.4 times as fast at 10,000 waiting, and twice at 100,000.
  */
 const urgencyOf = (place: number): Priority.Urgency => (Math.imul(place, 0x9e3779b1) >>> 29) as Priority.Urgency
 const levels = Array.from({ length: Priority.levels }, (_, urgency) => urgency as Priority.Urgency)
