@@ -492,6 +492,18 @@ describe("Gate with windows", () => {
     })
   )
 
+  it.effect("holds no timer after its scope closed under callers that waited for a window", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const gate = yield* Scope.provide(Gate.make("test", { windows: [RateWindow.per(1, "1 hour")] }), scope)
+      yield* gate.run(Effect.void)
+      const waiter = yield* fork(Effect.exit(gate.run(Effect.void)))
+      yield* Scope.close(scope, Exit.void)
+      expect(reasonOf(yield* Fiber.join(waiter))).toBe("ShuttingDown")
+      yield* nothingLeft(gate)
+    })
+  )
+
   it.effect("holds no timer while nobody waits", () =>
     Effect.gen(function* () {
       const gate = yield* Gate.make("test", { windows: [RateWindow.per(1, "1 second")] })

@@ -21,7 +21,7 @@ export class Region implements Wait {
   readonly parent: Region | undefined
   readonly clock: Clock.Clock
   readonly start: number
-  /** Why it was cut; the first reason wins. Invariant: once set, the region's fiber has been interrupted. */
+  /** Why it was cut; the first reason wins. Invariant: once set, its fiber has been interrupted, or is when it attaches. */
   reason: Reason.Reason | undefined = undefined
   /** What goes on waiting in it, in the order in which it began. Made by the first wait. */
   waits: Set<Wait> | undefined = undefined

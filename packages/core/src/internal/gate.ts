@@ -124,6 +124,7 @@ export class Engine implements Gate {
     this.open = false
     for (let head = this.line.head; head !== undefined; head = this.line.head) {
       this.putOut(head, new Refused.ShuttingDown())
+      this.rearm(head.fiber)
     }
   }
 
@@ -208,7 +209,7 @@ export class Engine implements Gate {
     this.rearm(fiber)
   }
 
-  /** Counts what began; the windows take it as now. */
+  /** Its work begins now, and so its rate grant counts from now. */
   stamp(ticket: Ticket, now: number): void {
     for (const window of this.windows) window.stamp(now, ticket.cost)
     // A window that waited for this stamp now knows when it opens.
