@@ -13,6 +13,8 @@
  * and every window) or waits for it; nobody overtakes it meanwhile. A permit is handed over, never released and raced
  * for.
  *
+ * A caller whose deadline comes before its windows can possibly have room for it is refused at once (`TooLate`).
+ *
  * Interruption undoes the wait: the place in line, the permit and the rate tokens of work that has not begun go back.
  * Interrupting work that runs gives its permit back; its tokens are spent.
  *

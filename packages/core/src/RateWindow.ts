@@ -17,6 +17,7 @@
  * later one: rounded against us, never over.
  */
 import { Duration } from "effect"
+import { grain } from "./internal/millis.ts"
 
 /** The specification of a window; a plain value. */
 export interface RateWindow {
@@ -70,8 +71,8 @@ interface Start {
 
 const exact = 4096
 
-/** The clock's grain, a nanosecond: an instant less than that away has come. Sums of floats end up there. */
-const grain = 1e-6
+/** What sums of floats may leave of fractions, as a part of the limit. */
+const rest = 1e-9
 
 /**
  * The book of one window. It decides and keeps count; it reads no clock and waits for nothing: `now` is the caller's,
@@ -112,9 +113,21 @@ export class Book {
    */
   opensAt(now: number, cost: number): number {
     this.expire(now)
-    const room = this.roomAt(cost)
+    const room = this.roomAt(cost, this.limit - this.used - this.pending)
     const at = this.spacing === 0 || room === Infinity ? room : Math.max(room, this.paceAt(cost))
     return at <= now + grain ? now : at
+  }
+
+  /**
+   * The instant before which `cost` can certainly not start, whatever others do until then: what has begun stays; what
+   * is reserved may be refunded, on the spot. Only asks: nothing changes.
+   */
+  notBefore(cost: number): number {
+    const room = this.roomAt(cost, this.limit * (1 + rest) - this.used)
+    if (this.spacing === 0) return room
+    // Refunding all that is reserved would take its cost out of the bucket; no other step lowers the bucket.
+    const level = this.emptyAt - this.pending * this.spacing - this.slack(cost)
+    return Math.max(room, level, this.roomSince)
   }
 
   /** When a cost of `ahead` and then `cost` more will have started, if all start as early as they may. */
@@ -163,9 +176,8 @@ export class Book {
     return { limit, lengthMillis: this.millis, burst, used: this.used, pending: this.pending }
   }
 
-  /** When enough of the window will have passed. */
-  private roomAt(cost: number): number {
-    let free = this.limit - this.used - this.pending
+  /** When enough of the window will have passed, beside what is free of it. */
+  private roomAt(cost: number, free: number): number {
     if (cost <= free) return -Infinity
     for (let i = this.head; i < this.starts.length; i++) {
       const start = this.starts[i]!
@@ -179,13 +191,17 @@ export class Book {
 
   /** When the bucket has drained enough for `cost`; a cost above the burst needs it empty. */
   private paceAt(cost: number): number {
-    return this.bucket(cost) - (this.window.burst - Math.min(cost, this.window.burst)) * this.spacing
+    return this.bucket(cost) - this.slack(cost)
   }
 
   /** The bucket's level, as the instant at which it is empty: had the window been closed, it began full at its opening. */
   private bucket(cost: number): number {
-    const full = this.roomSince + (this.window.burst - Math.min(cost, this.window.burst)) * this.spacing
-    return Math.max(this.emptyAt, full)
+    return Math.max(this.emptyAt, this.roomSince + this.slack(cost))
+  }
+
+  /** How full the bucket may still be when `cost` comes, in milliseconds of draining. */
+  private slack(cost: number): number {
+    return (this.window.burst - Math.min(cost, this.window.burst)) * this.spacing
   }
 
   private expire(now: number): void {

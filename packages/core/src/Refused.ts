@@ -23,7 +23,7 @@ export class Shed extends Data.TaggedError("Shed")<{ readonly signal: string }> 
 /** Stood in the line for as long as the gate, or the caller, allows. */
 export class WaitExceeded extends Data.TaggedError("WaitExceeded")<{ readonly maxWait: Duration.Duration }> {}
 
-/** The turn would come after the caller's deadline; `short` is by how much. */
+/** The turn would certainly come after the caller's deadline; `short` is by how much, at the least. */
 export class TooLate extends Data.TaggedError("TooLate")<{ readonly short: Duration.Duration }> {}
 
 /** The caller's own allowance is spent; `window` names it, e.g. `80 per 1m`. */

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Cause, Clock, Deferred, Duration, Effect, Exit, Fiber, Option, Random, Scope } from "effect"
 import { TestClock } from "effect/testing"
+import * as fc from "fast-check"
 import { Deadline, Gate, Priority, RateWindow, Refused, Registry } from "@fairlead/core"
 import { Sweep } from "@fairlead/testing"
 import * as timer from "../src/internal/timer.ts"
@@ -514,6 +515,179 @@ describe("Gate with windows", () => {
       yield* nothingLeft(gate)
     })
   )
+})
+
+describe("Gate, too late", () => {
+  const tooLate = (error: Refused.Refused | Deadline.DeadlineExceeded) => {
+    if (error._tag !== "Refused" || error.reason._tag !== "TooLate") throw error
+    return { ...error, short: Duration.toMillis(error.reason.short) }
+  }
+
+  it.effect("refuses on the spot whose window certainly opens after its deadline, and says when to come back", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("api", {
+        windows: [RateWindow.per(2, "10 seconds"), RateWindow.per(9, "1 second")]
+      })
+      yield* gate.run(Effect.void)
+      yield* TestClock.adjust("2 seconds")
+      yield* gate.run(Effect.void)
+      const late = gate.run(Effect.void).pipe(Deadline.within("7 seconds"))
+      const { retryAfter, short, waited } = tooLate(yield* Effect.flip(late))
+      expect([short, Duration.toMillis(waited)]).toEqual([1000, 0])
+      expect(Duration.toMillis(Option.getOrThrow(retryAfter))).toBeGreaterThanOrEqual(8000)
+      expect(Duration.toMillis(Option.getOrThrow(retryAfter))).toBeLessThanOrEqual(10_000)
+      // Both starts of the window must have passed.
+      const both = gate.run(Effect.void, { cost: 2 }).pipe(Deadline.within("9 seconds"))
+      expect(tooLate(yield* Effect.flip(both)).short).toBe(1000)
+      expect((yield* gate.statistics).refused).toBe(2)
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("leaves the caller what is left of its time: the region is not cut", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("api", { windows: [RateWindow.per(1, "1 minute")] })
+      yield* gate.run(Effect.void)
+      const fallback = gate.run(Effect.succeed("fresh")).pipe(
+        Effect.catchReason("Refused", "TooLate", () => Effect.delay(Effect.succeed("from the cache"), "1 second")),
+        Deadline.within("2 seconds")
+      )
+      const fiber = yield* fork(fallback)
+      yield* TestClock.adjust("1 second")
+      expect(yield* Fiber.join(fiber)).toBe("from the cache")
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("lets in, or wait, whoever may still be in time", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("api", { windows: [RateWindow.per(1, "1 second")] })
+      const inTime = gate.run(Effect.succeed("in time")).pipe(Deadline.within("1100 millis"))
+      yield* gate.run(Effect.void)
+      // Those before it may leave, all of them.
+      const before = yield* Effect.forEach([1, 2, 3], () => fork(gate.run(Effect.void)))
+      const behind = yield* fork(inTime)
+      yield* Fiber.interruptAll(before)
+      yield* TestClock.adjust("1 second")
+      expect(yield* Fiber.join(behind)).toBe("in time")
+      yield* TestClock.adjust("1 second")
+      // What is reserved may go back.
+      const held = yield* fork(Effect.scoped(Effect.andThen(gate.hold({ pending: true }), Effect.never)))
+      const next = yield* fork(inTime)
+      yield* Fiber.interrupt(held)
+      expect(yield* Fiber.join(next)).toBe("in time")
+      yield* nothingLeft(gate)
+      // Whoever runs may end.
+      const narrow = yield* Gate.make("api", { limit: 1, windows: [RateWindow.per(9, "1 second")] })
+      const running = yield* fork(narrow.run(Effect.never))
+      const last = yield* fork(narrow.run(Effect.succeed("in time")).pipe(Deadline.within("1 millis")))
+      yield* Fiber.interrupt(running)
+      yield* settle
+      expect(yield* Fiber.join(last)).toBe("in time")
+      yield* nothingLeft(narrow)
+    })
+  )
+
+  it.effect("lets who waits already stay when its turn moves beyond its deadline: it is cut then", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("api", { windows: [RateWindow.per(1, "1 second")] })
+      yield* gate.run(Effect.void)
+      const waiting = yield* fork(Effect.flip(gate.run(Effect.void).pipe(Deadline.within("1500 millis"))))
+      yield* TestClock.adjust("500 millis")
+      yield* fork(gate.run(Effect.void).pipe(Priority.at(0)))
+      yield* TestClock.adjust("500 millis")
+      expect(waiting.pollUnsafe()).toBe(undefined)
+      yield* TestClock.adjust("500 millis")
+      expect((yield* Fiber.join(waiting))._tag).toBe("DeadlineExceeded")
+      yield* nothingLeft(gate)
+    })
+  )
+
+  interface Caller {
+    readonly pause: number
+    readonly cost: number
+    readonly urgency: Priority.Urgency
+    /** In milliseconds, as all times; `undefined`: none, stays, is stamped at once. */
+    readonly budget: number | undefined
+    readonly leaves: number | undefined
+    readonly sent: number | undefined
+    readonly holds: number
+  }
+  interface Scenario {
+    readonly limit: number | undefined
+    readonly windows: ReadonlyArray<RateWindow.RateWindow>
+    readonly callers: ReadonlyArray<Caller>
+  }
+  interface Fate {
+    readonly deadline: number
+    began: number
+    tooLate: boolean
+  }
+
+  /** Plays a scenario. The caller `spared` has no deadline that anybody can see. */
+  const play = ({ callers, limit, windows }: Scenario, spared?: number) =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("played", { limit, windows })
+      const fates: Array<Fate> = []
+      for (const [index, { budget, cost, holds, leaves, pause, sent, urgency }] of callers.entries()) {
+        yield* TestClock.adjust(pause)
+        const now = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos) / 1e6)
+        const fate: Fate = { deadline: (yield* now) + (budget ?? Infinity), began: Infinity, tooLate: false }
+        fates.push(fate)
+        const body = Effect.scoped(
+          Effect.gen(function* () {
+            const permit = yield* gate.hold({ cost, pending: sent !== undefined })
+            fate.began = yield* now
+            if (sent !== undefined) yield* Effect.sleep(Math.min(sent, holds))
+            if (sent !== undefined && sent < holds) permit.sent()
+            yield* Effect.sleep(holds)
+          })
+        )
+        yield* body.pipe(
+          Deadline.option(budget === undefined || index === spared ? Duration.infinity : Duration.millis(budget)),
+          Effect.timeoutOption(leaves === undefined ? Duration.infinity : Duration.millis(leaves)),
+          Effect.catch((refused) => Effect.sync(() => void (fate.tooLate = refused.reason._tag === "TooLate"))),
+          Priority.at(urgency),
+          fork
+        )
+      }
+      yield* TestClock.adjust("1 minute")
+      yield* nothingLeft(gate)
+      return fates
+    }).pipe(Effect.scoped, Effect.provide(TestClock.layer()), Effect.runPromise)
+
+  it("nobody is refused who would have been served in time without that", { timeout: 60_000 }, async () => {
+    const some = <A>(arbitrary: fc.Arbitrary<A>) => fc.option(arbitrary, { nil: undefined, freq: 2 })
+    const caller = fc.record({
+      pause: fc.constantFrom(0, 0, 5, 20, 60),
+      cost: fc.integer({ min: 1, max: 2 }),
+      urgency: fc.constantFrom<Priority.Urgency>(0, 3),
+      budget: some(fc.integer({ min: 1, max: 250 })),
+      leaves: some(fc.integer({ min: 1, max: 200 })),
+      sent: some(fc.integer({ min: 0, max: 60 })),
+      holds: fc.integer({ min: 0, max: 60 })
+    })
+    const window = fc
+      .record({ limit: fc.integer({ min: 2, max: 4 }), length: fc.integer({ min: 50, max: 300 }), burst: fc.boolean() })
+      .map(({ burst, length, limit }) => RateWindow.per(limit, length, { burst: burst ? 1 : limit }))
+    const scenario = fc.record({
+      limit: some(fc.integer({ min: 1, max: 3 })),
+      windows: fc.array(window, { minLength: 1, maxLength: 2 }),
+      callers: fc.array(caller, { minLength: 3, maxLength: 16 })
+    })
+    let refused = 0
+    await fc.assert(
+      fc.asyncProperty(scenario, async (scenario) => {
+        for (const [index, { deadline, tooLate }] of (await play(scenario)).entries()) {
+          if (!tooLate) continue
+          refused++
+          expect((await play(scenario, index))[index]!.began).toBeGreaterThan(deadline)
+        }
+      }),
+      { numRuns: 300 }
+    )
+    expect(refused).toBeGreaterThan(100)
+  })
 })
 
 describe("Gate.hold", () => {

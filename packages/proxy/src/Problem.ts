@@ -121,7 +121,7 @@ const ofRefusal = (refused: Refused.Refused): Problem => {
     case "TooLate":
       return tell(
         "too-late",
-        "The turn of this call would come after its deadline. Allow it more time, or a higher urgency (Priority)."
+        `The turn of this call would come ${seconds(reason.short)} after its deadline at the earliest. Allow it more time, or come back later.`
       )
     case "CircuitOpen":
       return tell(
@@ -132,6 +132,10 @@ const ofRefusal = (refused: Refused.Refused): Problem => {
       return tell("shutting-down", "No new calls are taken. Try again: the next connection reaches whoever takes over.")
   }
 }
+
+/** Rounded up to what people read. */
+const seconds = (duration: Duration.Duration): string =>
+  Duration.format(Duration.seconds(Math.ceil(Duration.toSeconds(duration))))
 
 /** The problem of an exchange that gave no answer, or not the whole of one. */
 export const ofUpstream = (kind: Transport.Kind, sent: boolean): Problem => {

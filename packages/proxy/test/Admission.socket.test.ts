@@ -190,6 +190,34 @@ describe("Admission", () => {
     )
   )
 
+  it.live("answers 504 at once when the rate certainly keeps the call back for longer than it has", () =>
+    withProxy(ok, { upstream: { rate: rate(1, 60_000) } }, ({ log, proxy, statistics, upstream }) =>
+      Effect.gen(function* () {
+        expect((yield* call(proxy.url)).status).toBe(200)
+        const start = performance.now()
+        const late = yield* call(proxy.url, { headers: { "x-request-timeout-ms": "20000" } })
+        expect(performance.now() - start).toBeLessThan(1000)
+        expect(late.json()).toMatchObject({
+          status: 504,
+          type: "urn:fairlead:problem:too-late",
+          sent: false,
+          error: { type: "fairlead", code: "too-late" }
+        })
+        expect(late.json().detail).toMatch(/would come (39|40)s after its deadline at the earliest/)
+        expect(Number(late.headers["retry-after"])).toBeGreaterThanOrEqual(59)
+        expect(Number(late.headers["retry-after"])).toBeLessThanOrEqual(75)
+        expect(late.headers).toMatchObject({
+          "proxy-status": "fairlead; error=proxy_internal_response",
+          ratelimit: `"fairlead-up";r=0`
+        })
+        expect(upstream.served.length).toBe(1)
+        yield* until(() => log.length === 2)
+        expect(log[1]).toMatchObject({ status: 504, reason: "too-late", cut: undefined })
+        expect(yield* statistics).toMatchObject({ completed: 1, refused: 1, waiting: 0, running: 0 })
+      })
+    )
+  )
+
   it.live("answers 504 when the deadline passes in flight, and closes the upstream's socket", () =>
     withProxy(
       () => {},

@@ -145,8 +145,8 @@ export class Engine implements Gate {
     ticket.since = now
     ticket.urgency = ticket.fiber.getRef(Priority.Priority)
     if (!this.open) return Effect.fail(this.refuse(ticket, new Refused.ShuttingDown()))
-    const late = now - (boundary.current(ticket.fiber)?.deadline ?? Infinity)
-    if (late >= 0) return this.tooLate(ticket, late)
+    const deadline = boundary.current(ticket.fiber)?.deadline ?? Infinity
+    if (now >= deadline) return this.lapsed(ticket, now - deadline)
     const head = this.line.head
     // One who is more urgent than all who wait is next from now on, and the window may be open for it.
     if ((head === undefined || ticket.urgency < head.urgency) && this.admits(ticket, now)) {
@@ -157,6 +157,10 @@ export class Engine implements Gate {
     const full = this.line.full(ticket.bytes)
     if (full !== undefined) return Effect.fail(this.refuse(ticket, this.queueFull(full)))
     if (ticket.maxWaitMillis <= 0) return Effect.fail(this.refuse(ticket, ticket.waitExceeded()))
+    if (deadline < Infinity) {
+      const short = this.notBefore(ticket.cost) - deadline
+      if (short > millis.grain) return Effect.fail(this.refuse(ticket, tooLate(short)))
+    }
     if (this.line.items === 0) this.rate = rate.resume(this.rate, now, this.admitted)
     ticket.await(now)
     if (this.line.head === ticket) this.rearm(ticket.fiber)
@@ -167,8 +171,8 @@ export class Engine implements Gate {
    * An effect whose deadline has passed never starts. To say so is the region's, whose timer has only not come round to it
    * yet; the refusal is for those who cannot be cut.
    */
-  private tooLate(ticket: Ticket, late: number): AnyEffect {
-    const refused = this.refuse(ticket, new Refused.TooLate({ short: Duration.millis(late) }))
+  private lapsed(ticket: Ticket, late: number): AnyEffect {
+    const refused = this.refuse(ticket, tooLate(late))
     const region = boundary.current(ticket.fiber)!
     wait.begin(region, ticket)
     region.lapse()
@@ -261,6 +265,16 @@ export class Engine implements Gate {
     return true
   }
 
+  /**
+   * The instant before which `cost` can certainly not start. Those in line count for nothing: any of them may leave. Nor
+   * do those who run: any of them may end.
+   */
+  private notBefore(cost: number): number {
+    let at = -Infinity
+    for (const window of this.windows) at = Math.max(at, window.notBefore(cost))
+    return at
+  }
+
   private take(ticket: Ticket, now: number): void {
     this.running++
     this.admitted++
@@ -307,5 +321,7 @@ export class Engine implements Gate {
     return { cost, bytes, maxWaitMillis }
   }
 }
+
+const tooLate = (short: number) => new Refused.TooLate({ short: Duration.millis(short) })
 
 const limitOf = (input: Duration.Input | undefined): number => (input === undefined ? Infinity : millis.from(input))

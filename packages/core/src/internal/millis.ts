@@ -4,6 +4,9 @@
  */
 import { Duration } from "effect"
 
+/** The clock's grain, a nanosecond: an instant less than that away has come. Sums of floats end up there. */
+export const grain = 1e-6
+
 const read = new Map<string, number>()
 
 export const from = (input: Duration.Input): number => {

@@ -12,6 +12,7 @@
  */
 import { Clock, Context, Duration, Effect, Scheduler } from "effect"
 import type { Fiber } from "effect"
+import { grain } from "./millis.ts"
 
 /**
  * Marks fibers that serve many callers and belong to none. Tests leave them out when they look for what is left, or
@@ -113,8 +114,7 @@ export class Timer {
   private fire(): void {
     // While it fires, whatever is set anew must not start a second driver: this one looks at the heap when it is done.
     this.armedFor = -Infinity
-    // A nanosecond is the clock's grain: an instant that lies inside it has come.
-    const time = now(this.clock) + 1e-6
+    const time = now(this.clock) + grain
     while (this.heap.length > 0 && this.heap[0]!.at <= time) {
       const entry = this.heap[0]!
       this.remove(entry)
