@@ -11,7 +11,7 @@
  *
  * Interrupting the caller interrupts the region and waits for its clean-up.
  */
-import { Cause, Clock, Context, Data, Duration, Effect, Exit, Option } from "effect"
+import { Clock, Context, Data, Duration, Effect, Exit, Option } from "effect"
 import type { Fiber } from "effect"
 import { dual } from "effect/Function"
 import type * as Reason from "./Reason.ts"
@@ -90,42 +90,37 @@ export const start = <A, E, R>(
   body: (region: Region) => Effect.Effect<A, E, R>
 ): Fiber.Fiber<A, E> => {
   const clock = Context.get(context, Clock.Clock)
-  const region = new boundary.Region(Context.get(context, boundary.Current), clock, timer.now(clock), Infinity)
+  const region = new boundary.Timed(Context.get(context, boundary.Current), clock, timer.now(clock), Infinity)
   return boundary.start(context, region, body(region))
 }
 
 /** How a region exceeded its deadline; `undefined` where it was not cut for that. */
 export const exceededBy = (region: Region): DeadlineExceeded | undefined =>
-  region.reason?._tag === "Deadline" ? exceeded(region as boundary.Region) : undefined
+  region.reason?._tag === "Deadline" ? exceeded(region as boundary.Timed) : undefined
 
 /** What is left of the deadline in force; infinite where none is set. Never negative. */
 export const remaining: Effect.Effect<Duration.Duration> = Effect.withFiber((fiber) => {
-  const region = boundary.current(fiber)
-  if (region === undefined || region.deadline === Infinity) return Effect.succeed(Duration.infinity)
-  return Effect.succeed(Duration.millis(Math.max(0, region.deadline - timer.now(region.clock))))
+  const deadline = boundary.current(fiber)?.deadline ?? Infinity
+  if (deadline === Infinity) return Effect.succeed(Duration.infinity)
+  return Effect.succeed(Duration.millis(Math.max(0, deadline - timer.now(fiber.getRef(Clock.Clock)))))
 })
 
 const run = <A, E, R, B, E2>(
   millis: number,
-  body: (region: boundary.Region) => Effect.Effect<A, E, R>,
+  body: (region: boundary.Timed) => Effect.Effect<A, E, R>,
   onExceeded: (error: DeadlineExceeded) => Exit.Exit<B, E2>
 ): Effect.Effect<A | B, E | E2, R> =>
   Effect.withFiber((fiber) => {
     const clock = fiber.getRef(Clock.Clock)
     const start = timer.now(clock)
-    const region = new boundary.Region(boundary.current(fiber), clock, start, start + millis)
+    const region = new boundary.Timed(boundary.current(fiber), clock, start, start + millis)
     if (region.deadline <= start) return onExceeded(exceeded(region))
-    return boundary.run(fiber, region, body(region), (exit): Exit.Exit<A | B, E | E2> => {
-      if (region.reason?._tag !== "Deadline" || Exit.isSuccess(exit) || !Cause.hasInterrupts(exit.cause)) return exit
-      // What went wrong in the clean-up is not lost: it stands in the cause, beside the error if there is one.
-      const others = Cause.fromReasons(exit.cause.reasons.filter((reason) => !Cause.isInterruptReason(reason)))
-      const end = onExceeded(exceeded(region))
-      if (others.reasons.length === 0) return end
-      return Exit.failCause(Exit.isFailure(end) ? Cause.combine(end.cause, others) : others)
-    })
+    return boundary.run(fiber, region, body(region), (exit) =>
+      region.reason?._tag === "Deadline" ? boundary.cutInto(exit, onExceeded(exceeded(region))) : exit
+    )
   })
 
-const exceeded = (region: boundary.Region): DeadlineExceeded =>
+const exceeded = (region: boundary.Timed): DeadlineExceeded =>
   new DeadlineExceeded({
     timeBudget: Duration.millis(Math.max(0, region.deadline - region.start)),
     spent: Duration.millis(timer.now(region.clock) - region.start),

@@ -1,3 +1,4 @@
+export * as CancelScope from "./CancelScope.ts"
 export * as Deadline from "./Deadline.ts"
 export * as Gate from "./Gate.ts"
 export * as Priority from "./Priority.ts"

@@ -7,44 +7,74 @@
  *
  * The child inherits the context. Whatever it forks as a child ends with it. The boundary ends only when the region
  * has ended: a region that is cut waits for its clean-up, and so does a caller that is interrupted meanwhile.
+ *
+ *     Region ── Timed ── Member (of a cancel scope), Shield, and what `Deadline` sets
+ *            └─ a nursery's block and each of its children
  */
-import { Context, Effect, Fiber } from "effect"
-import type { Clock, Duration, Exit } from "effect"
+import { Cause, Context, Effect, Exit } from "effect"
+import type { Clock, Duration, Fiber } from "effect"
 import * as Reason from "../Reason.ts"
 import * as millis from "./millis.ts"
+import * as stack from "./stack.ts"
 import * as timer from "./timer.ts"
 import * as wait from "./wait.ts"
 import type { Wait } from "./wait.ts"
 
-/** One region, as those below it see it. Instants are monotonic milliseconds of the region's clock. */
+/** One region, as those below it see it. Instants are monotonic milliseconds of the clock around it. */
 export class Region implements Wait {
   readonly parent: Region | undefined
-  readonly clock: Clock.Clock
-  readonly start: number
-  /** Why it was cut; the first reason wins. Invariant: once set, its fiber has been interrupted, or is when it attaches. */
-  reason: Reason.Reason | undefined = undefined
   /** What goes on waiting in it, in the order in which it began. Made by the first wait. */
   waits: Set<Wait> | undefined = undefined
-  /** What it was waiting for when it was cut. */
-  waitedFor: string | undefined = undefined
-  private at: number
-  private entry: timer.Entry | undefined = undefined
-  private fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
-  private over = false
+  protected fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  /** Set when it is cut, or interrupted with what is around it. Invariant: once set, its fiber has been interrupted. */
+  private struck: Struck | undefined = undefined
 
-  constructor(parent: Region | undefined, clock: Clock.Clock, start: number, at: number) {
+  constructor(parent: Region | undefined) {
     this.parent = parent
-    this.clock = clock
-    this.start = start
-    this.at = at
   }
 
-  /** The instant at which this region ends at the latest: the least of its own and those around it. */
-  get deadline(): number {
-    let least = this.at
-    for (let region = this.parent; region !== undefined; region = region.parent) {
-      if (region.at < least) least = region.at
+  /** Why it was cut; the first reason wins. */
+  get reason(): Reason.Reason | undefined {
+    return this.struck?.reason
+  }
+
+  /** What it was waiting for when it was cut. */
+  get waitedFor(): string | undefined {
+    return this.struck?.waitedFor
+  }
+
+  /** The reason of the nearest region that was cut, this one first. */
+  get reasonInForce(): Reason.Reason | undefined {
+    let found = this.reason
+    for (let region = this.parent; found === undefined && region !== undefined; region = region.parent) {
+      found = region.reason
     }
+    return found
+  }
+
+  /** The region around it that binds it: whose cut is its cut, and whose deadline its deadline. */
+  get outer(): Region | undefined {
+    return this.parent
+  }
+
+  /** Whether it, or a region that binds it, was cut or interrupted. */
+  get cutting(): boolean {
+    let cutting = this.struck !== undefined
+    for (let region = this.outer; !cutting && region !== undefined; region = region.outer) {
+      cutting = region.struck !== undefined
+    }
+    return cutting
+  }
+
+  /** Its own deadline. */
+  get own(): number {
+    return Infinity
+  }
+
+  /** The instant at which this region ends at the latest: the least of its own and those that bind it. */
+  get deadline(): number {
+    let least = this.own
+    for (let region = this.outer; region !== undefined; region = region.outer) least = Math.min(least, region.own)
     return least
   }
 
@@ -55,15 +85,106 @@ export class Region implements Wait {
     return what
   }
 
-  /** The reason of the nearest region that was cut, this one first. */
-  get reasonInForce(): Reason.Reason | undefined {
-    return this.reason ?? this.parent?.reasonInForce
+  /** Whether its fiber has ended. */
+  get over(): boolean {
+    return this.fiber?.pollUnsafe() !== undefined
+  }
+
+  /** Interrupts all that runs in the region. Does nothing when it was cut or interrupted before, or has ended. */
+  cut(reason: Reason.Reason): void {
+    if (this.over || this.struck !== undefined) return
+    this.struck = { reason, waitedFor: this.what }
+    this.interrupt()
+    this.tell(reason)
+  }
+
+  /** Cuts the region whose deadline has passed, this or one around it, before its timer comes round to it. */
+  lapse(): void {
+    let least = this.own
+    let due: Region | undefined
+    for (let region = this.outer; region !== undefined; region = region.outer) {
+      if (region.own >= least) continue
+      least = region.own
+      due = region
+    }
+    if (due !== undefined) due.cut(new Reason.Deadline())
+    else if (least !== Infinity) this.cut(new Reason.Deadline())
+  }
+
+  /** A region that binds it was cut. */
+  told(reason: Reason.Reason): void {
+    this.tell(reason)
+  }
+
+  /** Tells those who still wait in it, though it was interrupted, that it was cut. */
+  protected tell(reason: Reason.Reason): void {
+    if (this.waits !== undefined) for (const wait of this.waits) wait.told(reason)
+  }
+
+  /** Interrupts its fiber, for the reason in force. */
+  interrupt(): void {
+    this.struck ??= withoutReason
+    stack.nest(() => this.fiber?.interruptUnsafe(undefined, annotation(this.reasonInForce)))
+  }
+
+  /** Its caller was interrupted: it ends too, and is waited for. */
+  abandon(): Effect.Effect<unknown> {
+    const end = Effect.suspend(() => {
+      this.interrupt()
+      return ended(this.fiber!)
+    })
+    return Effect.suspend(() => stack.flat(end))
+  }
+
+  /** Its fiber begins: from now on it can be cut. Only the first call counts. */
+  begin(fiber: Fiber.Fiber<unknown, unknown>): void {
+    if (this.fiber !== undefined) return
+    this.fiber = fiber
+    if (this.struck !== undefined) this.interrupt()
+  }
+
+  /** It goes on after its first stack. */
+  attach(): void {
+    if (this.parent !== undefined) wait.begin(this.parent, this)
+  }
+
+  detach(): void {
+    if (this.parent !== undefined) wait.end(this.parent, this)
+  }
+}
+
+interface Struck {
+  readonly reason: Reason.Reason | undefined
+  readonly waitedFor: string | undefined
+}
+
+const withoutReason: Struck = { reason: undefined, waitedFor: undefined }
+
+const annotation = (reason: Reason.Reason | undefined): Context.Context<never> | undefined =>
+  reason === undefined ? undefined : (Context.make(Reason.Annotation, reason) as Context.Context<never>)
+
+/** A region with a deadline of its own: one entry in the timer while it goes on. */
+export class Timed extends Region {
+  readonly clock: Clock.Clock
+  readonly start: number
+  private at: number
+  private attached = false
+  private entry: timer.Entry | undefined = undefined
+
+  constructor(parent: Region | undefined, clock: Clock.Clock, start: number, at: number) {
+    super(parent)
+    this.clock = clock
+    this.start = start
+    this.at = at
+  }
+
+  override get own(): number {
+    return this.at
   }
 
   /** Ends the region within `millis` from now at the latest. */
   narrowUnsafe(millis: number): void {
-    const at = timer.now(this.clock) + millis
-    if (at < this.at) this.move(at)
+    this.end(timer.now(this.clock) + millis)
   }
 
   narrow(budget: Duration.Input): Effect.Effect<void> {
@@ -80,43 +201,27 @@ export class Region implements Wait {
     return Effect.sync(() => this.liftUnsafe())
   }
 
+  /** Ends the region at `at` at the latest. */
+  end(at: number): void {
+    if (at < this.at) this.move(at)
+  }
+
+  override attach(): void {
+    super.attach()
+    this.attached = true
+    this.arm()
+  }
+
+  override detach(): void {
+    super.detach()
+    this.disarm()
+  }
+
   private move(at: number): void {
     this.at = at
-    if (this.fiber === undefined || this.over) return
+    if (!this.attached || this.over) return
     this.disarm()
     this.arm()
-  }
-
-  /** Interrupts all that runs in the region. Does nothing when it was cut before, or a region around it, or has ended. */
-  cut(reason: Reason.Reason): void {
-    if (this.over || this.reasonInForce !== undefined) return
-    this.reason = reason
-    this.waitedFor = this.what
-    if (this.fiber !== undefined) this.interrupt(this.fiber)
-  }
-
-  /** Cuts the region whose deadline has passed, this or one around it, before its timer comes round to it. */
-  lapse(): void {
-    if (this.parent !== undefined && this.parent.deadline < this.at) this.parent.lapse()
-    else this.cut(new Reason.Deadline())
-  }
-
-  /** The region goes on after its first stack: from now on it can be cut, and is if somebody said so meanwhile. */
-  attach(fiber: Fiber.Fiber<unknown, unknown>): void {
-    this.fiber = fiber
-    if (this.parent !== undefined) wait.begin(this.parent, this)
-    this.arm()
-    if (this.reason !== undefined) this.interrupt(fiber)
-  }
-
-  detach(): void {
-    if (this.parent !== undefined) wait.end(this.parent, this)
-    this.disarm()
-    this.over = true
-  }
-
-  private interrupt(fiber: Fiber.Fiber<unknown, unknown>): void {
-    fiber.interruptUnsafe(undefined, Context.make(Reason.Annotation, this.reason!))
   }
 
   private arm(): void {
@@ -131,6 +236,56 @@ export class Region implements Wait {
   }
 }
 
+/**
+ * A boundary turned round: what runs in it is not cut with the regions around it, but a grace after them.
+ *
+ * The reasons around it can still be read inside.
+ */
+export class Shield extends Timed {
+  private readonly graceMillis: number
+  private counting = false
+
+  constructor(parent: Region | undefined, clock: Clock.Clock, start: number, graceMillis: number) {
+    super(parent, clock, start, Infinity)
+    this.graceMillis = graceMillis
+  }
+
+  override get outer(): Region | undefined {
+    return undefined
+  }
+
+  override get own(): number {
+    const own = super.own
+    if (this.counting || this.parent === undefined) return own
+    return Math.min(own, this.parent.deadline + this.graceMillis)
+  }
+
+  /** The grace counts from now. */
+  count(): void {
+    if (this.counting) return
+    this.counting = true
+    this.narrowUnsafe(this.graceMillis)
+  }
+
+  override told(): void {
+    this.count()
+  }
+
+  override abandon(): Effect.Effect<unknown> {
+    return Effect.suspend(() => {
+      this.count()
+      return ended(this.fiber!)
+    })
+  }
+}
+
+/** Waits for the end of a fiber. */
+export const ended = (fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    const unobserve = fiber.addObserver(() => stack.nest(() => resume(stack.flat(Effect.void))))
+    return Effect.sync(unobserve)
+  })
+
 /** The region that the current fiber works in. */
 export const Current: Context.Reference<Region | undefined> = Context.Reference<Region | undefined>(
   "@fairlead/core/Region",
@@ -140,17 +295,33 @@ export const Current: Context.Reference<Region | undefined> = Context.Reference<
 /** The region around a fiber. */
 export const current = (fiber: Fiber.Fiber<unknown, unknown>): Region | undefined => fiber.getRef(Current)
 
+/** Begins `body` as `region`, on a fiber of its own, which is not attached yet. */
+export const fork = <A, E, R>(
+  context: Context.Context<R>,
+  region: Region,
+  body: Effect.Effect<A, E, R>
+): Fiber.Fiber<A, E> => {
+  const first = Effect.withFiber<A, E, R>((fiber) => {
+    region.begin(fiber)
+    return stack.flat(body)
+  })
+  const inside = Context.add(context, Current, region) as Context.Context<R>
+  const fiber = stack.nest(() => Effect.runForkWith(inside)(first))
+  // A scheduler may have made it yield before its first step.
+  region.begin(fiber)
+  return fiber
+}
+
 /** Begins `body` as `region`, on the one fiber that the region is. Nobody waits for it yet. */
 export const start = <A, E, R>(
   context: Context.Context<R>,
   region: Region,
   body: Effect.Effect<A, E, R>
 ): Fiber.Fiber<A, E> => {
-  const fiber = Effect.runForkWith(Context.add(context, Current, region) as Context.Context<R>)(body)
+  const fiber = fork(context, region, body)
   if (fiber.pollUnsafe() !== undefined) return fiber
-  // The end first: attached, it may be interrupted on the spot.
   fiber.addObserver(() => region.detach())
-  region.attach(fiber)
+  region.attach()
   return fiber
 }
 
@@ -163,13 +334,25 @@ export const run = <A, E, R, B, E2>(
   caller: Fiber.Fiber<unknown, unknown>,
   region: Region,
   body: Effect.Effect<A, E, R>,
-  end: (exit: Exit.Exit<A, E>, region: Region) => Effect.Effect<B, E2>
+  end: (exit: Exit.Exit<A, E>) => Effect.Effect<B, E2>
 ): Effect.Effect<B, E2, R> =>
   // All in one `callback`: between its start and its finalizer there is no place where an interrupt could land.
   Effect.callback<B, E2, R>((resume) => {
     const fiber = start(caller.context as Context.Context<R>, region, body)
     const done = fiber.pollUnsafe()
-    if (done !== undefined) return resume(end(done, region))
-    fiber.addObserver((exit) => resume(end(exit, region)))
-    return Fiber.interrupt(fiber)
+    if (done !== undefined) return resume(end(done))
+    fiber.addObserver((exit) => stack.nest(() => resume(stack.flat(end(exit)))))
+    return region.abandon()
   })
+
+/**
+ * How a region that was cut has ended, once its cut has been turned into `end`. Its own end stands where the cut came
+ * too late to change it; and what went wrong in its clean-up is not lost: it stands beside the error, or in place of
+ * the value.
+ */
+export const cutInto = <A, E, B, E2>(exit: Exit.Exit<A, E>, end: Exit.Exit<B, E2>): Exit.Exit<A | B, E | E2> => {
+  if (Exit.isSuccess(exit) || !Cause.hasInterrupts(exit.cause)) return exit
+  const others = Cause.fromReasons(exit.cause.reasons.filter((reason) => !Cause.isInterruptReason(reason)))
+  if (others.reasons.length === 0) return end
+  return Exit.failCause(Exit.isFailure(end) ? Cause.combine(end.cause, others) : others)
+}

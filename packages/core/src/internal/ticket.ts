@@ -4,6 +4,7 @@
 import { Duration, Effect, Exit, Scope } from "effect"
 import type { Fiber } from "effect"
 import type { Permit } from "../Gate.ts"
+import type * as Reason from "../Reason.ts"
 import * as Refused from "../Refused.ts"
 import * as boundary from "./boundary.ts"
 import type { Engine } from "./gate.ts"
@@ -81,6 +82,12 @@ export class Ticket implements Place, Waiter, wait.Wait {
     return this.gate.what
   }
 
+  /** It could not be interrupted at its deadline: it is refused instead. */
+  told(reason: Reason.Reason): void {
+    if (this.state === "Waiting" && reason._tag === "Deadline")
+      this.putOut(new Refused.TooLate({ short: Duration.zero }))
+  }
+
   /** How long it has stood in the line by now. */
   get waited(): Duration.Duration {
     return Duration.millis(this.since < 0 ? 0 : timer.now(this.gate.clock) - this.since)
@@ -93,7 +100,9 @@ export class Ticket implements Place, Waiter, wait.Wait {
     const region = boundary.current(this.fiber)
     if (region !== undefined) wait.begin(region, this)
     if (this.maxWaitMillis !== Infinity) {
-      this.expiry = timer.of(this.gate.clock).set(this.fiber, now + this.maxWaitMillis, () => this.expire())
+      this.expiry = timer
+        .of(this.gate.clock)
+        .set(this.fiber, now + this.maxWaitMillis, () => this.putOut(this.waitExceeded()))
     }
   }
 
@@ -149,9 +158,9 @@ export class Ticket implements Place, Waiter, wait.Wait {
     return new Refused.WaitExceeded({ maxWait: Duration.millis(this.maxWaitMillis) })
   }
 
-  private expire(): void {
+  private putOut(reason: Refused.Reason): void {
     const wasHead = this.gate.line.head === this
-    this.gate.putOut(this, this.waitExceeded())
+    this.gate.putOut(this, reason)
     if (wasHead) this.gate.next(this.fiber)
   }
 }

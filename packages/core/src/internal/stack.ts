@@ -1,0 +1,23 @@
+/**
+ * Keeps the stack flat. A region begins on its caller's stack and ends on it, and so does its cut: regions in regions
+ * nest there, and some thousand deep Node ends the process. Beyond a depth the next step gives way first, and so goes on
+ * from a stack of its own.
+ */
+import { Effect } from "effect"
+
+const maxDepth = 64
+let depth = 0
+
+/** Runs `step`, which may run other fibers on this stack. */
+export const nest = <A>(step: () => A): A => {
+  depth++
+  try {
+    return step()
+  } finally {
+    depth--
+  }
+}
+
+/** `effect` as it is, or, where the stack is deep already, after giving way. */
+export const flat = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  depth <= maxDepth ? effect : Effect.andThen(Effect.yieldNow, effect)
