@@ -1,5 +1,6 @@
 /**
  * `npm test`: types, lint, format, arrows, and every test of every package and example; or only the steps it is given.
+ * `npm test all`, as CI has it, adds the mutants, which take minutes.
  *
  * All steps run, whatever the ones before gave. The last line is `N passed, N failed`: tests as vitest counts them, and
  * each other step as one.
@@ -14,9 +15,11 @@ const steps = {
   types: () => run(node, [join(root, "scripts/check.mjs")]),
   lint: () => run("oxlint", []),
   format: () => run("oxfmt", ["--check"]),
-  arrows: () => run(node, [join(root, "scripts/arrows.mjs")])
+  arrows: () => run(node, [join(root, "scripts/arrows.mjs")]),
+  tests: (filters) => tests(filters),
+  mutants: () => run(node, [join(root, "scripts/mutants.mjs")])
 }
-const order = [...Object.keys(steps), "tests"]
+const order = Object.keys(steps)
 
 const began = performance.now()
 const since = (start) => `${((performance.now() - start) / 1000).toFixed(1)} s`
@@ -56,12 +59,13 @@ const tests = async (filters) => {
 const title = (name) => console.log(`\n── ${name} ${"─".repeat(Math.max(0, 60 - name.length))}`)
 
 const main = async (args) => {
-  const given = args.filter((arg) => order.includes(arg))
-  const filters = args.filter((arg) => !order.includes(arg) && arg !== "--")
-  for (const name of order.filter((each) => given.length === 0 || given.includes(each))) {
+  const words = new Set([...order, "all", "--"])
+  const filters = args.filter((arg) => !words.has(arg))
+  const given = args.includes("all") ? order : order.filter((name) => args.includes(name))
+  for (const name of given.length > 0 ? given : order.filter((each) => each !== "mutants")) {
     title(name)
     const start = performance.now()
-    const code = name === "tests" ? await tests(filters) : await steps[name]()
+    const code = await steps[name](filters)
     // Ended from outside.
     if (code > 128) return code
     if (name !== "tests") count(name, code, start)

@@ -908,6 +908,11 @@ describe("Gate, seen from outside", () => {
         "test: expected offered = completed + failed + interrupted + refused + running + waiting, got 5 = 0 + 0 + 0 + 0 + 2 + 0",
         "test: expected 0 <= running <= 1, got 2"
       ])
+      const left = Gate.check({ ...(yield* gate.statistics), waitingCost: 1, waitingBytes: 2 })
+      expect(left).toEqual([
+        "test: expected no cost waiting in an empty line, got 1",
+        "test: expected no bytes waiting in an empty line, got 2"
+      ])
     })
   )
 

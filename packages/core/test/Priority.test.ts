@@ -8,6 +8,7 @@ describe("Priority", () => {
       expect(yield* Priority.Priority).toBe(3)
       expect(yield* Priority.Priority.pipe(Priority.at(1))).toBe(1)
       expect(yield* Priority.Priority.pipe(Priority.at(1), Priority.background)).toBe(1)
+      expect(yield* Priority.Priority.pipe(Priority.background, Priority.at(1))).toBe(7)
     })
   )
 

@@ -194,6 +194,15 @@ describe("RateWindow", () => {
     expect(book.opensAt(6000, 1)).toBe(7000)
   })
 
+  it("gives back exactly what was reserved and did not begin, and its place in the pace", () => {
+    const book = new RateWindow.Book(RateWindow.per(10, 1000, { burst: 3 }))
+    book.reserve(0, 3)
+    book.reserve(300, 3)
+    book.refund(3)
+    expect(book.statistics(300).pending).toBe(3)
+    expect(book.opensAt(300, 3)).toBe(300)
+  })
+
   it("fractions of a cost leave nothing behind: the whole limit is free again, and known to become so", () => {
     const fractions = [0.1, 0.7, 0.2]
     const book = new RateWindow.Book(RateWindow.per(1, 1000))
