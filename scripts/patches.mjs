@@ -46,12 +46,12 @@ const plant = (text, hunks) => {
   return lines.join("\n")
 }
 
-/** The tests of a module's stem: `test/Gate.test.ts` and `test/Gate.socket.test.ts` for `src/Gate.ts`. */
+/** The tests of a module's stem: `test/Gate.test.ts` and `test/Gate.socket.test.ts` for `src/Gate.ts`, wherever in `test`. */
 const stemTests = (root, module) => {
   const match = /^(packages\/[^/]+)\/src\/(?:.*\/)?([^/]+)\.ts$/.exec(module)
   if (!match) return []
-  const files = ["test", "socket.test"].map((kind) => `${match[1]}/test/${match[2]}.${kind}.ts`)
-  return files.filter((file) => existsSync(join(root, file))).map((file) => ({ file, name: undefined }))
+  const files = globSync(`${match[1]}/test/**/${match[2]}{.socket,}.test.ts`, { cwd: root }).toSorted()
+  return files.map((file) => ({ file, name: undefined }))
 }
 
 /** The mutants of the tree at `root`, by name; where one cannot be tried, `wrong` says why. */

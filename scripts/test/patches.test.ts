@@ -4,6 +4,8 @@ import { dirname, join } from "node:path"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { modulesOf, mutantsOf } from "../patches.mjs"
 
+const repository = join(import.meta.dirname, "../..")
+
 let root: string
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), "patches-"))
@@ -44,18 +46,25 @@ const only = (patch: string) => {
 
 const planted = half.replace("n / 2", "n / 3")
 
+describe("the mutants of this repository", () => {
+  it("fit its modules as they are", () => {
+    const wrong = mutantsOf(repository).filter((mutant) => mutant.wrong !== undefined)
+    expect(wrong.map(({ path, wrong }) => `${path} ${wrong}`)).toEqual([])
+  })
+})
+
 describe("a mutant", () => {
   it("says what it plants, where, and which tests kill it: those of its module's stem unless it names others", () => {
     write("packages/core/test/Other.test.ts", "")
-    write("packages/core/test/Half.socket.test.ts", "")
+    write("packages/core/test/internal/Half.socket.test.ts", "")
     write("test/mutants/Half-a.patch", `A third,\nnot a half.\n\n${diff}`)
     const killedBy = `Killed-by: packages/core/test/Other.test.ts "halves 4 (of "all")"`
     write("test/mutants/Half-b.patch", `A third.\n${killedBy}\nKilled-by: packages/core/test/Half.test.ts\n\n${diff}`)
     const [a, b] = mutantsOf(root)
     expect([a!.name, a!.words, a!.modules]).toEqual(["Half-a", "A third, not a half.", ["packages/core/src/Half.ts"]])
-    expect(a!.tests.map(({ file }) => file)).toEqual([
-      "packages/core/test/Half.test.ts",
-      "packages/core/test/Half.socket.test.ts"
+    expect(a!.tests).toEqual([
+      { file: "packages/core/test/Half.test.ts", name: undefined },
+      { file: "packages/core/test/internal/Half.socket.test.ts", name: undefined }
     ])
     expect(b!.tests).toEqual([
       { file: "packages/core/test/Other.test.ts", name: 'halves 4 (of "all")' },

@@ -14,12 +14,12 @@ const place = (urgency: number, cost = 1, bytes = 0): Place => ({
 describe("Line", () => {
   it("agrees with a slow, obvious model, whoever enters and leaves from wherever", () => {
     const step = fc.oneof(
-      fc.record({ enter: fc.integer({ min: 0, max: 7 }), cost: fc.nat(5), bytes: fc.nat(100) }),
+      fc.record({ enter: fc.oneof(fc.constant(3), fc.nat(7)), cost: fc.nat(5), bytes: fc.nat(100) }),
       fc.record({ leave: fc.nat(1000) }),
       fc.constant({ take: true })
     )
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
+      fc.property(fc.array(step, { maxLength: 200, size: "max" }), (steps) => {
         const line = new Line<Place>({ maxItems: Infinity, maxBytes: Infinity })
         let model: Array<Place> = []
         for (const step of steps) {
@@ -44,7 +44,7 @@ describe("Line", () => {
         }
         expect(line.head === undefined).toBe(model.length === 0)
       }),
-      { numRuns: 500 }
+      { numRuns: 200 }
     )
   })
 

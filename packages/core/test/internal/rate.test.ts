@@ -25,6 +25,7 @@ describe("rate", () => {
   it("does not count the time in which nobody waited", () => {
     const busy = rate.read(rate.start(0, 0), 1000, 10)
     const later = rate.resume(busy, 1_000_000, 10)
+    expect(later.perMilli).toBe(0.01)
     expect(rate.read(later, 1_001_000, 20).perMilli).toBeCloseTo(0.01, 6)
   })
 

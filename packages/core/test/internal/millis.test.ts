@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Duration } from "effect"
-import * as millis from "../src/internal/millis.ts"
+import * as millis from "../../src/internal/millis.ts"
 
 describe("millis", () => {
   it("reads durations however they are written, and each time anew what is written anew", () => {
