@@ -12,9 +12,12 @@
  * It does not reach what happens inside promises and sockets, nor between two steps of a synchronous block, and it
  * strikes one fiber at one place; for many fibers in many orders one needs a simulation.
  */
-import { Effect, Exit, Fiber } from "effect"
-import type { Scope } from "effect"
-import { isBackground, Machine } from "./internal/machine.ts"
+import { Effect } from "effect"
+import type { Context, Scope } from "effect"
+import { inOrder, Machine } from "./internal/machine.ts"
+import type { Guide, Limits } from "./internal/machine.ts"
+import { play } from "./internal/program.ts"
+import type { Program } from "./internal/program.ts"
 
 /** Where an interrupt struck. */
 export interface Point {
@@ -24,67 +27,59 @@ export interface Point {
   readonly mode: "running" | "parked"
 }
 
-export interface Options<S, A, E> {
-  /** Makes what the subject works on, afresh for each run; no interrupt lands here. */
-  readonly setup: Effect.Effect<S, never, Scope.Scope>
-  /** The program to interrupt. */
-  readonly subject: (state: S) => Effect.Effect<A, E, Scope.Scope>
-  /** Looks at what is left when the subject has ended (its own scope closed); no interrupt lands here. Throw, or die, to fail. */
-  readonly check: (state: S, exit: Exit.Exit<A, E>, point: Point) => Effect.Effect<void> | void
-}
+/** What to sweep. */
+export type Options<S, A, E, R = never> = Program<S, A, E, Point, R>
 
 /** A check failed after an interrupt at `point`. */
 export class SweepFailed extends Error {
   readonly point: Point
   constructor(point: Point, cause: unknown) {
-    super(`after an interrupt at step ${point.step} (${point.mode}): ${String(cause)}`, { cause })
+    super(
+      `after an interrupt at step ${point.step} (${point.mode}): ${cause instanceof Error ? cause.message : String(cause)}`,
+      { cause }
+    )
     this.point = point
   }
 }
 
 /**
  * Sweeps `subject`; gives the number of places that were hit. Dies with `SweepFailed` at the first place after which
- * the check fails.
+ * the check fails, something is left, or the subject does not end.
  */
-export const sweep = <S, A, E>(options: Options<S, A, E>): Effect.Effect<number> =>
-  Effect.promise(async () => {
-    let hits = 0
-    for (const mode of ["running", "parked"] as const) {
-      for (let step = 1; await strike(options, { step, mode }); step++) hits++
-    }
-    return hits
-  })
+export const sweep = <S, A, E, R = never>(
+  options: Options<S, A, E, R>
+): Effect.Effect<number, never, Exclude<R, Scope.Scope>> =>
+  Effect.contextWith((context: Context.Context<R>) =>
+    Effect.promise(async () => {
+      let hits = 0
+      for (const mode of ["running", "parked"] as const) {
+        for (let step = 1; await strike(options, context, { step, mode }); step++) hits++
+      }
+      return hits
+    })
+  ) as Effect.Effect<number, never, Exclude<R, Scope.Scope>>
 
 /** One run, interrupted at one point; whether the point was reached. */
-const strike = async <S, A, E>(options: Options<S, A, E>, point: Point): Promise<boolean> => {
-  let harness: Fiber.Fiber<unknown, unknown> | undefined
-  let armed = false
+const strike = async <S, A, E, R>(
+  options: Options<S, A, E, R>,
+  context: Context.Context<R>,
+  point: Point
+): Promise<boolean> => {
+  const machine = new Machine(limits)
   let steps = 0
-  const machine = new Machine((fiber) => {
-    if (!armed || fiber === harness || isBackground(fiber) || ++steps !== point.step) return false
-    armed = false
+  const step: Guide["step"] = (fiber, number) => {
+    if (number <= 0 || ++steps !== point.step) return false
     if (point.mode === "running") fiber.interruptUnsafe()
     // Stands in the run queue before the fiber itself, which takes its place there when it yields.
     else machine.defer(() => fiber.interruptUnsafe())
     return point.mode === "parked"
-  })
-  const program = Effect.withFiber((self) => {
-    harness = self
-    return Effect.scoped(
-      Effect.gen(function* () {
-        const state = yield* options.setup
-        armed = true
-        const fiber = yield* Effect.forkChild(Effect.scoped(options.subject(state)), { startImmediately: true })
-        const exit = yield* Fiber.await(fiber)
-        const reached = !armed
-        armed = false
-        const checked = options.check(state, exit, point)
-        if (Effect.isEffect(checked)) yield* checked
-        return reached
-      })
-    )
-  })
-  const exit = await Effect.runPromise(Fiber.await(machine.run(program)))
-  if (Exit.isFailure(exit)) throw new SweepFailed(point, exit.cause)
-  return exit.value
+  }
+  try {
+    await play(machine, context, options, { ...inOrder, step }, point)
+  } catch (cause) {
+    throw new SweepFailed(point, cause)
+  }
+  return steps >= point.step
 }
+
+const limits: Limits = { maxSteps: 1_000_000, patience: 1_000 }

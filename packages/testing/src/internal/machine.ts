@@ -1,104 +1,191 @@
 /**
- * A scheduler and a clock under our own hand: tasks run one after another in the order in which they were scheduled,
- * and when nothing is runnable the clock jumps to the next sleeper. What takes an hour takes no time, and the same
- * program takes the same steps each time.
+ * A scheduler and a clock under our own hand: one task runs after another, in an order that a guide picks, and when
+ * nothing is runnable the clock jumps to the next sleeper. What takes an hour takes no time, and the same program
+ * under the same guide takes the same steps each time.
  *
- * Promises and sockets are outside its reach: before each jump it lets one turn of the host's event loop pass, so that
- * what they have to say is heard first.
+ * Promises and sockets are outside its reach. Before each jump, promises that have settled are heard; and where
+ * nothing runs and nobody sleeps it gives the host some time, before it says that nothing will ever happen.
  */
 import { Clock, Context, Duration, Effect, Scheduler } from "effect"
-import type { Fiber } from "effect"
+import type { Exit } from "effect"
+import { Fibers, nameOf } from "./fibers.ts"
+import type { AnyFiber } from "./fibers.ts"
+import * as host from "./host.ts"
 
-interface Sleeper {
-  readonly at: bigint
+/** What is left to choose. Instants are nanoseconds of the machine's clock. */
+export interface Guide {
+  /**
+   * Asked before each step of each fiber. It may interrupt fibers; `true` makes this one yield. `number` counts the
+   * fibers that took their first step under this guide, from 1; those from before and in the background have none above 0.
+   */
+  readonly step: (fiber: AnyFiber, number: number) => boolean
+  /** Which of `count` runnable tasks goes next. */
+  readonly pick: (count: number) => number
+  /** Where the clock lands: at `next`, when the first sleeper wakes, or somewhat later. */
+  readonly land: (now: number, next: number, sleepers: Iterable<Sleeper>) => number
+}
+
+export interface Sleeper {
+  readonly fiber: AnyFiber
+  readonly at: number
   readonly wake: () => void
 }
 
-/** Marks fibers that serve many callers and belong to none, such as the driver of a shared timer. */
-const Background: Context.Reference<boolean> = Context.Reference<boolean>("fairlead/Background", {
-  defaultValue: () => false
-})
+/** One task after another as they came, no yields, and a clock that is never late. */
+export const inOrder: Guide = { step: () => false, pick: () => 0, land: (_, next) => next }
 
-export const isBackground = (fiber: Fiber.Fiber<unknown, unknown>): boolean => fiber.getRef(Background)
+/** The program cannot end, or does not. */
+export class Stuck extends Error {}
+
+export interface Limits {
+  /** How many steps all fibers together may take. */
+  readonly maxSteps: number
+  /** Real milliseconds for which promises and sockets are waited for when nothing else can go on. */
+  readonly patience: number
+}
 
 export class Machine {
-  private readonly host = new Scheduler.MixedScheduler().makeDispatcher()
-  private tasks: Array<() => void> = []
-  private sleepers: Array<Sleeper> = []
-  private nanos = 0n
-  private awake = false
-  private readonly shouldYield: (fiber: Fiber.Fiber<unknown, unknown>) => boolean
+  readonly fibers = new Fibers()
+  /** The steps that were taken, by all fibers together. */
+  steps = 0
+  private readonly limits: Limits
+  private guide: Guide = inOrder
+  private seenBefore = 0
+  private readonly tasks: Array<() => void> = []
+  private readonly urgent: Array<() => void> = []
+  private readonly sleepers = new Set<Sleeper>()
+  private nanos = 0
 
-  /** `shouldYield` is asked before each step of each fiber; it may interrupt the fiber, or make it yield. */
-  constructor(shouldYield: (fiber: Fiber.Fiber<unknown, unknown>) => boolean) {
-    this.shouldYield = shouldYield
+  constructor(limits: Limits) {
+    this.limits = limits
   }
 
-  /** How many sleeps are under way. */
-  get sleeping(): number {
-    return this.sleepers.length
+  /** From now on `guide` chooses, and counts the fibers that are new to it; until `disarm`. */
+  arm(guide: Guide): void {
+    // Whoever was forked already takes its first step, and is not new.
+    for (let forked = this.tasks.length; forked > 0; forked--) this.next()
+    this.guide = guide
+    this.seenBefore = this.fibers.count
   }
 
-  /** Runs `effect` on this machine. */
-  run<A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E> {
-    const context = Context.make(Clock.Clock, this.clock).pipe(Context.add(Scheduler.Scheduler, this.scheduler))
-    return Effect.runForkWith(context)(effect)
+  disarm(): void {
+    this.guide = inOrder
+  }
+
+  /** Runs `effect` on this machine until it has ended; rejects with `Stuck` where it does not. */
+  async run<A, E, R>(effect: Effect.Effect<A, E, R>, context: Context.Context<R>): Promise<Exit.Exit<A, E>> {
+    const fiber = Effect.runForkWith(
+      context.pipe(
+        Context.add(Clock.Clock, this.clock),
+        Context.add(Scheduler.Scheduler, this.scheduler),
+        // Fibers that never ask would not be seen.
+        Context.add(Scheduler.PreventSchedulerYield, false)
+      ) as Context.Context<R>
+    )(effect)
+    for (;;) {
+      let exit = fiber.pollUnsafe()
+      while (exit === undefined && this.tasks.length > 0) {
+        if (this.steps > this.limits.maxSteps) throw new Stuck(`still runs after ${this.limits.maxSteps} steps`)
+        this.next()
+        exit = fiber.pollUnsafe()
+      }
+      if (exit !== undefined) return exit
+      await host.promises()
+      if (this.tasks.length > 0 || fiber.pollUnsafe() !== undefined || this.jump()) continue
+      await host.until(() => this.busy || fiber.pollUnsafe() !== undefined, this.limits.patience)
+      if (!this.busy && fiber.pollUnsafe() === undefined) {
+        throw new Stuck(["nothing can run and nobody sleeps (a deadlock, or a promise)", ...this.left].join("\n  "))
+      }
+    }
+  }
+
+  /** Lets everything run that can, with no jump of the clock. */
+  settle(): void {
+    while (this.tasks.length > 0 && this.steps <= this.limits.maxSteps) this.next()
+  }
+
+  /** What has not ended: fibers, and sleeps of those in the background, such as a shared timer's. One line each. */
+  get left(): ReadonlyArray<string> {
+    const asleep = new Map(Array.from(this.sleepers, (sleeper) => [sleeper.fiber, sleeper]))
+    const until = (sleeper: Sleeper) => `sleeps until ${sleeper.at / 1e6} ms (now ${this.nanos / 1e6} ms)`
+    const fibers = this.fibers.unfinished.map(([number, fiber]) => {
+      const sleeper = asleep.get(fiber)
+      asleep.delete(fiber)
+      const name = number > this.seenBefore ? `fiber ${number - this.seenBefore}` : "a fiber from before"
+      return `${name}, ${nameOf(fiber)}, ${sleeper === undefined ? "is parked" : until(sleeper)}`
+    })
+    return [...fibers, ...Array.from(asleep.values(), (sleeper) => `a timer in the background ${until(sleeper)}`)]
+  }
+
+  /** Runs `task` before all others, as soon as nobody is at work. */
+  first(task: () => void): void {
+    this.urgent.push(task)
   }
 
   /** Puts a task behind those that are scheduled already. */
   defer(task: () => void): void {
     this.tasks.push(task)
-    this.start()
+  }
+
+  private get busy(): boolean {
+    return this.tasks.length > 0 || this.sleepers.size > 0
+  }
+
+  private next(): void {
+    const { tasks, urgent } = this
+    if (urgent.length > 0) return urgent.shift()!()
+    const index = this.guide.pick(tasks.length)
+    if (index === 0) return tasks.shift()!()
+    const task = tasks[index]!
+    const last = tasks.pop()!
+    if (index < tasks.length) tasks[index] = last
+    task()
+  }
+
+  /** Lands where the next sleeper is due; whoever is due then may run. `false` when nobody sleeps. */
+  private jump(): boolean {
+    if (this.sleepers.size === 0) return false
+    let next = Infinity
+    for (const { at } of this.sleepers) if (at < next) next = at
+    this.nanos = this.guide.land(this.nanos, next, this.sleepers)
+    const due = Array.from(this.sleepers).filter(({ at }) => at <= this.nanos)
+    for (const sleeper of due.toSorted((one, other) => one.at - other.at)) {
+      this.sleepers.delete(sleeper)
+      this.defer(sleeper.wake)
+    }
+    return true
   }
 
   private readonly scheduler: Scheduler.Scheduler = {
     executionMode: "async",
-    shouldYield: (fiber) => this.shouldYield(fiber),
+    shouldYield: (fiber) => {
+      const number = this.fibers.note(fiber) - this.seenBefore
+      // Yields for good: the task that would go on is never picked.
+      return ++this.steps > this.limits.maxSteps || this.guide.step(fiber, number)
+    },
     makeDispatcher: () => ({ scheduleTask: (task) => this.defer(task), flush: () => {} })
   }
 
   private readonly clock: Clock.Clock = {
-    currentTimeMillisUnsafe: () => Number(this.nanos / 1_000_000n),
-    currentTimeMillis: Effect.sync(() => Number(this.nanos / 1_000_000n)),
-    currentTimeNanosUnsafe: () => this.nanos,
-    currentTimeNanos: Effect.sync(() => this.nanos),
-    monotonicTimeNanosUnsafe: () => this.nanos,
-    monotonicTimeNanos: Effect.sync(() => this.nanos),
-    sleep: (duration) =>
-      Effect.callback<void>((resume) => {
-        const nanos = Duration.toNanosUnsafe(duration)
-        const sleeper: Sleeper = { at: this.nanos + (nanos > 0n ? nanos : 0n), wake: () => resume(Effect.void) }
-        this.sleepers.push(sleeper)
-        this.start()
-        return Effect.sync(() => {
-          this.sleepers = this.sleepers.filter((other) => other !== sleeper)
+    currentTimeMillisUnsafe: () => Math.floor(this.nanos / 1e6),
+    currentTimeMillis: Effect.sync(() => Math.floor(this.nanos / 1e6)),
+    currentTimeNanosUnsafe: () => BigInt(this.nanos),
+    currentTimeNanos: Effect.sync(() => BigInt(this.nanos)),
+    monotonicTimeNanosUnsafe: () => BigInt(this.nanos),
+    monotonicTimeNanos: Effect.sync(() => BigInt(this.nanos)),
+    sleep: (duration) => {
+      const nanos = Math.round(Duration.toMillis(duration) * 1e6)
+      if (nanos <= 0) return Effect.yieldNow
+      if (nanos === Infinity) return Effect.never
+      return Effect.withFiber((fiber) =>
+        Effect.callback<void>((resume) => {
+          const sleeper: Sleeper = { fiber, at: this.nanos + nanos, wake: () => resume(Effect.void) }
+          this.sleepers.add(sleeper)
+          return Effect.sync(() => {
+            this.sleepers.delete(sleeper)
+          })
         })
-      })
-  }
-
-  private start(): void {
-    if (this.awake) return
-    this.awake = true
-    this.host.scheduleTask(this.turn, 0)
-  }
-
-  private readonly turn = (): void => {
-    if (this.tasks.length === 0) this.jump()
-    while (this.tasks.length > 0) {
-      const tasks = this.tasks
-      this.tasks = []
-      for (const task of tasks) task()
+      )
     }
-    this.awake = false
-    if (this.sleepers.length > 0) this.start()
-  }
-
-  private jump(): void {
-    let next: Sleeper | undefined
-    for (const sleeper of this.sleepers) if (next === undefined || sleeper.at < next.at) next = sleeper
-    if (next === undefined) return
-    if (next.at > this.nanos) this.nanos = next.at
-    this.sleepers = this.sleepers.filter((other) => other !== next)
-    next.wake()
   }
 }
