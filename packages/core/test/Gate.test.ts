@@ -576,6 +576,12 @@ describe("Gate, too late", () => {
       const next = yield* fork(inTime)
       yield* Fiber.interrupt(held)
       expect(yield* Fiber.join(next)).toBe("in time")
+      yield* TestClock.adjust("1 second")
+      // It opens at the deadline, to the instant.
+      yield* gate.run(Effect.void)
+      const edge = yield* fork(gate.run(Effect.void).pipe(Deadline.within("1 second")))
+      expect((yield* gate.statistics).waiting).toBe(1)
+      yield* Fiber.interrupt(edge)
       yield* nothingLeft(gate)
       // Whoever runs may end.
       const narrow = yield* Gate.make("api", { limit: 1, windows: [RateWindow.per(9, "1 second")] })
