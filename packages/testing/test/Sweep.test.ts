@@ -1,6 +1,8 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Semaphore } from "effect"
+import { Cause, Effect, Exit, Fiber, Semaphore } from "effect"
 import { Sweep } from "@fairlead/testing"
+import { turnstile } from "./faulty.ts"
+import type { Turnstile } from "./faulty.ts"
 
 describe("Sweep", () => {
   it.live("finds nothing wrong with acquireUseRelease, and hits many places", () =>
@@ -62,6 +64,87 @@ describe("Sweep", () => {
         check: () => {}
       })
       expect(Date.now() - started).toBeLessThan(10_000)
+    })
+  )
+
+  it.live("finds what does not end, and what is left over", () =>
+    Effect.gen(function* () {
+      const sweep = (subject: Effect.Effect<unknown>) =>
+        Effect.map(
+          Effect.exit(Sweep.sweep({ setup: Effect.void, subject: () => subject, check: () => {} })),
+          (exit) => Exit.isFailure(exit) && (Cause.squash(exit.cause) as Error).message
+        )
+      expect(yield* sweep(Effect.forkDetach(Effect.never))).toContain("it has ended, but not all of it:")
+      expect(yield* sweep(Effect.uninterruptible(Effect.never))).toContain("nothing can run and nobody sleeps")
+    })
+  )
+})
+
+/** Three callers from outside at a turnstile: no interrupt of one is an interrupt of another. */
+const queue = (forgets: Parameters<typeof turnstile>[0]): Sweep.Options<Turnstile, unknown, never> => ({
+  setup: Effect.sync(() => turnstile(forgets)),
+  subject: (gate) =>
+    Effect.forEach([10, 1, 5], (time) => Effect.forkDetach(gate.run(Effect.sleep(time)))).pipe(
+      Effect.flatMap(Effect.forEach((fiber) => Fiber.await(fiber))),
+      Effect.uninterruptible
+    ),
+  check: (gate) => expect(gate.free()).toBe(1)
+})
+
+describe("Sweep.pairs", () => {
+  const found = (exit: Exit.Exit<unknown>) => {
+    const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : exit
+    expect(error).toBeInstanceOf(Sweep.SweepFailed)
+    return (error as Sweep.SweepFailed).point
+  }
+
+  it.live("finds nothing wrong with a turnstile that hands its permit on", () =>
+    Effect.gen(function* () {
+      const { of, pairs } = yield* Sweep.pairs(queue(false), { limit: 2000 })
+      expect(pairs).toBeGreaterThan(1000)
+      expect(pairs).toBeLessThanOrEqual(2000)
+      expect(of).toBeGreaterThan(5000)
+    })
+  )
+
+  it.live("finds a permit that is lost by one who waits, which single points do not", () =>
+    Effect.gen(function* () {
+      const forgetful = queue(true)
+      expect(yield* Sweep.sweep(forgetful)).toBeGreaterThan(100)
+      expect(found(yield* Effect.exit(Sweep.pairs(forgetful)))).toMatchObject({ mode: "waiting" })
+    })
+  )
+
+  it.live("finds a permit that is lost only when two leave, one after the other", () =>
+    Effect.gen(function* () {
+      const forgetful = queue("the second time")
+      yield* Sweep.sweep(forgetful)
+      expect(found(yield* Effect.exit(Sweep.pairs(forgetful)))).toMatchObject({ second: { mode: "waiting" } })
+    })
+  )
+
+  it.live("tries every pair of a small program, and says so", () =>
+    Effect.gen(function* () {
+      const struck: Array<string> = []
+      const { of, pairs } = yield* Sweep.pairs({
+        setup: Effect.void,
+        subject: () => Effect.all([Effect.yieldNow, Effect.yieldNow], { concurrency: "unbounded" }),
+        check: (_, __, point) => void struck.push(JSON.stringify(point))
+      })
+      expect(of).toBe(pairs)
+      expect(new Set(struck.filter((point) => /waiting|second/.test(point))).size).toBe(pairs)
+      expect(pairs).toBeGreaterThan(100)
+    })
+  )
+
+  it.live("tries no more than it may, and says of how many", () =>
+    Effect.gen(function* () {
+      const two = { setup: Effect.void, subject: () => Effect.all([Effect.sleep(1), Effect.sleep(2)]), check: () => {} }
+      const all = yield* Sweep.pairs(two)
+      const some = yield* Sweep.pairs(two, { limit: 20 })
+      expect(some.pairs).toBeLessThanOrEqual(20)
+      expect(some.of).toBeGreaterThan(all.of / 2)
+      expect(some.of).toBeLessThan(all.of * 2)
     })
   )
 })

@@ -15,10 +15,11 @@ interface Place {
 
 /**
  * One permit, handed to the next in line, who is woken a little later. Interrupted in between, that one has to hand it
- * on though he never had it in hand: one who `forgets` loses it.
+ * on though he never had it in hand: one who `forgets` loses it (or only the second one who comes into that).
  */
-export const turnstile = (forgets: boolean): Turnstile => {
+export const turnstile = (forgets: boolean | "the second time"): Turnstile => {
   let free = 1
+  let unwoken = 0
   const line: Array<Place> = []
   const enter = (place: Place) =>
     Effect.callback<void>((resume) => {
@@ -37,7 +38,7 @@ export const turnstile = (forgets: boolean): Turnstile => {
       if (index >= 0) line.splice(index, 1)
       return
     }
-    if (!place.woken && forgets) return
+    if (!place.woken && ++unwoken > (forgets === true ? 0 : 1) && forgets !== false) return
     const next = line.shift()
     if (next === undefined) return void free++
     next.granted = true

@@ -23,13 +23,18 @@ export class Lives {
     this.last[fiber] = ++this.steps
   }
 
-  /** All points, those of one step side by side, the fiber that takes it first; `others` leaves that one out. */
-  *points(others = false): Iterable<Point> {
+  /** Whose step it was. */
+  taker(step: number): number | undefined {
+    return this.takers[step - 1]
+  }
+
+  /** All points, those of one step side by side, the fiber that takes it first. */
+  *points(): Iterable<Point> {
     const living = new Set<number>()
     for (const [index, taker] of this.takers.entries()) {
       const step = index + 1
       living.add(taker)
-      if (!others) yield { step, fiber: taker }
+      yield { step, fiber: taker }
       for (const fiber of living) if (fiber !== taker) yield { step, fiber }
       if (this.last[taker] === step) living.delete(taker)
     }
@@ -37,7 +42,7 @@ export class Lives {
 }
 
 /** `count` of them, one by chance out of each of as many even stretches; all where there are no more. */
-export const choose = (all: ReadonlyArray<Point>, count: number, draw: Draw): ReadonlyArray<Point> => {
+export const choose = <P>(all: ReadonlyArray<P>, count: number, draw: Draw): ReadonlyArray<P> => {
   if (all.length <= count) return all
   return Array.from({ length: count }, (_, i) => all[Math.floor(((i + draw()) * all.length) / count)]!)
 }
