@@ -162,7 +162,7 @@ class Scope implements CancelScope {
 
   cancelUnsafe(reason: Reason.Reason | string = "cancelled"): void {
     this.expire()
-    this.cut(typeof reason === "string" ? new Reason.Manual({ text: reason }) : reason)
+    this.cut(Reason.from(reason))
   }
 
   narrow(budget: Duration.Input): Effect.Effect<void> {
@@ -228,8 +228,8 @@ class Scope implements CancelScope {
 class Member extends boundary.Timed {
   readonly scope: Scope
 
-  constructor(scope: Scope, parent: boundary.Region | undefined, clock: Clock.Clock, start: number, at: number) {
-    super(parent, clock, start, at)
+  constructor(scope: Scope, parent: boundary.Region | undefined, clock: Clock.Clock, since: number, at: number) {
+    super(parent, clock, since, at)
     this.scope = scope
   }
 

@@ -122,7 +122,7 @@ const run = <A, E, R, B, E2>(
 
 const exceeded = (region: boundary.Timed): DeadlineExceeded =>
   new DeadlineExceeded({
-    timeBudget: Duration.millis(Math.max(0, region.deadline - region.start)),
-    spent: Duration.millis(timer.now(region.clock) - region.start),
+    timeBudget: Duration.millis(Math.max(0, region.deadline - region.since)),
+    spent: Duration.millis(timer.now(region.clock) - region.since),
     waitingFor: Option.fromUndefinedOr(region.waitedFor)
   })

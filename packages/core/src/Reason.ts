@@ -20,5 +20,15 @@ export class Manual extends Data.TaggedClass("Manual")<{ readonly text: string }
 
 export type Reason = Deadline | ClientGone | Shutdown | SiblingFailed | Manual
 
+/** A reason, or the text of one that somebody gives by hand. */
+export const from = (reason: Reason | string): Reason =>
+  typeof reason === "string" ? new Manual({ text: reason }) : reason
+
+/** A reason in words, e.g. `SiblingFailed: orders`. */
+export const format = (reason: Reason): string => {
+  if (reason._tag === "SiblingFailed") return `SiblingFailed: ${reason.child}`
+  return reason._tag === "Manual" ? `Manual: ${reason.text}` : reason._tag
+}
+
 /** The annotation under which a reason rides on an interrupt; read it with `Cause.annotations`. */
 export class Annotation extends Context.Service<Annotation, Reason>()("@fairlead/core/Reason") {}

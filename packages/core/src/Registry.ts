@@ -1,5 +1,5 @@
 /**
- * The live list of everything with state: gates now, and later queues, pools and the tree of nurseries.
+ * The live list of everything with state: gates, and the tree of nurseries and their children.
  *
  * An instance registers under its name for as long as its scope lives; equal names get a number (`github`, `github#2`).
  * The registry is read only: it shows, and nothing steers by it. There is one per process unless another is provided.
@@ -15,6 +15,28 @@ export interface Snapshot {
   readonly statistics: object
 }
 
+/** One nursery, or one of its children, in the live tree; plain data that encodes to JSON. */
+export interface Node {
+  readonly kind: "nursery" | "child"
+  readonly name: string
+  /**
+   * A nursery is `open` (its body runs), `joining` (the body has ended, children go on) or `ending` (it was cut). A child
+   * is `pending` (waits for a place), `starting` (has not said that it is ready), `running`, `waiting` (for something of
+   * Fairlead's) or `ending` (it was cut and cleans up).
+   */
+  readonly state: "open" | "joining" | "ending" | "pending" | "starting" | "running" | "waiting"
+  readonly ageMillis: number
+  /** What it waits for, e.g. `gate github`; `null` where that is nothing of Fairlead's. */
+  readonly waitingFor: string | null
+  /** What is left of the deadline in force; `null` where there is none. */
+  readonly deadlineMillis: number | null
+  /** Why it is being cut. */
+  readonly reason: string | null
+  /** How often children were started again, where a join does that. */
+  readonly restarts?: number
+  readonly children: ReadonlyArray<Node>
+}
+
 interface Entry {
   readonly kind: string
   readonly name: string
@@ -22,18 +44,25 @@ interface Entry {
 }
 
 class RegistryImpl {
-  private readonly entries = new Map<string, Entry>()
+  private readonly entries = new Set<Entry>()
+  /** How many live under a name, and the last number that was given. */
+  private readonly names = new Map<string, { live: number; last: number }>()
 
   register(kind: string, name: string, read: () => object): () => void {
-    let unique = name
-    for (let n = 2; this.entries.has(`${kind} ${unique}`); n++) unique = `${name}#${n}`
-    const key = `${kind} ${unique}`
-    this.entries.set(key, { kind, name: unique, read })
-    return () => this.entries.delete(key)
+    const key = `${kind} ${name}`
+    let names = this.names.get(key)
+    if (names === undefined) this.names.set(key, (names = { live: 0, last: 0 }))
+    names.live++
+    names.last++
+    const entry = { kind, name: names.last === 1 ? name : `${name}#${names.last}`, read }
+    this.entries.add(entry)
+    return () => {
+      if (this.entries.delete(entry) && --names.live === 0) this.names.delete(key)
+    }
   }
 
   snapshot(): ReadonlyArray<Snapshot> {
-    return Array.from(this.entries.values(), ({ kind, name, read }) => ({ kind, name, statistics: read() }))
+    return Array.from(this.entries, ({ kind, name, read }) => ({ kind, name, statistics: read() }))
   }
 }
 
@@ -65,3 +94,8 @@ export const register = (kind: string, name: string, read: () => object): Effect
 
 /** What lives now. */
 export const snapshot: Effect.Effect<ReadonlyArray<Snapshot>> = Effect.map(Registry, (registry) => registry.snapshot())
+
+/** The nurseries that have no other around them, and all that is in them. */
+export const tree: Effect.Effect<ReadonlyArray<Node>> = Effect.map(snapshot, (all) =>
+  all.flatMap(({ kind, name, statistics }) => (kind === "nursery" ? [{ ...(statistics as Node), name }] : []))
+)

@@ -1,6 +1,8 @@
 export * as CancelScope from "./CancelScope.ts"
 export * as Deadline from "./Deadline.ts"
 export * as Gate from "./Gate.ts"
+export * as Join from "./Join.ts"
+export * as Nursery from "./Nursery.ts"
 export * as Priority from "./Priority.ts"
 export * as RateWindow from "./RateWindow.ts"
 export * as Reason from "./Reason.ts"

@@ -14,6 +14,7 @@
 import { Cause, Context, Effect, Exit } from "effect"
 import type { Clock, Duration, Fiber } from "effect"
 import * as Reason from "../Reason.ts"
+import type * as Registry from "../Registry.ts"
 import * as millis from "./millis.ts"
 import * as stack from "./stack.ts"
 import * as timer from "./timer.ts"
@@ -85,6 +86,13 @@ export class Region implements Wait {
     return what
   }
 
+  /** The nurseries that go on in it, with none between. */
+  get nodes(): ReadonlyArray<Registry.Node> {
+    const nodes: Array<Registry.Node> = []
+    if (this.waits !== undefined) for (const wait of this.waits) if (wait instanceof Region) nodes.push(...wait.nodes)
+    return nodes
+  }
+
   /** Whether its fiber has ended. */
   get over(): boolean {
     return this.fiber?.pollUnsafe() !== undefined
@@ -128,7 +136,7 @@ export class Region implements Wait {
   }
 
   /** Its caller was interrupted: it ends too, and is waited for. */
-  abandon(): Effect.Effect<unknown> {
+  abandon(): Effect.Effect<void> {
     const end = Effect.suspend(() => {
       this.interrupt()
       return ended(this.fiber!)
@@ -160,21 +168,23 @@ interface Struck {
 
 const withoutReason: Struck = { reason: undefined, waitedFor: undefined }
 
-const annotation = (reason: Reason.Reason | undefined): Context.Context<never> | undefined =>
+/** A reason as it rides on an interrupt. */
+export const annotation = (reason: Reason.Reason | undefined): Context.Context<never> | undefined =>
   reason === undefined ? undefined : (Context.make(Reason.Annotation, reason) as Context.Context<never>)
 
 /** A region with a deadline of its own: one entry in the timer while it goes on. */
 export class Timed extends Region {
   readonly clock: Clock.Clock
-  readonly start: number
+  /** When it began. */
+  readonly since: number
   private at: number
   private attached = false
   private entry: timer.Entry | undefined = undefined
 
-  constructor(parent: Region | undefined, clock: Clock.Clock, start: number, at: number) {
+  constructor(parent: Region | undefined, clock: Clock.Clock, since: number, at: number) {
     super(parent)
     this.clock = clock
-    this.start = start
+    this.since = since
     this.at = at
   }
 
@@ -245,8 +255,8 @@ export class Shield extends Timed {
   private readonly graceMillis: number
   private counting = false
 
-  constructor(parent: Region | undefined, clock: Clock.Clock, start: number, graceMillis: number) {
-    super(parent, clock, start, Infinity)
+  constructor(parent: Region | undefined, clock: Clock.Clock, since: number, graceMillis: number) {
+    super(parent, clock, since, Infinity)
     this.graceMillis = graceMillis
   }
 
@@ -279,12 +289,22 @@ export class Shield extends Timed {
   }
 }
 
-/** Waits for the end of a fiber. */
-export const ended = (fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void> =>
+/** Waits for the end of a fiber that was interrupted; fails with what went wrong in its clean-up. */
+const ended = (fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void> =>
   Effect.callback((resume) => {
-    const unobserve = fiber.addObserver(() => stack.nest(() => resume(stack.flat(Effect.void))))
+    const unobserve = fiber.addObserver((exit) => stack.nest(() => resume(stack.flat(cleanUp(exit)))))
     return Effect.sync(unobserve)
   })
+
+/** What went wrong beside the interrupt. Its type is known to whoever made the region, who is being interrupted. */
+const cleanUp = (exit: Exit.Exit<unknown, unknown>): Exit.Exit<void> => {
+  const others = Exit.isFailure(exit) ? withoutInterrupts(exit.cause) : []
+  return others.length === 0 ? Exit.void : (Exit.failCause(Cause.fromReasons(others)) as Exit.Exit<never>)
+}
+
+/** The reasons of a cause that are no interrupts. */
+export const withoutInterrupts = <E>(cause: Cause.Cause<E>): ReadonlyArray<Cause.Reason<E>> =>
+  cause.reasons.filter((reason) => !Cause.isInterruptReason(reason))
 
 /** The region that the current fiber works in. */
 export const Current: Context.Reference<Region | undefined> = Context.Reference<Region | undefined>(
@@ -352,7 +372,7 @@ export const run = <A, E, R, B, E2>(
  */
 export const cutInto = <A, E, B, E2>(exit: Exit.Exit<A, E>, end: Exit.Exit<B, E2>): Exit.Exit<A | B, E | E2> => {
   if (Exit.isSuccess(exit) || !Cause.hasInterrupts(exit.cause)) return exit
-  const others = Cause.fromReasons(exit.cause.reasons.filter((reason) => !Cause.isInterruptReason(reason)))
+  const others = Cause.fromReasons(withoutInterrupts(exit.cause))
   if (others.reasons.length === 0) return end
   return Exit.failCause(Exit.isFailure(end) ? Cause.combine(end.cause, others) : others)
 }

@@ -1,0 +1,32 @@
+/** Which child a failure came from: its name rides on each reason of the cause, and shows in the printed stack. */
+import { Cause, Context, Exit } from "effect"
+import type { References } from "effect"
+
+/** The path of names from the outermost nursery's child to the innermost, e.g. `import/page 3`. */
+export class ChildName extends Context.Service<ChildName, string>()("@fairlead/core/Nursery/ChildName") {}
+
+/** A failure under the name of the child in which it happened. */
+export const blame = <A, E>(exit: Exit.Exit<A, E>, name: string): Exit.Exit<A, E> =>
+  Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)
+    ? exit
+    : Exit.failCause(
+        Cause.fromReasons(
+          exit.cause.reasons.map((reason) => (Cause.isInterruptReason(reason) ? reason : blameFor(reason, name)))
+        )
+      )
+
+const blameFor = <E>(reason: Cause.Reason<E>, name: string): Cause.Reason<E> => {
+  const annotations = Cause.reasonAnnotations(reason)
+  const inner = Context.getOrUndefined(annotations, ChildName)
+  const frame = Context.getOrUndefined(annotations, Cause.StackTrace)
+  const context = Context.make(ChildName, inner === undefined ? name : `${name}/${inner}`).pipe(
+    Context.add(Cause.StackTrace, under(frame, name))
+  )
+  return reason.annotate(context as Context.Context<never>, { overwrite: true })
+}
+
+/** The printed stack ends with the child. */
+const under = (frame: References.StackFrame | undefined, name: string): References.StackFrame =>
+  frame === undefined
+    ? { name: `child ${name}`, stack: () => undefined, parent: undefined }
+    : { name: frame.name, stack: frame.stack, parent: under(frame.parent, name) }

@@ -1,0 +1,151 @@
+/** One child of a nursery: a region in the block's, and the handle that its spawner gets. As lean as it goes. */
+import { Cause, Effect, Exit } from "effect"
+import type { Fiber } from "effect"
+import type * as Nursery from "../Nursery.ts"
+import * as Reason from "../Reason.ts"
+import type * as Registry from "../Registry.ts"
+import * as boundary from "./boundary.ts"
+import type { Handshake } from "./handshake.ts"
+import type { Block } from "./nursery.ts"
+import type { Pending } from "./places.ts"
+import * as stack from "./stack.ts"
+
+type AnyExit = Exit.Exit<any, any>
+
+export class Child<A = any, E = any> extends boundary.Region implements Nursery.Child<A, E> {
+  readonly name: string
+  readonly index: number
+  /** When it went on after its first stack; whole milliseconds, which take no memory of their own. */
+  since = 0
+  /** Its neighbours among those that have begun. */
+  before: Child | undefined = undefined
+  behind: Child | undefined = undefined
+  private rare: Rare | undefined = undefined
+
+  constructor(block: Block, name: string, index: number) {
+    super(block)
+    this.name = name
+    this.index = index
+  }
+
+  get block(): Block {
+    return this.parent as Block
+  }
+
+  override get what(): string {
+    return super.what ?? `child ${this.name}`
+  }
+
+  get begun(): boolean {
+    return this.fiber !== undefined
+  }
+
+  /** Its end; of one that never began, too. */
+  get exit(): AnyExit | undefined {
+    return this.fiber?.pollUnsafe() ?? this.rare?.exit
+  }
+
+  get handshake(): Handshake<any> | undefined {
+    return this.rare?.handshake
+  }
+
+  set handshake(handshake: Handshake<any>) {
+    ;(this.rare ??= new Rare()).handshake = handshake
+  }
+
+  get pending(): Pending | undefined {
+    return this.rare?.pending
+  }
+
+  set pending(pending: Pending | undefined) {
+    if (pending !== undefined || this.rare !== undefined) (this.rare ??= new Rare()).pending = pending
+  }
+
+  get join(): Effect.Effect<A> {
+    return this.observe(joined)
+  }
+
+  get await(): Effect.Effect<Exit.Exit<A, E>> {
+    return this.observe((exit) => Exit.succeed(exit))
+  }
+
+  cancel(reason: Reason.Reason | string = "cancelled"): Effect.Effect<void> {
+    return Effect.withFiber((fiber) => {
+      this.block.cutChild(this, Reason.from(reason))
+      return this.contains(fiber) ? Effect.void : Effect.asVoid(this.await)
+    })
+  }
+
+  /** Whether `fiber` works in it. */
+  private contains(fiber: Fiber.Fiber<unknown, unknown>): boolean {
+    let region = boundary.current(fiber)
+    while (region !== undefined && region !== this) region = region.parent
+    return region === this
+  }
+
+  /** It never begins, for `reason`. */
+  refuse(reason: Reason.Reason | undefined): AnyExit {
+    const cause = Cause.interrupt()
+    const annotated = reason === undefined ? cause : Cause.annotate(cause, boundary.annotation(reason)!)
+    return ((this.rare ??= new Rare()).exit = Exit.failCause(annotated))
+  }
+
+  /** Tells those who wait for its end, which has come. */
+  settled(exit: AnyExit): void {
+    const waiters = this.rare?.waiters
+    if (waiters === undefined) return
+    this.rare!.waiters = undefined
+    for (const waiter of waiters) waiter(exit)
+  }
+
+  get node(): Registry.Node {
+    const waitingFor = super.what
+    return {
+      kind: "child",
+      name: this.name,
+      state: this.state(waitingFor),
+      ageMillis: this.fiber === undefined ? 0 : this.block.now - this.since,
+      waitingFor: waitingFor ?? null,
+      ...this.block.bounds(this),
+      children: this.nodes
+    }
+  }
+
+  private state(waitingFor: string | undefined): Registry.Node["state"] {
+    if (this.fiber === undefined) return "pending"
+    if (this.cutting) return "ending"
+    if (this.handshake?.waiting === true) return "starting"
+    return waitingFor === undefined ? "running" : "waiting"
+  }
+
+  private observe<B>(map: (exit: AnyExit) => Exit.Exit<B>): Effect.Effect<B> {
+    return Effect.suspend(() => {
+      const { exit } = this
+      if (exit !== undefined) return map(exit)
+      return Effect.callback<B>((resume) => {
+        const waiter = (exit: AnyExit) => stack.nest(() => resume(stack.flat(map(exit))))
+        if (this.fiber !== undefined) return Effect.sync(this.fiber.addObserver(waiter))
+        const waiters = ((this.rare ??= new Rare()).waiters ??= new Set())
+        waiters.add(waiter)
+        return Effect.sync(() => waiters.delete(waiter))
+      })
+    })
+  }
+}
+
+/** What few children have. */
+class Rare {
+  /** How it ended, though it never began. */
+  exit: AnyExit | undefined = undefined
+  /** Who waits for its end, and came before it began. */
+  waiters: Set<(exit: AnyExit) => void> | undefined = undefined
+  handshake: Handshake<any> | undefined = undefined
+  pending: Pending | undefined = undefined
+}
+
+/** A joiner gets the value; one of a child that has none is interrupted, for the same reason. */
+const joined = (exit: AnyExit): Exit.Exit<any> => {
+  if (Exit.isSuccess(exit)) return exit as Exit.Exit<any>
+  const interrupts = exit.cause.reasons.filter(Cause.isInterruptReason)
+  return Exit.failCause(interrupts.length > 0 ? Cause.fromReasons(interrupts) : Cause.interrupt())
+}

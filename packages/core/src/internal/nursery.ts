@@ -1,0 +1,449 @@
+/**
+ * The engine of a `Nursery`: a block, which is a region of a body and its children, and each child a region in it.
+ *
+ *     spawn ──▶ places ──▶ begins on its own fiber ──▶ ends: noted, judged (cut the rest?), its place given up
+ *                                                      the last end, of a child or the body, ends the block
+ *
+ * All of it is synchronous and runs on the stack of whoever spawns, ends or cancels.
+ */
+import { Cause, Clock, Effect, Exit } from "effect"
+import type { Context, Fiber } from "effect"
+import type * as Join from "../Join.ts"
+import { failed } from "../Join.ts"
+import type * as Nursery from "../Nursery.ts"
+import * as Reason from "../Reason.ts"
+import * as Registry from "../Registry.ts"
+import { blame } from "./blame.ts"
+import * as boundary from "./boundary.ts"
+import { Child } from "./child.ts"
+import { Handshake } from "./handshake.ts"
+import * as millis from "./millis.ts"
+import { Places } from "./places.ts"
+import type { Owner, Pending } from "./places.ts"
+import { Intensity } from "./restart.ts"
+import * as stack from "./stack.ts"
+import * as timer from "./timer.ts"
+
+type AnyExit = Exit.Exit<any, any>
+type AnyEffect = Effect.Effect<any, any, any>
+type AnyJoin = Join.Join<any, any, any, any>
+
+/** What a nursery is asked for, checked. */
+export interface Terms {
+  readonly name: string
+  readonly maxRunning: number
+  readonly maxPending: number
+  readonly rejects: boolean
+  /** Undefined: the first failure cuts the rest, and the body's value counts. */
+  readonly join: AnyJoin | undefined
+  /** How many children there will be, where that is known. */
+  readonly expected: number | undefined
+}
+
+export const terms = (options: Nursery.Options, join?: AnyJoin, expected?: number): Terms => {
+  const { maxPending = 0, maxRunning = Infinity, name = "nursery", overflow = "suspend" } = options
+  return {
+    name,
+    maxRunning: count("maxRunning", 1, maxRunning),
+    maxPending: count("maxPending", 0, maxPending),
+    rejects: overflow === "reject",
+    join,
+    expected
+  }
+}
+
+const count = (what: string, least: number, value: number): number => {
+  if (value === Infinity || (Number.isInteger(value) && value >= least)) return value
+  throw new RangeError(`Expected ${what} of at least ${least}, got ${value}`)
+}
+
+/** Runs `body` with a nursery; ends when the body and every child have. */
+export const run = (terms: Terms, body: (nursery: Block) => AnyEffect): AnyEffect =>
+  Effect.withFiber((fiber) => {
+    const block = new Block(boundary.current(fiber), fiber.getRef(Clock.Clock), terms)
+    // In one `callback`, as every boundary: no interrupt lands between its start and its finalizer.
+    return Effect.callback((resume) => {
+      block.open(
+        fiber,
+        Effect.suspend(() => body(block)),
+        (exit) => stack.nest(() => resume(stack.flat(exit)))
+      )
+      return block.over ? undefined : block.abandon()
+    })
+  })
+
+/** What a join knows of the children; without one nothing of them is kept. */
+class Tally implements Join.Tally<any, any> {
+  readonly ended: Array<Join.Ended<any, any>> = []
+  readonly expected: number | undefined
+  succeeded = 0
+  failed = 0
+  cut = 0
+
+  constructor(expected: number | undefined) {
+    this.expected = expected
+  }
+
+  note(ended: Join.Ended<any, any>): void {
+    this.ended.push(ended)
+    if (Exit.isSuccess(ended.exit)) this.succeeded++
+    else if (Cause.hasInterruptsOnly(ended.exit.cause)) this.cut++
+    else this.failed++
+  }
+}
+
+/** The region of a nursery: its body, and its children. */
+export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
+  private readonly terms: Terms
+  private readonly places: Places
+  private readonly tally: Tally | undefined
+  private readonly intensity: Intensity | undefined
+  /** Children that have begun and not ended, in the order of spawning: a list, which takes no memory beside them. */
+  private first: Child | undefined = undefined
+  private last: Child | undefined = undefined
+  private spawned = 0
+  /** Why no child begins any more, though the body may go on. */
+  private stopped: Reason.Reason | undefined = undefined
+  private body: AnyExit | undefined = undefined
+  /** Set when all has ended. */
+  private closed = false
+  /** What went wrong, in the order in which it did; of the children only where there is no join. */
+  private readonly failures: Array<Cause.Reason<any>> = []
+  private unregister: (() => void) | undefined = undefined
+  private onEnd: (exit: AnyExit) => void = () => {}
+  /** Who waits for the children, or for all, to end. */
+  private readonly waiters = new Set<() => void>()
+
+  constructor(parent: boundary.Region | undefined, clock: Clock.Clock, terms: Terms) {
+    const since = timer.now(clock)
+    const { restart, within } = terms.join ?? {}
+    super(parent, clock, since, within === undefined ? Infinity : since + millis.from(within))
+    this.terms = terms
+    this.places = new Places(this, terms.maxRunning, terms.maxPending, terms.rejects)
+    this.tally = terms.join === undefined ? undefined : new Tally(terms.expected)
+    this.intensity = restart === undefined ? undefined : new Intensity(restart, clock)
+  }
+
+  get name(): string {
+    return this.terms.name
+  }
+
+  override get over(): boolean {
+    return this.closed
+  }
+
+  override get what(): string | undefined {
+    return super.what ?? this.last?.what
+  }
+
+  /** Begins the body. Calls `onEnd` once, on the spot if nothing goes on. */
+  open(caller: Fiber.Fiber<unknown, unknown>, body: AnyEffect, onEnd: (exit: AnyExit) => void): void {
+    this.onEnd = onEnd
+    const fiber = boundary.fork(caller.context as Context.Context<any>, this, body)
+    const exit = fiber.pollUnsafe()
+    if (exit !== undefined) this.bodyEnded(exit)
+    else fiber.addObserver((exit) => this.bodyEnded(exit))
+    if (this.closed) return
+    this.attach()
+    // A nursery in another is found through that.
+    if (!this.isNested) {
+      this.unregister = caller.getRef(Registry.Registry).register("nursery", this.name, () => this.node)
+    }
+  }
+
+  override interrupt(): void {
+    super.interrupt()
+    this.cutChildren((child) => child.interrupt())
+  }
+
+  override abandon(): Effect.Effect<void> {
+    const end = Effect.suspend(() => {
+      this.interrupt()
+      return this.until(() => this.closed)
+    })
+    return Effect.flatMap(
+      Effect.suspend(() => stack.flat(end)),
+      () => {
+        const failures = this.allFailures
+        // Whoever made the block, and is being interrupted, knows the type.
+        return failures.length === 0 ? Effect.void : Effect.failCause(Cause.fromReasons(failures) as Cause.Cause<never>)
+      }
+    )
+  }
+
+  protected override tell(reason: Reason.Reason): void {
+    super.tell(reason)
+    for (let child = this.first; child !== undefined; child = child.behind) child.told(reason)
+  }
+
+  spawn<A, E, R>(effect: Effect.Effect<A, E, R>, name?: string): Effect.Effect<Child<A, E>, E, R> {
+    return Effect.withFiber((fiber) => {
+      const child = this.child<A, E>(name)
+      return this.admit(child, fiber, effect) ?? Effect.succeed(child)
+    })
+  }
+
+  start<V, A, E, R>(
+    body: (ready: (value: V) => Effect.Effect<void>) => Effect.Effect<A, E, R>,
+    name?: string
+  ): Effect.Effect<V, E, R> {
+    return Effect.withFiber((fiber) => {
+      const child = this.child<A, E>(name)
+      const handshake = new Handshake<V>(child)
+      child.handshake = handshake
+      const effect = Effect.suspend(() => body(handshake.ready))
+      // The frame that takes back stands before the child begins.
+      return Effect.onExitPrimitive(
+        Effect.suspend(() => Effect.andThen(this.admit(child, fiber, effect) ?? Effect.void, handshake.outcome)),
+        () => this.starterLeft(child, handshake)
+      )
+    })
+  }
+
+  cancel(reason: Reason.Reason | string = "cancelled"): Effect.Effect<void> {
+    return Effect.withFiber((fiber) => {
+      if (!this.closed && this.stopped === undefined) {
+        const why = Reason.from(reason)
+        this.stopped = why
+        this.cutChildren((child) => child.cut(why))
+        this.settle()
+      }
+      return this.hasChild(fiber) ? Effect.void : this.until(() => this.idle)
+    })
+  }
+
+  /** Cuts one child; one that has not begun never does. */
+  cutChild(child: Child, reason: Reason.Reason): void {
+    if (child.exit !== undefined) return
+    child.cut(reason)
+    if (child.pending !== undefined) this.dismiss(child, child.pending)
+  }
+
+  get now(): number {
+    return timer.now(this.clock)
+  }
+
+  get node(): Registry.Node {
+    const children: Array<Registry.Node> = [...super.nodes]
+    for (let child = this.first; child !== undefined; child = child.behind) children.push(child.node)
+    for (const child of this.places.waiting) children.push(child.node)
+    return {
+      kind: "nursery",
+      name: this.name,
+      state: this.cutting || this.stopped !== undefined ? "ending" : this.body === undefined ? "open" : "joining",
+      ageMillis: this.now - this.since,
+      waitingFor: this.what ?? null,
+      ...this.bounds(this),
+      ...(this.intensity === undefined ? {} : { restarts: this.intensity.count }),
+      children
+    }
+  }
+
+  override get nodes(): ReadonlyArray<Registry.Node> {
+    return [this.node]
+  }
+
+  /** Until when a region goes on, and why not longer. */
+  bounds(region: boundary.Region): Pick<Registry.Node, "deadlineMillis" | "reason"> {
+    const { deadline, reasonInForce } = region
+    return {
+      deadlineMillis: deadline === Infinity ? null : deadline - this.now,
+      reason: reasonInForce === undefined ? null : Reason.format(reasonInForce)
+    }
+  }
+
+  /** A child has its place. */
+  launch(child: Child, spawner: Fiber.Fiber<unknown, unknown>, effect: AnyEffect): void {
+    if (!this.begins || child.reason !== undefined) {
+      this.refuse(child)
+      return this.placeFree()
+    }
+    child.before = this.last
+    if (this.last === undefined) this.first = child
+    else this.last.behind = child
+    this.last = child
+    const context = spawner.context as Context.Context<any>
+    const fiber = boundary.fork(context, child, this.intensity === undefined ? effect : this.intensity.around(effect))
+    const exit = fiber.pollUnsafe()
+    if (exit !== undefined) return this.childEnded(child, exit)
+    child.since = Math.trunc(this.now)
+    fiber.addObserver((exit) => this.childEnded(child, exit))
+  }
+
+  private child<A, E>(name: string | undefined): Child<A, E> {
+    const index = this.spawned++
+    return new Child<A, E>(this, name ?? `child ${index + 1}`, index)
+  }
+
+  /** Lets `child` in; what its spawner has to do for that, if anything. */
+  private admit(child: Child, spawner: Fiber.Fiber<unknown, unknown>, effect: AnyEffect): AnyEffect | undefined {
+    if (this.closed) {
+      return Effect.die(new Error(`Expected ${this.name} to be open, got a spawn of ${child.name} after its end`))
+    }
+    if (this.begins) return this.places.admit(child, spawner, effect)
+    this.refuse(child)
+    return undefined
+  }
+
+  /** Whether a child that is spawned now begins. */
+  private get begins(): boolean {
+    return this.stopped === undefined && !this.cutting
+  }
+
+  private get idle(): boolean {
+    return this.places.running === 0 && this.places.pending === 0
+  }
+
+  private get isNested(): boolean {
+    let region = this.parent
+    while (region !== undefined && !(region instanceof Block)) region = region.parent
+    return region !== undefined
+  }
+
+  /** Whether `fiber` works in one of the children. */
+  private hasChild(fiber: Fiber.Fiber<unknown, unknown>): boolean {
+    let region = boundary.current(fiber)
+    while (region !== undefined && region.parent !== this) region = region.parent
+    return region instanceof Child
+  }
+
+  /** The newest first. Those that wait for a place never begin. */
+  private cutChildren(cut: (child: Child) => void): void {
+    for (const child of this.places.clear()) this.refuse(child)
+    let child = this.last
+    while (child !== undefined) {
+      const { before } = child
+      cut(child)
+      child = before
+    }
+  }
+
+  /** It waits for its place no more. */
+  private dismiss(child: Child, pending: Pending): void {
+    this.places.leave(pending)
+    this.refuse(child)
+    this.settle()
+  }
+
+  /** It never begins. */
+  private refuse(child: Child): void {
+    const exit = child.refuse(child.reason ?? this.stopped ?? this.reasonInForce)
+    this.note(child, exit)
+    child.settled(exit)
+  }
+
+  private childEnded(child: Child, exit: AnyExit): void {
+    if (child.before === undefined) this.first = child.behind
+    else child.before.behind = child.behind
+    if (child.behind === undefined) this.last = child.before
+    else child.behind.before = child.before
+    this.note(child, exit)
+    child.settled(exit)
+    this.placeFree()
+  }
+
+  private placeFree(): void {
+    this.places.release()
+    this.settle()
+  }
+
+  /** Takes a child's end into account. One that ends before it is ready is its starter's affair. */
+  private note(child: Child, exit: AnyExit): void {
+    if (child.handshake?.ended(exit) !== true) this.judge(child, blame(exit, child.name))
+  }
+
+  private judge(child: Child, exit: AnyExit): void {
+    const failed = Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)
+    if (this.tally === undefined) {
+      if (!failed) return
+      this.failures.push(...boundary.withoutInterrupts(exit.cause))
+      return this.cut(new Reason.SiblingFailed({ child: child.name }))
+    }
+    const reason = Exit.hasInterrupts(exit) ? (child.reasonInForce ?? this.stopped) : undefined
+    this.tally.note({ name: child.name, index: child.index, exit, reason })
+    if (this.cutting || !this.hasEnough(this.tally)) return
+    this.cut(
+      failed
+        ? new Reason.SiblingFailed({ child: child.name })
+        : new Reason.Manual({ text: `${this.terms.join!.policy}: enough` })
+    )
+  }
+
+  private hasEnough(tally: Tally): boolean {
+    try {
+      return this.terms.join!.enough(tally)
+    } catch (defect) {
+      this.failures.push(Cause.makeDieReason(defect))
+      return true
+    }
+  }
+
+  private bodyEnded(exit: AnyExit): void {
+    this.body = exit
+    if (Exit.isFailure(exit)) {
+      this.failures.push(...boundary.withoutInterrupts(exit.cause))
+      this.cut(new Reason.SiblingFailed({ child: "body" }))
+    }
+    this.settle()
+  }
+
+  /** A starter goes on. A child that is not ready yet goes with it. */
+  private starterLeft(child: Child, handshake: Handshake<any>): Effect.Effect<void> | undefined {
+    const { waiting } = handshake
+    const unheard = handshake.leave()
+    if (unheard !== undefined) this.judge(child, unheard)
+    if (!waiting || child.exit !== undefined) return undefined
+    if (child.pending !== undefined) return void this.dismiss(child, child.pending)
+    if (!child.begun) return undefined
+    child.interrupt()
+    return Effect.asVoid(child.await)
+  }
+
+  /** Ends the block when nothing goes on in it; tells those who wait. */
+  private settle(): void {
+    if (!this.closed && this.body !== undefined && this.idle) {
+      this.closed = true
+      this.detach()
+      this.unregister?.()
+      this.onEnd(this.result(this.body))
+    }
+    for (const waiter of this.waiters) waiter()
+  }
+
+  private result(body: AnyExit): AnyExit {
+    const { failures, tally } = this
+    if (failures.length > 0) return Exit.failCause(Cause.fromReasons(this.allFailures))
+    if (tally === undefined || (Exit.isFailure(body) && this.endedByBody)) return body
+    try {
+      return this.terms.join!.result(tally)
+    } catch (defect) {
+      return Exit.die(defect)
+    }
+  }
+
+  /** Whether it was the body's end that cut the rest, or all was interrupted from outside. */
+  private get endedByBody(): boolean {
+    const { reason } = this
+    return reason === undefined || (reason._tag === "SiblingFailed" && reason.child === "body")
+  }
+
+  private get allFailures(): ReadonlyArray<Cause.Reason<any>> {
+    if (this.tally === undefined || this.tally.failed === 0) return this.failures
+    const children = failed(this.tally)
+    return [...this.failures, ...(Exit.isFailure(children) ? boundary.withoutInterrupts(children.cause) : [])]
+  }
+
+  /** Waits until `done`, which an end of something brings about. */
+  private until(done: () => boolean): Effect.Effect<void> {
+    return Effect.callback((resume) => {
+      if (done()) return resume(Effect.void)
+      const waiter = () => {
+        if (!done()) return
+        this.waiters.delete(waiter)
+        stack.nest(() => resume(stack.flat(Effect.void)))
+      }
+      this.waiters.add(waiter)
+      return Effect.sync(() => this.waiters.delete(waiter))
+    })
+  }
+}

@@ -1,0 +1,213 @@
+/**
+ * Places for children: how many run at once, how many wait for their turn, and which spawners wait for that.
+ *
+ *     running (maxRunning) ◀── pending: children that were accepted (maxPending) ◀── spawners that are suspended
+ *
+ * First come, first served. A place that is given up is handed to the next at once, so that no newcomer gets between,
+ * and used through `Wake`.
+ */
+import { Duration, Effect, Option } from "effect"
+import type { Fiber } from "effect"
+import * as Refused from "../Refused.ts"
+import * as boundary from "./boundary.ts"
+import type { Child } from "./child.ts"
+import * as wait from "./wait.ts"
+import { Wake } from "./wake.ts"
+import type { Waiter } from "./wake.ts"
+
+type AnyEffect = Effect.Effect<any, any, any>
+
+/** What the places of a nursery do for it. */
+export interface Owner {
+  readonly name: string
+  /** `child` has a place: it begins, or never does and gives the place back. */
+  launch(child: Child, spawner: Fiber.Fiber<unknown, unknown>, effect: AnyEffect): void
+}
+
+export class Places {
+  private readonly owner: Owner
+  private readonly maxRunning: number
+  private readonly maxPending: number
+  private readonly rejects: boolean
+  /** Invariant: running <= maxRunning; where running < maxRunning, nobody waits. */
+  running = 0
+  private readonly accepted = new Set<Pending>()
+  private readonly spawners = new Set<Pending>()
+  private wake: Wake | undefined = undefined
+
+  constructor(owner: Owner, maxRunning: number, maxPending: number, rejects: boolean) {
+    this.owner = owner
+    this.maxRunning = maxRunning
+    this.maxPending = maxPending
+    this.rejects = rejects
+  }
+
+  /** How many children wait for their turn, with those whose spawners do. */
+  get pending(): number {
+    return this.accepted.size + this.spawners.size
+  }
+
+  /** Children that have not begun. */
+  get waiting(): ReadonlyArray<Child> {
+    return [...this.accepted, ...this.spawners].map(({ child }) => child)
+  }
+
+  /** Begins `child`, or puts it in line; what its spawner has to do for that, if anything. */
+  admit(child: Child, spawner: Fiber.Fiber<unknown, unknown>, effect: AnyEffect): AnyEffect | undefined {
+    if (this.running < this.maxRunning) {
+      this.running++
+      this.owner.launch(child, spawner, effect)
+      return undefined
+    }
+    const pending = new Pending(this, child, spawner, effect)
+    if (this.accepted.size < this.maxPending) {
+      this.accept(pending)
+      return undefined
+    }
+    if (this.rejects) return Effect.fail(this.full())
+    return Effect.callback((resume) => {
+      this.spawners.add(pending)
+      pending.suspend(resume)
+      return Effect.sync(() => this.leave(pending))
+    })
+  }
+
+  /** A child has given up its place. */
+  release(): void {
+    this.running--
+    this.next()
+  }
+
+  /** Takes a child out that has not begun. */
+  leave(pending: Pending): void {
+    const { state } = pending
+    pending.end()
+    if (state === "Waiting") this.spawners.delete(pending)
+    else if (state === "Accepted") this.accepted.delete(pending)
+    else if (state === "Admitted") this.running--
+    this.next()
+  }
+
+  /** Puts out all that wait; their spawners go on. Gives the children, none of which begins. */
+  clear(): ReadonlyArray<Child> {
+    if (this.pending === 0) return []
+    const out = [...this.accepted, ...this.spawners]
+    this.accepted.clear()
+    this.spawners.clear()
+    for (const pending of out) {
+      pending.state = "Out"
+      pending.child.pending = undefined
+      this.push(pending)
+    }
+    return out.map(({ child }) => child)
+  }
+
+  private accept(pending: Pending): void {
+    pending.state = "Accepted"
+    pending.child.pending = pending
+    this.accepted.add(pending)
+  }
+
+  /** Hands free places to those who wait. */
+  private next(): void {
+    while (this.running < this.maxRunning) {
+      const pending = first(this.accepted) ?? first(this.spawners)
+      if (pending === undefined) break
+      this.running++
+      pending.state = "Admitted"
+      this.push(pending)
+    }
+    while (this.spawners.size > 0 && this.accepted.size < this.maxPending) {
+      const pending = first(this.spawners)!
+      this.accept(pending)
+      this.push(pending)
+    }
+  }
+
+  private push(pending: Pending): void {
+    ;(this.wake ??= new Wake()).push(pending, pending.spawner)
+  }
+
+  /** Uses the place that was handed to `pending`. */
+  use({ child, effect, spawner }: Pending): void {
+    this.owner.launch(child, spawner, effect)
+  }
+
+  get what(): string {
+    return `a place in ${this.owner.name}`
+  }
+
+  private full(): Refused.Refused {
+    return new Refused.Refused({
+      reason: new Refused.QueueFull({ bound: "items", limit: this.maxPending }),
+      gate: this.owner.name,
+      waited: Duration.zero,
+      retryAfter: Option.none()
+    })
+  }
+}
+
+/** Takes the first out of a set. */
+const first = (set: Set<Pending>): Pending | undefined => {
+  for (const pending of set) {
+    set.delete(pending)
+    return pending
+  }
+  return undefined
+}
+
+/** A child that has not begun, and its spawner, if that is suspended. */
+export class Pending implements Waiter, wait.Wait {
+  /**
+   * Waiting: its spawner is suspended. Accepted: it will have its turn. Admitted: it holds a place. Out: it never begins.
+   * Gone: it has begun, or its spawner has left.
+   */
+  state: "Waiting" | "Accepted" | "Admitted" | "Out" | "Gone" = "Waiting"
+  readonly child: Child
+  readonly spawner: Fiber.Fiber<unknown, unknown>
+  readonly effect: AnyEffect
+  private readonly places: Places
+  private resume: ((effect: AnyEffect) => void) | undefined = undefined
+
+  constructor(places: Places, child: Child, spawner: Fiber.Fiber<unknown, unknown>, effect: AnyEffect) {
+    this.places = places
+    this.child = child
+    this.spawner = spawner
+    this.effect = effect
+  }
+
+  get what(): string {
+    return this.places.what
+  }
+
+  told(): void {}
+
+  suspend(resume: (effect: AnyEffect) => void): void {
+    this.resume = resume
+    const region = boundary.current(this.spawner)
+    if (region !== undefined) wait.begin(region, this)
+  }
+
+  begin(): void {
+    if (this.state === "Gone") return
+    const { resume } = this
+    if (this.state === "Admitted") {
+      this.end()
+      this.places.use(this)
+    } else if (resume !== undefined) this.goOn()
+    resume?.(Effect.succeed(this.child))
+  }
+
+  /** It waits no more. */
+  end(): void {
+    this.state = "Gone"
+    this.child.pending = undefined
+    this.goOn()
+  }
+
+  private goOn(): void {
+    this.resume = undefined
+    const region = boundary.current(this.spawner)
+    if (region !== undefined) wait.end(region, this)
+  }
+}

@@ -1,0 +1,55 @@
+/** Starts again what fails, by a schedule, within an intensity that all children of a nursery share. */
+import { Cause, Effect, Pull, Schedule } from "effect"
+import type { Clock } from "effect"
+import type { Restart } from "../Join.ts"
+import * as boundary from "./boundary.ts"
+import * as millis from "./millis.ts"
+import * as timer from "./timer.ts"
+
+/** How often there were restarts lately. */
+export class Intensity {
+  /** Restarts altogether. */
+  count = 0
+  private readonly clock: Clock.Clock
+  private readonly restart: Restart
+  private readonly lengthMillis: number
+  /** When the last ones were; at most as many as are allowed. */
+  private instants: Array<number> = []
+
+  constructor(restart: Restart, clock: Clock.Clock) {
+    this.restart = restart
+    this.clock = clock
+    this.lengthMillis = millis.from(restart.within)
+  }
+
+  /**
+   * Runs `effect`, and again after it has failed. Each attempt is a region: what it forked has ended before the next
+   * begins. An interrupt is no failure.
+   */
+  around<A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+    const attempt = Effect.withFiber<A, E, R>((fiber) =>
+      boundary.run(fiber, new boundary.Region(boundary.current(fiber)), effect, (exit) => exit)
+    )
+    return Effect.flatMap(Schedule.toStepWithSleep(this.restart.schedule), (step) => {
+      const again: Effect.Effect<A, E, R> = Effect.catchCause(attempt, (cause) => {
+        const givenUp = Effect.failCause(cause)
+        if (Cause.hasInterrupts(cause) || !this.allows()) return givenUp
+        return Pull.matchEffect(step(cause), {
+          onSuccess: () => again,
+          onFailure: (why) => Effect.failCause(Cause.combine(cause, why)),
+          onDone: () => givenUp
+        })
+      })
+      return again
+    })
+  }
+
+  private allows(): boolean {
+    const now = timer.now(this.clock)
+    this.instants = this.instants.filter((instant) => instant > now - this.lengthMillis)
+    if (this.instants.length >= this.restart.restarts) return false
+    this.instants.push(now)
+    this.count++
+    return true
+  }
+}

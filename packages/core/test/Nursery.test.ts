@@ -1,0 +1,738 @@
+import { describe, expect, it } from "@effect/vitest"
+import { Cause, Clock, Data, Deferred, Duration, Effect, Exit, Fiber, Latch, Option, Schedule } from "effect"
+import { TestClock } from "effect/testing"
+import { CancelScope, Deadline, Gate, Join, Nursery, Priority, Reason, Refused, Registry } from "@fairlead/core"
+import * as timer from "../src/internal/timer.ts"
+
+class Boom extends Data.TaggedError("Boom")<{ readonly text: string }> {}
+const boom = (text: string) => new Boom({ text })
+
+const nothingLeft = Effect.gen(function* () {
+  expect(timer.of(yield* Clock.Clock).size).toBe(0)
+  expect(yield* Registry.tree).toEqual([])
+})
+
+/** Sleeps, and notes how it ended, and why. */
+const worker = (seen: Array<string>, name: string, length: Duration.Input) =>
+  Effect.sleep(length).pipe(
+    Effect.as(name),
+    Effect.onInterrupt(() =>
+      Effect.map(CancelScope.reason, (reason) =>
+        seen.push(`${name} cut: ${Option.match(reason, { onNone: () => "no reason", onSome: Reason.format })}`)
+      )
+    ),
+    Effect.tap(() => Effect.sync(() => seen.push(`${name} done`)))
+  )
+
+/** Which child failed with what. */
+const failures = (exit: Exit.Exit<unknown, unknown>) =>
+  Exit.isSuccess(exit)
+    ? []
+    : Nursery.failures(exit.cause).map(({ child, reason }) => [
+        child,
+        reason._tag === "Fail" ? (reason.error as Boom).text : reason.defect
+      ])
+
+describe("Nursery.run", () => {
+  it.effect("gives the body's value, on the spot where nothing waits", () =>
+    Effect.gen(function* () {
+      const value = yield* Nursery.run((nursery) =>
+        Effect.gen(function* () {
+          const a = yield* nursery.spawn(Effect.succeed(1))
+          const b = yield* nursery.spawn(Effect.succeed(2), "b")
+          expect([a.name, b.name]).toEqual(["child 1", "b"])
+          return (yield* a.join) + (yield* b.join)
+        })
+      )
+      expect(value).toBe(3)
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("ends only when every child has ended, those of children too", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const fiber = yield* Effect.forkChild(
+        Nursery.run((nursery) =>
+          Effect.gen(function* () {
+            yield* nursery.spawn(
+              Effect.andThen(
+                Effect.sleep("1 second"),
+                nursery.spawn(worker(seen, "grandchild", "2 seconds"), "grandchild")
+              ),
+              "child"
+            )
+            return "body"
+          })
+        )
+      )
+      yield* TestClock.adjust("2999 millis")
+      expect([fiber.pollUnsafe(), seen]).toEqual([undefined, []])
+      yield* TestClock.adjust("1 millis")
+      expect(yield* Fiber.join(fiber)).toBe("body")
+      expect(seen).toEqual(["grandchild done"])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("waits for what a child forked", () =>
+    Effect.gen(function* () {
+      let cleaned = false
+      const fiber = yield* Effect.forkChild(
+        Nursery.run((nursery) =>
+          nursery.spawn(
+            Effect.forkChild(
+              Effect.onInterrupt(Effect.never, () =>
+                Effect.andThen(
+                  Effect.andThen(Effect.yieldNow, Effect.sleep("1 second")),
+                  Effect.sync(() => (cleaned = true))
+                )
+              ),
+              { startImmediately: true }
+            )
+          )
+        )
+      )
+      yield* TestClock.adjust("1 second")
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(fiber)
+      expect(cleaned).toBe(true)
+    })
+  )
+
+  it.effect("a failing child cuts its siblings and the body, and is the block's failure", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const fiber = yield* Effect.forkChild(
+        Effect.exit(
+          Nursery.run((nursery) =>
+            Effect.gen(function* () {
+              yield* nursery.spawn(worker(seen, "a", "10 seconds"), "a")
+              yield* nursery.spawn(Effect.andThen(Effect.sleep("1 second"), Effect.fail(boom("no"))), "bad")
+              yield* worker(seen, "body", "10 seconds")
+            })
+          )
+        )
+      )
+      yield* TestClock.adjust("1 second")
+      const exit = yield* Fiber.join(fiber)
+      expect(failures(exit)).toEqual([["bad", "no"]])
+      expect(seen).toEqual(["body cut: SiblingFailed: bad", "a cut: SiblingFailed: bad"])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("a failing child's error is caught by its tag around the block", () =>
+    Effect.gen(function* () {
+      const text = yield* Nursery.run((nursery) => nursery.spawn(Effect.fail(boom("typed")))).pipe(
+        Effect.as("none"),
+        Effect.catchTag("Boom", ({ text }) => Effect.succeed(text))
+      )
+      expect(text).toBe("typed")
+    })
+  )
+
+  it.effect("a failing body cuts the children, and waits for them", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const exit = yield* Effect.exit(
+        Nursery.run((nursery) =>
+          Effect.andThen(nursery.spawn(worker(seen, "a", "1 second")), Effect.fail(boom("body")))
+        )
+      )
+      expect(failures(exit)).toEqual([[undefined, "body"]])
+      expect(seen).toEqual(["a cut: SiblingFailed: body"])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("a defect in a child is no less a failure", () =>
+    Effect.gen(function* () {
+      const exit = yield* Effect.exit(Nursery.run((nursery) => nursery.spawn(Effect.die("bug"), "buggy")))
+      expect(failures(exit)).toEqual([["buggy", "bug"]])
+    })
+  )
+
+  it.effect(
+    "no failure is lost: what fails in the clean-up of the others stands beside, each under its child's name",
+    () =>
+      Effect.gen(function* () {
+        const fragile = (text: string) => Effect.onInterrupt(Effect.never, () => Effect.die(text))
+        const exit = yield* Effect.exit(
+          Nursery.run((nursery) =>
+            Effect.gen(function* () {
+              yield* nursery.spawn(fragile("clean-up of a"), "a")
+              yield* nursery.spawn(
+                Nursery.run((inner) => inner.spawn(fragile("clean-up of page"), "page")),
+                "b"
+              )
+              yield* nursery.spawn(Effect.fail(boom("first")), "bad")
+              yield* Effect.never
+            })
+          )
+        )
+        expect(failures(exit)).toEqual([
+          ["bad", "first"],
+          ["b/page", "clean-up of page"],
+          ["a", "clean-up of a"]
+        ])
+        expect(Exit.isFailure(exit) && Cause.pretty(exit.cause)).toContain("at child page\n    at child b")
+        yield* nothingLeft
+      })
+  )
+
+  it.effect("a finalizer that hangs does not stop the others, and the tree tells which it is", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const latch = yield* Latch.make()
+      const fiber = yield* Effect.forkChild(
+        Nursery.run(
+          (nursery) =>
+            Effect.gen(function* () {
+              yield* nursery.spawn(worker(seen, "a", "1 second"), "a")
+              yield* nursery.spawn(
+                Effect.onInterrupt(Effect.never, () => latch.await),
+                "hangs"
+              )
+              yield* nursery.spawn(worker(seen, "b", "1 second"), "b")
+              yield* Effect.fail(boom("no"))
+            }),
+          { name: "block" }
+        )
+      )
+      yield* Effect.yieldNow
+      expect(seen).toEqual(["b cut: SiblingFailed: body", "a cut: SiblingFailed: body"])
+      expect(yield* Registry.tree).toMatchObject([
+        {
+          name: "block",
+          state: "ending",
+          children: [{ name: "hangs", state: "ending", reason: "SiblingFailed: body" }]
+        }
+      ])
+      yield* latch.open
+      expect(failures(yield* Fiber.await(fiber))).toEqual([[undefined, "no"]])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("interrupting the block interrupts all of it and waits", () =>
+    Effect.gen(function* () {
+      let cleaned = 0
+      const slow = Effect.onInterrupt(Effect.never, () =>
+        Effect.andThen(
+          Effect.sleep("1 second"),
+          Effect.sync(() => cleaned++)
+        )
+      )
+      const fiber = yield* Effect.forkChild(
+        Nursery.run((nursery) => Effect.andThen(Effect.andThen(nursery.spawn(slow), nursery.spawn(slow)), slow))
+      )
+      yield* TestClock.adjust("1 millis")
+      const interrupt = yield* Effect.forkChild(Fiber.interrupt(fiber))
+      yield* TestClock.adjust("999 millis")
+      expect([cleaned, interrupt.pollUnsafe()]).toEqual([0, undefined])
+      yield* TestClock.adjust("1 millis")
+      yield* Fiber.join(interrupt)
+      expect(cleaned).toBe(3)
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("what fails in the clean-up of an interrupted block is not lost", () =>
+    Effect.gen(function* () {
+      const fiber = yield* Effect.forkChild(
+        Nursery.run((nursery) =>
+          nursery.spawn(
+            Effect.onInterrupt(Effect.never, () => Effect.die("clean-up")),
+            "a"
+          )
+        )
+      )
+      yield* Effect.yieldNow
+      yield* Fiber.interrupt(fiber)
+      const exit = fiber.pollUnsafe()!
+      expect(Exit.hasInterrupts(exit)).toBe(true)
+      expect(failures(exit)).toEqual([["a", "clean-up"]])
+    })
+  )
+
+  it.effect("a deadline around it says which child it was waiting for, and for what", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("github", { limit: 1 })
+      yield* gate.hold()
+      const waitingFor = (effect: Effect.Effect<void, Refused.Refused>) =>
+        Effect.gen(function* () {
+          const fiber = yield* Effect.forkChild(
+            Nursery.run((nursery) => nursery.spawn(effect, "orders")).pipe(
+              Deadline.within("1 second"),
+              Effect.catchTag("DeadlineExceeded", (error) => Effect.succeed(error.waitingFor))
+            )
+          )
+          yield* TestClock.adjust("1 second")
+          return yield* Fiber.join(fiber)
+        })
+      expect(yield* waitingFor(Effect.never)).toEqual(Option.some("child orders"))
+      expect(yield* waitingFor(gate.run(Effect.void))).toEqual(Option.some("gate github"))
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("children inherit the spawner's context and the block's deadline", () =>
+    Effect.gen(function* () {
+      const fiber = yield* Effect.forkChild(
+        Nursery.run((nursery) =>
+          Effect.gen(function* () {
+            const urgency = yield* nursery.spawn(Priority.Priority).pipe(Priority.at(1))
+            // The child is the nursery's: what its spawner had less time for is not its affair.
+            const left = yield* Deadline.within(nursery.spawn(Deadline.remaining), "1 second")
+            return [yield* urgency.join, Duration.toMillis(yield* left.join)]
+          })
+        ).pipe(Deadline.within("5 seconds"))
+      )
+      expect(yield* Fiber.join(fiber)).toEqual([1, 5000])
+      yield* nothingLeft
+    })
+  )
+})
+
+describe("a child", () => {
+  it.effect("whose joiner waits gives its value, or its end", () =>
+    Effect.gen(function* () {
+      const fiber = yield* Effect.forkChild(
+        Nursery.run((nursery) =>
+          Effect.gen(function* () {
+            const child = yield* nursery.spawn(Effect.as(Effect.sleep("1 second"), 7))
+            return [yield* child.join, yield* child.await, yield* child.join]
+          })
+        )
+      )
+      yield* TestClock.adjust("1 second")
+      expect(yield* Fiber.join(fiber)).toEqual([7, Exit.succeed(7), 7])
+    })
+  )
+
+  it.effect("that failed interrupts its joiner, and nothing hangs, though the joiner stands outside", () =>
+    Effect.gen(function* () {
+      const handle = yield* Deferred.make<Nursery.Child<never, Boom>>()
+      const outside = yield* Effect.forkChild(Effect.flatMap(Deferred.await(handle), (child) => child.join))
+      const block = yield* Effect.forkChild(
+        Nursery.run((nursery) =>
+          Effect.flatMap(nursery.spawn(Effect.andThen(Effect.sleep("1 second"), Effect.fail(boom("no")))), (child) =>
+            Deferred.succeed(handle, child)
+          )
+        )
+      )
+      yield* TestClock.adjust("1 second")
+      expect(failures(yield* Fiber.await(block))).toEqual([["child 1", "no"]])
+      expect(Exit.hasInterrupts(yield* Fiber.await(outside))).toBe(true)
+    })
+  )
+
+  it.effect("can be cut alone, which is no failure", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const value = yield* Nursery.run((nursery) =>
+        Effect.gen(function* () {
+          const child = yield* nursery.spawn(worker(seen, "a", "1 hour"), "a")
+          yield* child.cancel("not wanted")
+          yield* child.cancel("again")
+          return Exit.hasInterrupts(yield* child.await)
+        })
+      )
+      expect([value, seen]).toEqual([true, ["a cut: Manual: not wanted"]])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("can cut itself", () =>
+    Effect.gen(function* () {
+      let went = false
+      const exit = yield* Nursery.run((nursery) =>
+        Effect.gen(function* () {
+          const self = yield* Deferred.make<Nursery.Child<void>>()
+          const child = yield* nursery.spawn(
+            Effect.flatMap(Deferred.await(self), (child) =>
+              Effect.andThen(
+                child.cancel(),
+                Effect.sync(() => void (went = true))
+              )
+            )
+          )
+          yield* Deferred.succeed(self, child)
+          return yield* child.await
+        })
+      )
+      expect([Exit.hasInterrupts(exit), went]).toEqual([true, false])
+    })
+  )
+})
+
+describe("nursery.cancel", () => {
+  it.effect("cuts the children and waits for them; the body goes on and gives its value", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const fiber = yield* Effect.forkChild(
+        Nursery.run((nursery) =>
+          Effect.gen(function* () {
+            yield* nursery.spawn(worker(seen, "a", "1 hour"))
+            yield* nursery.spawn(Effect.onInterrupt(Effect.never, () => Effect.sleep("1 second")))
+            yield* TestClock.adjust("1 millis")
+            yield* nursery.cancel("enough")
+            const late = yield* nursery.spawn(Effect.sync(() => seen.push("late began")))
+            return [(yield* late.await)._tag, seen.length]
+          })
+        )
+      )
+      yield* TestClock.adjust("500 millis")
+      expect(fiber.pollUnsafe()).toBe(undefined)
+      yield* TestClock.adjust("1 second")
+      expect(yield* Fiber.join(fiber)).toEqual(["Failure", 1])
+      expect(seen).toEqual(["a cut: Manual: enough"])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("from within a child cuts that child too, and does not wait for itself", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const value = yield* Nursery.run((nursery) =>
+        Effect.gen(function* () {
+          yield* nursery.spawn(worker(seen, "a", "1 hour"))
+          yield* nursery.spawn(
+            Effect.andThen(
+              nursery.cancel(),
+              Effect.sync(() => seen.push("went on"))
+            )
+          )
+          return "body"
+        })
+      )
+      expect([value, seen]).toEqual(["body", ["a cut: Manual: cancelled"]])
+      yield* nothingLeft
+    })
+  )
+})
+
+describe("nursery.start", () => {
+  it.effect("gives what the child says when it is ready, and the child goes on", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const fiber = yield* Effect.forkChild(
+        Nursery.run((nursery) =>
+          Effect.gen(function* () {
+            const port = yield* nursery.start(
+              (ready: (port: number) => Effect.Effect<void>) =>
+                Effect.sleep("1 second").pipe(
+                  Effect.andThen(ready(8080)),
+                  Effect.andThen(worker(seen, "server", "1 hour"))
+                ),
+              "server"
+            )
+            seen.push(`port ${port}`)
+          })
+        )
+      )
+      yield* Effect.yieldNow
+      expect(yield* Registry.tree).toMatchObject([{ state: "open", children: [{ name: "server", state: "starting" }] }])
+      yield* TestClock.adjust("1 second")
+      expect(seen).toEqual(["port 8080"])
+      expect(yield* Registry.tree).toMatchObject([
+        { state: "joining", children: [{ name: "server", state: "running" }] }
+      ])
+      yield* TestClock.adjust("1 hour")
+      yield* Fiber.join(fiber)
+      expect(seen).toEqual(["port 8080", "server done"])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("fails the caller, and nobody else, with what fails before", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const value = yield* Nursery.run((nursery) =>
+        Effect.gen(function* () {
+          yield* nursery.spawn(worker(seen, "sibling", "1 second"))
+          const error = yield* Effect.flip(nursery.start(() => Effect.fail(boom("port in use"))))
+          const late = yield* Effect.flip(
+            nursery.start(() => Effect.andThen(Effect.yieldNow, Effect.fail(boom("late"))))
+          )
+          yield* nursery.cancel()
+          return [error.text, late.text]
+        })
+      )
+      expect(value).toEqual(["port in use", "late"])
+      expect(seen).toEqual(["sibling cut: Manual: cancelled"])
+    })
+  )
+
+  it.effect("what fails after it is ready fails the block", () =>
+    Effect.gen(function* () {
+      const exit = yield* Effect.exit(
+        Nursery.run((nursery) =>
+          nursery.start(
+            (ready: (value: number) => Effect.Effect<void>) => Effect.andThen(ready(1), Effect.fail(boom("later"))),
+            "server"
+          )
+        )
+      )
+      expect(failures(exit)).toEqual([["server", "later"]])
+    })
+  )
+
+  it.effect("interrupting the caller before it is ready cuts the child and waits for it; after, the child stays", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const block = yield* Effect.forkChild(
+        Nursery.run((nursery) =>
+          Effect.gen(function* () {
+            const before = yield* Effect.forkChild(nursery.start(() => worker(seen, "slow", "1 hour")))
+            yield* Effect.yieldNow
+            yield* Fiber.interrupt(before)
+            seen.push("interrupted")
+            const after = yield* Effect.forkChild(
+              nursery.start((ready: (value: number) => Effect.Effect<void>) =>
+                Effect.andThen(ready(1), worker(seen, "stays", "1 second"))
+              )
+            )
+            yield* Fiber.join(after)
+          })
+        )
+      )
+      yield* Effect.yieldNow
+      yield* TestClock.adjust("1 second")
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(block)
+      expect(seen).toEqual(["slow cut: no reason", "interrupted", "stays done"])
+      yield* nothingLeft
+    })
+  )
+})
+
+describe("bounds", () => {
+  const probe = (seen: Array<string>) => {
+    let running = 0
+    let most = 0
+    const run = (name: string, length: Duration.Input = "1 second") =>
+      Effect.acquireUseRelease(
+        Effect.sync(() => {
+          seen.push(name)
+          most = Math.max(most, ++running)
+        }),
+        () => Effect.sleep(length),
+        () => Effect.sync(() => running--)
+      )
+    return { run, most: () => most, running: () => running }
+  }
+
+  it.effect("maxRunning suspends the spawner until a child ends, in order", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const { most, run } = probe(seen)
+      const fiber = yield* Effect.forkChild(
+        Nursery.run(
+          (nursery) =>
+            Effect.forEach(["a", "b", "c", "d", "e"], (name) => nursery.spawn(run(name), name), { discard: true }),
+          { maxRunning: 2 }
+        )
+      )
+      yield* Effect.yieldNow
+      expect(seen).toEqual(["a", "b"])
+      yield* TestClock.adjust("1 second")
+      expect(seen).toEqual(["a", "b", "c", "d"])
+      yield* TestClock.adjust("2 seconds")
+      yield* Fiber.join(fiber)
+      expect([seen, most()]).toEqual([["a", "b", "c", "d", "e"], 2])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("maxPending lets the spawner go on, and reject refuses what is beyond", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const { run } = probe(seen)
+      const fiber = yield* Effect.forkChild(
+        Nursery.run(
+          (nursery) =>
+            Effect.gen(function* () {
+              yield* nursery.spawn(run("a"), "a")
+              yield* nursery.spawn(run("b"), "b")
+              const refused = yield* Effect.flip(nursery.spawn(run("c"), "c"))
+              return [refused.reason, refused.gate]
+            }),
+          { name: "small", maxRunning: 1, maxPending: 1, overflow: "reject" }
+        )
+      )
+      yield* Effect.yieldNow
+      expect(seen).toEqual(["a"])
+      expect(yield* Registry.tree).toMatchObject([
+        {
+          children: [
+            { name: "a", state: "running" },
+            { name: "b", state: "pending" }
+          ]
+        }
+      ])
+      yield* TestClock.adjust("2 seconds")
+      expect(yield* Fiber.join(fiber)).toEqual([new Refused.QueueFull({ bound: "items", limit: 1 }), "small"])
+      expect(seen).toEqual(["a", "b"])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("a spawner that is interrupted while it waits takes its child back", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const { run } = probe(seen)
+      const fiber = yield* Effect.forkChild(
+        Nursery.run(
+          (nursery) =>
+            Effect.gen(function* () {
+              yield* nursery.spawn(run("a"))
+              const waiting = yield* Effect.forkChild(nursery.spawn(run("b")))
+              const next = yield* Effect.forkChild(nursery.spawn(run("c")))
+              yield* Effect.yieldNow
+              yield* Fiber.interrupt(waiting)
+              yield* Fiber.join(next)
+            }),
+          { maxRunning: 1 }
+        )
+      )
+      yield* TestClock.adjust("2 seconds")
+      yield* Fiber.join(fiber)
+      expect(seen).toEqual(["a", "c"])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect(
+    "children that wait for a place never begin when the nursery is cut, and who joins them is interrupted",
+    () =>
+      Effect.gen(function* () {
+        const seen: Array<string> = []
+        const { run } = probe(seen)
+        const exits: Array<boolean> = []
+        const fiber = yield* Effect.forkChild(
+          Nursery.run(
+            (nursery) =>
+              Effect.gen(function* () {
+                yield* nursery.spawn(run("a", "1 hour"))
+                const pending = yield* nursery.spawn(run("b"))
+                const suspended = yield* Effect.forkChild(nursery.spawn(run("c")))
+                yield* Effect.yieldNow
+                yield* nursery.cancel()
+                exits.push(Exit.hasInterrupts(yield* pending.await))
+                const child = yield* Fiber.join(suspended)
+                exits.push(Exit.hasInterrupts(yield* child.await))
+              }),
+            { maxRunning: 1, maxPending: 1 }
+          )
+        )
+        yield* Fiber.join(fiber)
+        expect([seen, exits]).toEqual([["a"], [true, true]])
+        yield* nothingLeft
+      })
+  )
+
+  it.effect("one child that waits for its place can be cut alone, and makes room", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const { run } = probe(seen)
+      const fiber = yield* Effect.forkChild(
+        Nursery.run(
+          (nursery) =>
+            Effect.gen(function* () {
+              yield* nursery.spawn(run("a"))
+              const b = yield* nursery.spawn(run("b"))
+              const c = yield* Effect.forkChild(nursery.spawn(run("c")))
+              yield* Effect.yieldNow
+              yield* b.cancel()
+              yield* Fiber.join(c)
+            }),
+          { maxRunning: 1, maxPending: 1 }
+        )
+      )
+      yield* TestClock.adjust("2 seconds")
+      yield* Fiber.join(fiber)
+      expect(seen).toEqual(["a", "c"])
+      yield* nothingLeft
+    })
+  )
+})
+
+describe("misuse", () => {
+  it.effect("a spawn after the end is a defect that names both, and nothing runs", () =>
+    Effect.gen(function* () {
+      let nursery: Nursery.Nursery | undefined
+      yield* Nursery.run((inside) => Effect.sync(() => (nursery = inside)), { name: "profile" })
+      let began = false
+      const exit = yield* Effect.exit(
+        nursery!.spawn(
+          Effect.sync(() => (began = true)),
+          "orders"
+        )
+      )
+      expect(exit).toEqual(Exit.die(new Error("Expected profile to be open, got a spawn of orders after its end")))
+      expect(began).toBe(false)
+    })
+  )
+
+  it.effect("bounds that make no sense are told with the value", () =>
+    Effect.sync(() => {
+      const run = (options: Nursery.Options) => () => Nursery.run(() => Effect.void, options as { maxRunning: number })
+      expect(run({ maxRunning: 0 })).toThrow(new RangeError("Expected maxRunning of at least 1, got 0"))
+      expect(run({ maxRunning: 1.5 })).toThrow("Expected maxRunning of at least 1, got 1.5")
+      expect(run({ maxPending: -1 })).toThrow("Expected maxPending of at least 0, got -1")
+      expect(() => Join.quorum(0)).toThrow("Expected a quorum of at least 1, got 0")
+      expect(() => Join.supervise(Schedule.forever, { restarts: -1, within: "1 second" })).toThrow(
+        "Expected at least 0 restarts, got -1"
+      )
+    })
+  )
+
+  it.effect("a child that is started and never says ready, or twice, is a defect", () =>
+    Effect.gen(function* () {
+      const silent = yield* Effect.exit(Nursery.run((nursery) => nursery.start(() => Effect.void, "mute")))
+      expect(silent).toEqual(Exit.die(new Error("Expected child mute to say ready before it ended, got its end")))
+      const twice = yield* Effect.exit(
+        Nursery.run((nursery) =>
+          nursery.start((ready: (value: number) => Effect.Effect<void>) => Effect.andThen(ready(1), ready(2)), "chatty")
+        )
+      )
+      expect(failures(twice)).toEqual([
+        ["chatty", new Error("Expected child chatty to say ready once, got a second time")]
+      ])
+    })
+  )
+})
+
+describe("memory", () => {
+  it.live("a hundred thousand children one after another leave nothing", () =>
+    Effect.gen(function* () {
+      yield* Nursery.run((nursery) =>
+        Effect.gen(function* () {
+          for (let i = 0; i < 100_000; i++) {
+            const child = yield* nursery.spawn(i % 2 === 0 ? Effect.void : Effect.yieldNow)
+            yield* child.join
+          }
+        })
+      )
+      yield* nothingLeft
+    })
+  )
+
+  it.live("children that spawn the next, ten thousand deep, do not nest the stack", () =>
+    Effect.gen(function* () {
+      let count = 0
+      yield* Nursery.run((nursery) => {
+        const next = (left: number): Effect.Effect<void> =>
+          Effect.suspend(() => {
+            count++
+            return left === 0 ? Effect.void : Effect.asVoid(nursery.spawn(next(left - 1)))
+          })
+        return nursery.spawn(next(10_000))
+      })
+      expect(count).toBe(10_001)
+      yield* nothingLeft
+    })
+  )
+})
