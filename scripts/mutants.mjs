@@ -75,14 +75,15 @@ const copyTo = (copy, root) => {
 const pattern = (names) => names.map((name) => name.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`)).join("|")
 
 /** Runs tests in a copy: their results, and how the whole ended. */
-const vitest = (copy, { files, names, bail = 0, limit }) =>
+const vitest = (copy, { files, names, bail = 0, limit, testLimit }) =>
   new Promise((resolve) => {
     const report = join(dirname(copy), "report.json")
     rmSync(report, { force: true })
     const env = { ...process.env, NO_COLOR: "1", TMPDIR: dirname(copy) }
     // A test of this runs it inside of vitest.
     for (const name of Object.keys(env)) if (name.startsWith("VITEST")) delete env[name]
-    const args = ["--project=unit", "--project=socket", `--bail=${bail}`, "--reporter=json", `--outputFile=${report}`]
+    const args = ["--project=unit", "--project=socket", "--reporter=json", `--outputFile=${report}`]
+    args.push(`--bail=${bail}`, `--testTimeout=${testLimit}`)
     if (names.length > 0) args.push(`--testNamePattern=${pattern(names)}`)
     const child = spawn(process.execPath, [join(copy, "node_modules/vitest/vitest.mjs"), "run", ...args, ...files], {
       cwd: copy,
@@ -113,7 +114,7 @@ const vitest = (copy, { files, names, bail = 0, limit }) =>
   })
 
 /** Runs the tests that `mutants` name, in a tree as it stands; says what is wrong with them, one line each. */
-const baseline = async (copy, mutants) => {
+const baseline = async (copy, mutants, testLimit) => {
   const tests = mutants.flatMap((mutant) => mutant.tests)
   const whole = new Set(tests.filter(({ name }) => name === undefined).map(({ file }) => file))
   const parts = tests.filter(({ file }) => !whole.has(file))
@@ -123,7 +124,7 @@ const baseline = async (copy, mutants) => {
   ]
   const passed = []
   for (const run of runs.filter(({ files }) => files.length > 0)) {
-    const { code, output, results } = await vitest(copy, run)
+    const { code, output, results } = await vitest(copy, { ...run, testLimit })
     const failed = results.filter(({ status }) => status === "failed")
     if (failed.length > 0) return failed.map(({ file, name }) => `${file} fails as the tree stands: "${name}"`)
     if (code !== 0) return [`The tests fail as the tree stands:\n${output}`]
@@ -142,7 +143,7 @@ const baseline = async (copy, mutants) => {
 }
 
 /** Plants one and runs its tests. */
-const attempt = async (copy, { tests, texts }, limit) => {
+const attempt = async (copy, { tests, texts }, limit, testLimit) => {
   for (const { file, is } of texts) writeFileSync(join(copy, file), is)
   try {
     const names = tests.map(({ name }) => name)
@@ -150,7 +151,8 @@ const attempt = async (copy, { tests, texts }, limit) => {
       files: tests.map(({ file }) => file),
       names: names.includes(undefined) ? [] : names,
       bail: 1,
-      limit
+      limit,
+      testLimit
     })
     if (run.late) return { end: "killed", by: "time-out" }
     const failed = run.results.find(({ status }) => status === "failed")
@@ -164,7 +166,7 @@ const attempt = async (copy, { tests, texts }, limit) => {
 
 const usage = `pnpm test:mutants [OPTIONS] [NAME …]: the mutants with NAME in their names, or all
   --list           what there is, and how many each module has; tries none
-  --limit SECONDS  how long the tests of one may take (30)
+  --limit SECONDS  how long the tests of one may take (30), of which a single test a third
   --at-once N      how many run at a time (as many as there are processors, at most 4)`
 
 const list = (mutants, modules) => {
@@ -193,6 +195,7 @@ const main = async (root, args) => {
     return 0
   }
 
+  const limit = Number(values.limit) * 1000
   const began = performance.now()
   const since = (start) => `${((performance.now() - start) / 1000).toFixed(1)} s`
   const chosen = all.filter(({ name }) => positionals.length === 0 || positionals.some((part) => name.includes(part)))
@@ -221,7 +224,7 @@ const main = async (root, args) => {
   )
   for (const copy of copies) copyTo(copy, root)
   console.log(`${mutants.length} mutants. Their tests, as the tree stands …`)
-  const red = await baseline(copies[0], mutants)
+  const red = await baseline(copies[0], mutants, limit / 3)
   if (red.length > 0) {
     problems.push(...red)
     return finish()
@@ -233,7 +236,7 @@ const main = async (root, args) => {
   const work = async (copy) => {
     for (let mutant = queue.shift(); mutant !== undefined; mutant = queue.shift()) {
       const start = performance.now()
-      const { end, by } = await attempt(copy, mutant, Number(values.limit) * 1000)
+      const { end, by } = await attempt(copy, mutant, limit, limit / 3)
       if (end === "killed") counts.killed++
       if (by === "time-out") counts.late++
       if (end === "survived") {

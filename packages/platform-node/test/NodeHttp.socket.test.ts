@@ -3,7 +3,7 @@ import { Reason, Transport } from "@fairlead/core"
 import type { Deadline } from "@fairlead/core"
 import { NodeHttp } from "@fairlead/platform-node"
 import { RawClient } from "@fairlead/testing/node"
-import { Deferred, Duration, Effect, Exit, Fiber, Logger, Scope } from "effect"
+import { Cause, Deferred, Duration, Effect, Exit, Fiber, Logger, Scope } from "effect"
 import * as net from "node:net"
 
 const reply = (status: number, body = "", headers: Transport.Headers = []): Transport.Reply => ({
@@ -92,6 +92,47 @@ describe("NodeHttp", () => {
         expect(yield* soon(client.ended)).toBe("end")
       }
       expect(server.inFlight()).toBe(0)
+    })
+  )
+
+  it.live("says nothing of what comes behind a request in the middle of its answer", () =>
+    Effect.gen(function* () {
+      const begun = Deferred.makeUnsafe<Transport.Sink>()
+      const server = yield* serve(() =>
+        Effect.succeed({
+          status: 200,
+          headers: [],
+          body: flowing((sink) => Effect.andThen(Deferred.succeed(begun, sink), Effect.never))
+        })
+      )
+      const client = yield* RawClient.connect(server.port)
+      client.write("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+      const sink = yield* soon(Deferred.await(begun))
+      sink.write(Buffer.from("half"))
+      yield* soon(client.until("half\r\n"))
+      client.write("no chunk\r\n\r\n")
+      yield* soon(client.ended)
+      expect(client.text()).toMatch(/^HTTP\/1.1 200 OK\r\n[^]*\r\n\r\n4\r\nhalf\r\n$/)
+    })
+  )
+
+  it.live("fails a body whose client leaves before its end", () =>
+    Effect.gen(function* () {
+      const read = Deferred.makeUnsafe<Exit.Exit<void, Transport.BodyFailed>>()
+      const server = yield* serve(({ body }) =>
+        Effect.exit(body.pipeTo({ write: () => true, onDrain: () => {} })).pipe(
+          Effect.tap((exit) => Deferred.succeed(read, exit)),
+          Effect.as(reply(200)),
+          // The call is cut as well, and either may be told first.
+          Effect.uninterruptible
+        )
+      )
+      const client = yield* RawClient.connect(server.port)
+      client.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+      yield* Effect.sleep("30 millis")
+      client.leave()
+      const exit = yield* soon(Deferred.await(read))
+      expect(Exit.isFailure(exit) && Cause.squash(exit.cause)).toMatchObject({ _tag: "BodyFailed", kind: "incomplete" })
     })
   )
 
@@ -347,6 +388,8 @@ describe("NodeHttp", () => {
           client.write(text)
           yield* soon(client.ended)
           expect(client.text()).toMatch(/application\/problem\+json[^]*Connection: close[^]*"status":\d+\}$/)
+          const [head, body] = client.text().split("\r\n\r\n")
+          expect(head).toContain(`\r\nContent-Length: ${body!.length}\r\n`)
           return statusOf(client.text())
         })
       expect(yield* refused("no http at all\r\n\r\n")).toBe(400)
@@ -536,6 +579,28 @@ describe("Server.drain", () => {
       expect(yield* soon(client.until(/done$/))).toMatch(/Connection: close/)
       expect(server.inFlight()).toBe(0)
       expect(process.getActiveResourcesInfo().filter((name) => name === "TCPServerWrap").length).toBe(before)
+    })
+  )
+})
+
+describe("misuse", () => {
+  it.live("dies when a request's body is piped a second time", () =>
+    Effect.gen(function* () {
+      const second = Deferred.makeUnsafe<Exit.Exit<void, Transport.BodyFailed>>()
+      const sink = { write: () => true, onDrain: () => {} }
+      const server = yield* serve(({ body }) =>
+        Effect.gen(function* () {
+          const first = yield* Effect.forkChild(body.pipeTo(sink), { startImmediately: true })
+          yield* Deferred.succeed(second, yield* Effect.exit(body.pipeTo(sink)))
+          yield* Fiber.await(first)
+          return reply(200)
+        })
+      )
+      const client = yield* RawClient.connect(server.port)
+      client.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+      expect(Exit.hasDies(yield* soon(Deferred.await(second)))).toBe(true)
+      client.write("hello")
+      expect(statusOf(yield* soon(client.until("200 OK")))).toBe(200)
     })
   )
 })

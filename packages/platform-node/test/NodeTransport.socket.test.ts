@@ -3,6 +3,7 @@ import { Transport } from "@fairlead/core"
 import { NodeTransport } from "@fairlead/platform-node"
 import { ScriptedUpstream } from "@fairlead/testing/node"
 import { Deferred, Effect, Exit, Fiber, Scope } from "effect"
+import * as net from "node:net"
 
 const get = (target: string, headers: Transport.Headers = []): Transport.Request => ({
   method: "GET",
@@ -167,6 +168,20 @@ describe("NodeTransport", () => {
     })
   )
 
+  it.live("takes nothing out of a body, whatever it looks like", () =>
+    Effect.gen(function* () {
+      const upstream = yield* ScriptedUpstream.make()
+      const transport = yield* NodeTransport.make()
+      const fiber = yield* Effect.forkChild(transport.exchange(upstream.origin, get("/")))
+      const received = yield* upstream.next
+      received.head(200, ["Content-Length", "29"])
+      yield* Effect.sleep("20 millis")
+      received.write("HTTP/1.1 100 Continue\r\n\r\ndone")
+      const { body } = yield* soon(Fiber.join(fiber))
+      expect(yield* text(body)).toBe("HTTP/1.1 100 Continue\r\n\r\ndone")
+    })
+  )
+
   it.live("does not wait for the end of a 100 that has none", () =>
     Effect.gen(function* () {
       const upstream = yield* ScriptedUpstream.make()
@@ -282,6 +297,16 @@ describe("NodeTransport", () => {
         expect([kind, sent]).toEqual(["requestBody", true])
         yield* soon(received.closed)
       }
+    })
+  )
+
+  it.live("lets go of the request's body where nobody came to read it", () =>
+    Effect.gen(function* () {
+      const gone = yield* Effect.scoped(ScriptedUpstream.make())
+      const transport = yield* NodeTransport.make()
+      const { body, state } = scripted(5)
+      const { kind } = yield* Effect.flip(transport.exchange(gone.origin, { ...get("/"), method: "POST", body }))
+      expect([kind, state.aborted]).toEqual(["refused", true])
     })
   )
 
@@ -487,6 +512,31 @@ describe("NodeTransport", () => {
       yield* Fiber.interrupt(fiber)
       yield* Effect.sleep("20 millis")
       expect(process.getActiveResourcesInfo().filter((name) => name === "TCPConnectWrap")).toEqual([])
+    })
+  )
+
+  it.live("cuts a connection whose handshake is under way when the caller leaves", () =>
+    Effect.gen(function* () {
+      // Accepts, and says nothing.
+      const began = Deferred.makeUnsafe<net.Socket>()
+      const server = net.createServer((socket) => Deferred.doneUnsafe(began, Effect.succeed(socket)))
+      yield* Effect.acquireRelease(
+        Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
+        () => Effect.sync(() => server.close())
+      )
+      const { port } = server.address() as net.AddressInfo
+      const transport = yield* NodeTransport.make()
+      const fiber = yield* Effect.forkChild(transport.exchange(`https://127.0.0.1:${port}`, get("/")))
+      const socket = yield* Deferred.await(began)
+      const closed = Effect.callback<void>((resume) => {
+        socket
+          .on("error", () => {})
+          .on("close", () => resume(Effect.void))
+          .resume()
+      })
+      const closing = yield* Effect.forkChild(closed, { startImmediately: true })
+      yield* Fiber.interrupt(fiber)
+      yield* soon(Fiber.join(closing))
     })
   )
 })

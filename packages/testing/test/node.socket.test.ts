@@ -25,6 +25,21 @@ describe("ScriptedUpstream", () => {
     })
   )
 
+  it.live("shows a request that asks before it sends its body, and says nothing for the test", () =>
+    Effect.gen(function* () {
+      const upstream = yield* ScriptedUpstream.make()
+      const client = yield* RawClient.connect(upstream.port)
+      client.write("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+      const received = yield* upstream.next
+      yield* Effect.sleep("30 millis")
+      expect(client.text()).toBe("")
+      received.inform(100)
+      yield* client.until("100 Continue\r\n\r\n")
+      client.write("hello")
+      expect((yield* received.body).toString()).toBe("hello")
+    })
+  )
+
   it.live("leaves no connection behind", () =>
     Effect.gen(function* () {
       const upstream = yield* Scope.make()
@@ -43,12 +58,25 @@ describe("ScriptedUpstream", () => {
       const { ca, ...tls } = Certificates.make()
       const upstream = yield* ScriptedUpstream.make({ tls, answer: (received) => received.reply(200, [], "safe") })
       const status = yield* Effect.callback<number | undefined>((resume) => {
-        https.get(upstream.origin, { ca, agent: false }, (answer) => {
-          answer.resume()
-          resume(Effect.succeed(answer.statusCode))
-        })
+        https
+          .get(upstream.origin, { ca, agent: false }, (answer) => {
+            answer.resume()
+            resume(Effect.succeed(answer.statusCode))
+          })
+          .on("error", (error) => resume(Effect.die(error)))
       })
       expect(status).toBe(200)
+    })
+  )
+})
+
+describe("RawClient", () => {
+  it.live("gives up on what has not come when the connection ends", () =>
+    Effect.gen(function* () {
+      const upstream = yield* ScriptedUpstream.make({ answer: (received) => received.hangUp() })
+      const client = yield* RawClient.connect(upstream.port)
+      client.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+      expect(Exit.hasDies(yield* Effect.exit(client.until("hello")))).toBe(true)
     })
   )
 })
