@@ -3,15 +3,16 @@
  * says which test answers which case of Trio's, and where ours behaves otherwise on purpose.
  */
 import { describe, expect, it } from "@effect/vitest"
-import { Clock, Deferred, Duration, Effect, Exit, Fiber, Option } from "effect"
+import { Clock, Context, Deferred, Duration, Effect, Exit, Fiber, Option, Schedule, Stream } from "effect"
 import type { Scope } from "effect"
 import { TestClock } from "effect/testing"
-import { CancelScope, Deadline, Gate, Reason } from "@fairlead/core"
+import { CancelScope, Deadline, Gate, Join, Nursery, Reason, Registry } from "@fairlead/core"
 import * as timer from "../src/internal/timer.ts"
 
 /** No timer entry, and nothing that runs in a scope or a nursery. */
 const nothingLeft = Effect.gen(function* () {
   expect(timer.of(yield* Clock.Clock).size).toBe(0)
+  expect(yield* Registry.tree).toEqual([])
 })
 
 /** Lets everything run that can. The first one also tells the clock not to warn, which would wake a sleep in a finalizer. */
@@ -35,6 +36,8 @@ const elapse = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     while (fiber.pollUnsafe() === undefined) yield* TestClock.adjust("50 millis")
     return { exit: fiber.pollUnsafe()!, millis: (yield* Clock.currentTimeMillis) - start }
   })
+
+class Word extends Context.Reference<string>("test/Word", { defaultValue: () => "nobody's" }) {}
 
 /** A list, and what adds to it. */
 const record = () => {
@@ -580,6 +583,23 @@ describe("deadlines", () => {
     )
   })
 
+  test("a time that is no time is a mistake; one that is below zero has passed", function* () {
+    const nonsense = "soon" as Duration.Input
+    for (const effect of [
+      Effect.suspend(() => Effect.void.pipe(Deadline.within(nonsense))),
+      Effect.suspend(() => CancelScope.make({ within: nonsense })),
+      Effect.suspend(() => Effect.void.pipe(CancelScope.shield({ grace: nonsense }))),
+      Effect.flatMap(CancelScope.make(), (scope) => scope.narrow(nonsense))
+    ]) {
+      expect(Exit.hasDies(yield* Effect.exit<unknown, unknown, never>(effect))).toBe(true)
+    }
+    let began = false
+    const work = Effect.sync(() => (began = true))
+    expect(yield* work.pipe(Deadline.option("-1 second"))).toEqual(Option.none())
+    expect(tag(yield* CancelScope.run(() => work, { within: -3 }))).toBe("DeadlineExceeded")
+    expect(began).toBe(false)
+  })
+
   test("a scope's time counts from when it is made, a deadline's from when its effect begins", function* () {
     const scope = yield* CancelScope.make({ within: "5 seconds" })
     const effect = Effect.never.pipe(Deadline.option("5 seconds"))
@@ -713,5 +733,810 @@ describe("lines: a wait for a gate", () => {
     yield* Fiber.join(fiber)
     expect(list).toEqual(["held", "in"])
     yield* exact(gate)
+  })
+})
+
+/** Fails when it is told to, even if it was cut before. */
+const stubborn = <E>(go: Deferred.Deferred<void>, error: E) =>
+  Effect.uninterruptible(Effect.andThen(Deferred.await(go), Effect.fail(error)))
+
+/** The failures in the cause, with the name of the child each came from, in the order of the names. */
+const failures = (exit: Exit.Exit<unknown, unknown>) =>
+  Exit.isSuccess(exit)
+    ? []
+    : Nursery.failures(exit.cause)
+        .map(({ child, reason }) => [child, reason._tag === "Fail" ? reason.error : reason._tag])
+        .toSorted()
+
+describe("nursery: failures", () => {
+  test("gives the value of its body", function* () {
+    expect(yield* Nursery.run(() => Effect.succeed(8))).toBe(8)
+    expect(yield* Nursery.run(() => Effect.as(Effect.yieldNow, 1))).toBe(1)
+  })
+
+  test("the failure of the body comes out, the very object", function* () {
+    const error = new Error("whoops")
+    expect(yield* Effect.flip(Nursery.run(() => Effect.fail(error)))).toBe(error)
+    const later = yield* Nursery.run(() => Effect.andThen(Effect.yieldNow, Effect.fail(error))).pipe(Effect.flip)
+    expect(later).toBe(error)
+  })
+
+  test("the failure of a child comes out, the very object, with the child's name", function* () {
+    const error = new Error("uh oh")
+    const crash = (child: Effect.Effect<never, Error>) =>
+      Effect.exit(Nursery.run((nursery) => nursery.spawn(child, "erring")))
+    expect(failures(yield* crash(Effect.fail(error)))).toEqual([["erring", error]])
+    const [failure] = failures(yield* crash(Effect.andThen(Effect.yieldNow, Effect.fail(error))))
+    expect(failure![1]).toBe(error)
+  })
+
+  test("children that give way take turns", function* () {
+    const { add, list } = record()
+    const looper = (name: string) =>
+      Effect.forEach([0, 1, 2], (turn) => Effect.andThen(add(`${name}${turn}`), Effect.yieldNow), { discard: true })
+    yield* Nursery.run((nursery) => Effect.andThen(nursery.spawn(looper("a")), nursery.spawn(looper("b"))))
+    expect(list).toEqual(["a0", "b0", "a1", "b1", "a2", "b2"])
+  })
+
+  test("a child that fails cuts a sibling that never sleeps, and only gives way", function* () {
+    const { add, list } = record()
+    const looper = Effect.forever(Effect.yieldNow).pipe(Effect.onInterrupt(() => add("looper cut")))
+    const exit = yield* Nursery.run((nursery) =>
+      Effect.andThen(nursery.spawn(looper, "looper"), nursery.spawn(Effect.fail("argh"), "crasher"))
+    ).pipe(Effect.exit)
+    expect(failures(exit)).toEqual([["crasher", "argh"]])
+    expect(list).toEqual(["looper cut"])
+  })
+
+  test("a child and the body fail at once: neither is lost", function* () {
+    const go = yield* Deferred.make<void>()
+    const exit = yield* Nursery.run((nursery) =>
+      Effect.gen(function* () {
+        yield* nursery.spawn(stubborn(go, "of the child"), "crasher")
+        yield* Deferred.succeed(go, undefined)
+        return yield* Effect.fail("of the body")
+      }).pipe(Effect.uninterruptible)
+    ).pipe(Effect.exit)
+    expect(failures(exit).map(([, error]) => error)).toEqual(expect.arrayContaining(["of the body", "of the child"]))
+    expect(failures(exit)).toHaveLength(2)
+    expect(failures(exit)).toContainEqual(["crasher", "of the child"])
+    expect(Exit.hasInterrupts(exit)).toBe(false)
+  })
+
+  test("two children fail at once: neither is lost", function* () {
+    const go = yield* Deferred.make<void>()
+    const fiber = yield* fork(
+      Nursery.run((nursery) =>
+        Effect.andThen(nursery.spawn(stubborn(go, "key"), "one"), nursery.spawn(stubborn(go, "value"), "two"))
+      )
+    )
+    yield* Deferred.succeed(go, undefined)
+    const exit = yield* Fiber.await(fiber)
+    expect(failures(exit)).toEqual([
+      ["one", "key"],
+      ["two", "value"]
+    ])
+    expect(Exit.hasInterrupts(exit)).toBe(false)
+  })
+
+  test("a child's failure wakes a body that would wait for ever", function* () {
+    const { add, list } = record()
+    const { exit, millis } = yield* elapse(
+      Nursery.run((nursery) =>
+        nursery
+          .spawn(Effect.andThen(Effect.sleep("1 second"), Effect.fail("crash")), "crasher")
+          .pipe(Effect.andThen(Effect.onInterrupt(Effect.never, () => add("body cut"))))
+      )
+    )
+    expect(millis).toBe(1000)
+    expect(failures(exit)).toEqual([["crasher", "crash"]])
+    expect(list).toEqual(["body cut"])
+  })
+
+  test("failures of a nursery in a nursery stand side by side, with the path of names", function* () {
+    const go = yield* Deferred.make<void>()
+    const fiber = yield* fork(
+      Nursery.run((outer) =>
+        Effect.gen(function* () {
+          yield* outer.spawn(Effect.never, "sleeper")
+          yield* outer.spawn(stubborn(go, "test error"), "raiser")
+          yield* outer.spawn(
+            Nursery.run((inner) =>
+              Effect.andThen(inner.spawn(Effect.never, "sleeper"), inner.spawn(stubborn(go, "test error"), "raiser"))
+            ),
+            "inner"
+          )
+        })
+      )
+    )
+    yield* Deferred.succeed(go, undefined)
+    const exit = yield* Fiber.await(fiber)
+    expect(failures(exit)).toEqual([
+      ["inner/raiser", "test error"],
+      ["raiser", "test error"]
+    ])
+    expect(Exit.hasInterrupts(exit)).toBe(false)
+  })
+
+  test("of children cut from inside and from outside nothing is left but the real failure", function* () {
+    const go = yield* Deferred.make<void>()
+    const outer = yield* CancelScope.make()
+    const fiber = yield* fork(
+      outer.run(
+        Nursery.run((nursery) =>
+          Effect.gen(function* () {
+            const first = yield* nursery.spawn(Effect.never, "first")
+            yield* first.cancel("from inside")
+            yield* nursery.spawn(Effect.never, "second")
+            yield* nursery.spawn(stubborn(go, "key"), "crasher")
+            yield* Effect.never
+          })
+        )
+      )
+    )
+    yield* fork(outer.cancel("from outside"))
+    yield* settle
+    expect(fiber.pollUnsafe()).toBe(undefined)
+    yield* Deferred.succeed(go, undefined)
+    const exit = yield* Fiber.await(fiber)
+    expect(failures(exit)).toEqual([["crasher", "key"]])
+    expect(Exit.hasInterrupts(exit)).toBe(false)
+  })
+
+  test("children read who failed: a sibling, or the body", function* () {
+    const { add, list } = record()
+    const sleeper = Effect.onInterrupt(Effect.never, () =>
+      Effect.flatMap(CancelScope.reason, (reason) => add(JSON.stringify(Option.getOrNull(reason))))
+    )
+    // It fails after the sleeper began, in the step it begins, before the sleeper begins, and in place of a child.
+    const go = yield* Deferred.make<void>()
+    const after = yield* fork(
+      Nursery.run((nursery) =>
+        nursery
+          .spawn(sleeper)
+          .pipe(Effect.andThen(nursery.spawn(Effect.andThen(Deferred.await(go), Effect.fail("after")), "failing")))
+      )
+    )
+    yield* Deferred.succeed(go, undefined)
+    expect(failures(yield* Fiber.await(after))).toEqual([["failing", "after"]])
+    const atOnce = Nursery.run((nursery) =>
+      Effect.andThen(nursery.spawn(sleeper), nursery.spawn(Effect.fail("at once"), "failing"))
+    )
+    expect(failures(yield* Effect.exit(atOnce))).toEqual([["failing", "at once"]])
+    const sibling = JSON.stringify(new Reason.SiblingFailed({ child: "failing" }))
+    expect(list).toEqual([sibling, sibling])
+    const body = Nursery.run((nursery) => Effect.andThen(nursery.spawn(sleeper), Effect.fail("body")), {
+      name: "block"
+    })
+    expect(yield* Effect.flip(body)).toBe("body")
+    const start = Nursery.run((nursery) =>
+      Effect.andThen(
+        nursery.spawn(sleeper),
+        nursery.start(() => Effect.fail("start"), "starting")
+      )
+    )
+    expect(yield* Effect.flip(start)).toBe("start")
+    expect(list.slice(2).map((reason) => JSON.parse(reason)._tag)).toEqual(["SiblingFailed", "SiblingFailed"])
+  })
+})
+
+describe("nursery: lives", () => {
+  test("ends when the last child does, not when the body does", function* () {
+    const { add, list } = record()
+    const { millis } = yield* elapse(
+      Nursery.run((nursery) =>
+        Effect.gen(function* () {
+          yield* nursery.spawn(Effect.andThen(Effect.sleep("2 seconds"), add("long")))
+          yield* nursery.spawn(Effect.andThen(Effect.sleep("1 second"), add("short")))
+          yield* add("body")
+        })
+      )
+    )
+    expect(millis).toBe(2000)
+    expect(list).toEqual(["body", "short", "long"])
+  })
+
+  test("a cut reaches the leaves of nurseries in nurseries", function* () {
+    const { add, list } = record()
+    const leaf = (name: string) => Effect.onInterrupt(Effect.never, () => add(name))
+    const worker = (name: string) =>
+      Nursery.run((nursery) => Effect.andThen(nursery.spawn(leaf(`${name}-l1`)), nursery.spawn(leaf(`${name}-l2`))))
+    yield* Nursery.run((nursery) =>
+      Effect.gen(function* () {
+        yield* nursery.spawn(worker("w1"))
+        yield* nursery.spawn(worker("w2"))
+        yield* nursery.cancel("enough")
+      })
+    )
+    expect(list.toSorted()).toEqual(["w1-l1", "w1-l2", "w2-l1", "w2-l2"])
+  })
+
+  test("a child spawned where all is being cut never begins", function* () {
+    const { add, list } = record()
+    const outcome = yield* CancelScope.run((scope) =>
+      Nursery.run((nursery) =>
+        Effect.uninterruptible(
+          Effect.gen(function* () {
+            yield* scope.cancel("enough")
+            yield* nursery.spawn(add("began"))
+            yield* add("spawned")
+          })
+        )
+      )
+    )
+    expect(outcome).toEqual(cancelled(manual("enough")))
+    expect(list).toEqual(["spawned"])
+  })
+
+  test("a child may spawn into its nursery when the body has ended, but nobody once the last child has", function* () {
+    const { add, list } = record()
+    let closed: Nursery.Nursery | undefined
+    yield* Nursery.run((nursery) => {
+      closed = nursery
+      return nursery.spawn(Effect.andThen(Effect.yieldNow, nursery.spawn(add("grandchild"))))
+    })
+    expect(list).toEqual(["grandchild"])
+    const exit = yield* Effect.exit(closed!.spawn(add("late")))
+    expect(Exit.hasDies(exit)).toBe(true)
+    expect(list).toEqual(["grandchild"])
+  })
+
+  test("a shield keeps a whole nursery from the cut around it until its grace is over", function* () {
+    const { add, list } = record()
+    const outer = yield* CancelScope.make()
+    const fiber = yield* fork(
+      outer.run(
+        CancelScope.shield(
+          Nursery.run((nursery) =>
+            nursery.spawn(Effect.onInterrupt(Effect.andThen(add("sleeping"), Effect.never), () => add("cancelled")))
+          ),
+          { grace: "1 second" }
+        )
+      )
+    )
+    yield* fork(outer.cancel("outer"))
+    yield* TestClock.adjust("999 millis")
+    expect(list).toEqual(["sleeping"])
+    yield* TestClock.adjust("1 millis")
+    expect(list).toEqual(["sleeping", "cancelled"])
+    yield* Fiber.await(fiber)
+  })
+
+  test("children see what was provided around their spawn, and what they provide for themselves stays theirs", function* () {
+    const seen: Array<string> = []
+    const note = Effect.map(Word, (word) => void seen.push(word))
+    yield* Nursery.run((nursery) =>
+      Effect.gen(function* () {
+        yield* nursery.spawn(Effect.andThen(note, Effect.provideService(note, Word, "child's")))
+        yield* Effect.provideService(nursery.spawn(note), Word, "spawner's")
+        yield* note
+      })
+    ).pipe(Effect.provideService(Word, "main's"))
+    expect(seen).toEqual(["main's", "child's", "spawner's", "main's"])
+  })
+})
+
+describe("nursery: the tree", () => {
+  /** What a node and those below it are called. */
+  const names = (node: Registry.Node): unknown =>
+    node.children.length === 0 ? node.name : { [node.name]: node.children.map(names) }
+  const tree = Effect.map(Registry.tree, (nodes) => nodes.map(names))
+
+  test("shows children below their nursery and nurseries below the child that runs them, while they live", function* () {
+    const seen: Array<unknown> = []
+    const look = Effect.map(tree, (nodes) => void seen.push(nodes))
+    yield* Nursery.run(
+      (outer) =>
+        Effect.gen(function* () {
+          yield* Effect.yieldNow
+          yield* look
+          yield* outer.start(
+            (ready) =>
+              Nursery.run(
+                (inner) =>
+                  Effect.andThen(inner.spawn(Effect.never, "child2"), Effect.andThen(ready("up"), Effect.never)),
+                {
+                  name: "inner"
+                }
+              ),
+            "child1"
+          )
+          yield* look
+          yield* outer.cancel()
+          yield* look
+        }),
+      { name: "outer" }
+    )
+    yield* look
+    expect(seen).toEqual([["outer"], [{ outer: [{ child1: [{ inner: ["child2"] }] }] }], ["outer"], []])
+  })
+
+  test("a nursery that failed inside another leaves the tree, and the other stays", function* () {
+    const seen: Array<unknown> = []
+    const look = Effect.map(tree, (nodes) => void seen.push(nodes))
+    yield* Nursery.run(
+      () =>
+        Effect.gen(function* () {
+          yield* Effect.yieldNow
+          const second = Nursery.run(
+            () => Effect.yieldNow.pipe(Effect.andThen(look), Effect.andThen(Effect.fail("key"))),
+            { name: "second" }
+          )
+          const error = yield* Effect.flip(second)
+          expect(error).toBe("key")
+          yield* look
+        }),
+      { name: "first" }
+    )
+    yield* look
+    expect(seen).toEqual([[{ first: ["second"] }], ["first"], []])
+  })
+
+  test("children have the names they are given; without one they are told apart by number", function* () {
+    const seen: Array<unknown> = []
+    yield* Nursery.run(
+      (nursery) =>
+        Effect.gen(function* () {
+          const named = yield* nursery.spawn(Effect.never, "named")
+          const first = yield* nursery.spawn(Effect.never)
+          const second = yield* nursery.spawn(Effect.never)
+          yield* Effect.yieldNow
+          expect(named.name).toBe("named")
+          expect(first.name).not.toBe(second.name)
+          seen.push([{ n: [named.name, first.name, second.name] }], yield* tree)
+          yield* nursery.cancel()
+        }),
+      { name: "n" }
+    )
+    expect(seen[1]).toEqual(seen[0])
+  })
+
+  test("says how many live, and how long until the next deadline", function* () {
+    const sleeper = yield* fork(
+      Nursery.run((nursery) => nursery.spawn(Effect.never, "sleeper").pipe(Effect.andThen(Effect.never)), {
+        name: "n"
+      }).pipe(Deadline.option("5 seconds"))
+    )
+    yield* TestClock.adjust("1 second")
+    const [node] = yield* Registry.tree
+    const [child] = node!.children
+    expect([node!.deadlineMillis, node!.ageMillis]).toEqual([4000, 1000])
+    expect([child!.name, child!.deadlineMillis, child!.ageMillis]).toEqual(["sleeper", 4000, 1000])
+    yield* TestClock.adjust("4 seconds")
+    yield* Fiber.join(sleeper)
+    expect(yield* Registry.tree).toEqual([])
+  })
+})
+
+describe("nursery: start", () => {
+  const sleepThenReady = (seconds: number) => (ready: (value: number) => Effect.Effect<void>) =>
+    Effect.sleep(Duration.seconds(seconds)).pipe(
+      Effect.andThen(ready(seconds)),
+      Effect.andThen(Effect.sleep(Duration.seconds(seconds)))
+    )
+
+  test("waits for ready and gives its value; the nursery waits for the child", function* () {
+    for (const seconds of [1, 2]) {
+      const began = yield* Clock.currentTimeMillis
+      let started: [number, number] | undefined
+      const { millis } = yield* elapse(
+        Nursery.run((nursery) =>
+          Effect.gen(function* () {
+            const value = yield* nursery.start(sleepThenReady(seconds))
+            started = [value, (yield* Clock.currentTimeMillis) - began]
+          })
+        )
+      )
+      expect(started).toEqual([seconds, seconds * 1000])
+      expect(millis).toBe(2 * seconds * 1000)
+    }
+  })
+
+  test("a child that fails before it is ready fails the caller and nobody else, with the very error", function* () {
+    const error = new Error("oops", { cause: new SyntaxError("bar") })
+    const { add, list } = record()
+    yield* Nursery.run((nursery) =>
+      Effect.gen(function* () {
+        yield* nursery.spawn(Effect.andThen(Effect.yieldNow, add("sibling lives")))
+        expect(yield* Effect.flip(nursery.start(() => Effect.fail(error)))).toBe(error)
+        const later = nursery.start(() => Effect.andThen(Effect.yieldNow, Effect.fail(error)))
+        expect(yield* Effect.flip(later)).toBe(error)
+        expect(error.cause).toBeInstanceOf(SyntaxError)
+        yield* add("body lives")
+      })
+    )
+    expect(list.toSorted()).toEqual(["body lives", "sibling lives"])
+  })
+
+  test("a child that fails after it was ready fails the nursery, as any child does", function* () {
+    const { add, list } = record()
+    const exit = yield* Nursery.run((nursery) =>
+      Effect.gen(function* () {
+        yield* nursery.start(
+          (ready) => Effect.andThen(ready("up"), Effect.andThen(Effect.yieldNow, Effect.fail("down"))),
+          "server"
+        )
+        yield* add("started")
+        yield* Effect.never
+      })
+    ).pipe(Effect.exit)
+    expect(failures(exit)).toEqual([["server", "down"]])
+    expect(list).toEqual(["started"])
+  })
+
+  test("a child that ends before it is ready is a mistake, and so is one that says it twice", function* () {
+    const silent = yield* Effect.exit(Nursery.run((nursery) => nursery.start(() => Effect.void, "nothing")))
+    expect(Exit.hasDies(silent)).toBe(true)
+    const twice = yield* Effect.exit(
+      Nursery.run((nursery) =>
+        nursery.start((ready: (value: number) => Effect.Effect<void>) => Effect.andThen(ready(1), ready(2)))
+      )
+    )
+    expect(Exit.hasDies(twice)).toBe(true)
+  })
+
+  test("a caller that is cut while it waits for ready takes the child with it", function* () {
+    const { add, list } = record()
+    yield* Nursery.run((nursery) =>
+      Effect.gen(function* () {
+        const outcome = yield* CancelScope.run((scope) =>
+          Effect.andThen(
+            fork(
+              Effect.andThen(
+                Effect.yieldNow,
+                Effect.sync(() => scope.cancelUnsafe("enough"))
+              )
+            ),
+            nursery.start(() => Effect.onInterrupt(Effect.never, () => add("child cut")))
+          )
+        )
+        expect(outcome).toEqual(cancelled(manual("enough")))
+        yield* add("body lives")
+      })
+    )
+    expect(list).toEqual(["child cut", "body lives"])
+  })
+
+  test("in a nursery that has ended it is a defect, at once", function* () {
+    let closed: Nursery.Nursery | undefined
+    yield* Nursery.run((nursery) => Effect.sync(() => (closed = nursery)))
+    const { exit, millis } = yield* elapse(closed!.start(sleepThenReady(7)))
+    expect(Exit.hasDies(exit)).toBe(true)
+    expect(millis).toBe(0)
+  })
+
+  test("children of a child that says ready to a nursery that is cut are cut with it, just before or just after", function* () {
+    const { add, list } = record()
+    const sleepers = (before: Effect.Effect<void>) => (ready: (value: void) => Effect.Effect<void>) =>
+      Nursery.run((nursery) =>
+        Effect.gen(function* () {
+          yield* nursery.spawn(Effect.onInterrupt(Effect.never, () => add("one")))
+          yield* nursery.spawn(Effect.onInterrupt(Effect.never, () => add("two")))
+          yield* Effect.yieldNow
+          yield* before
+          yield* ready()
+        })
+      )
+    yield* Nursery.run((nursery) =>
+      Effect.gen(function* () {
+        yield* nursery.start(sleepers(Effect.void))
+        yield* nursery.cancel("just after")
+      })
+    )
+    expect(list.toSorted()).toEqual(["one", "two"])
+    const before = yield* fork(
+      CancelScope.run((scope) =>
+        Nursery.run((nursery) => nursery.start(sleepers(Effect.sync(() => scope.cancelUnsafe("just before")))))
+      )
+    )
+    yield* settle
+    expect(yield* Fiber.join(before)).toEqual(cancelled(manual("just before")))
+    expect(list.toSorted()).toEqual(["one", "one", "two", "two"])
+  })
+
+  test("a start that is under way keeps its nursery open, also when it comes to nothing", function* () {
+    const sleepABit = (ready: (value: void) => Effect.Effect<void>) =>
+      Effect.sleep("2 seconds").pipe(Effect.andThen(ready()), Effect.andThen(Effect.sleep("3 seconds")))
+    let open: Array<number> = []
+    yield* elapse(
+      Nursery.run((outer) =>
+        Effect.gen(function* () {
+          const began = yield* Clock.currentTimeMillis
+          yield* Nursery.run((inner) =>
+            Effect.gen(function* () {
+              yield* outer.spawn(inner.start(sleepABit))
+              yield* Effect.sleep("1 second")
+              yield* outer.spawn(inner.start(sleepABit))
+            })
+          )
+          open.push((yield* Clock.currentTimeMillis) - began)
+        })
+      )
+    )
+    yield* elapse(
+      Nursery.run((outer) =>
+        Effect.gen(function* () {
+          const began = yield* Clock.currentTimeMillis
+          yield* Nursery.run((inner) =>
+            outer.spawn(Effect.flip(inner.start(() => Effect.andThen(Effect.sleep("7 seconds"), Effect.fail("crash")))))
+          )
+          open.push((yield* Clock.currentTimeMillis) - began)
+        })
+      )
+    )
+    expect(open).toEqual([6000, 7000])
+  })
+})
+
+/** A host, how long it takes to answer, and how it does. */
+type Host = readonly [name: string, millis: number, answer: "connects" | "refuses"]
+
+/**
+ * Connects to the first host that answers: an attempt begins when the one before has failed, or has not answered for
+ * `headStart`; the first that connects wins, and the others are cut.
+ */
+const connect = (hosts: ReadonlyArray<Host>, headStart: Duration.Input) =>
+  Effect.gen(function* () {
+    const start = yield* Clock.currentTimeMillis
+    const began: Record<string, number> = {}
+    const open = new Set<string>()
+    const attempt = ([name, millis, answer]: Host) =>
+      Effect.gen(function* () {
+        began[name] = (yield* Clock.currentTimeMillis) - start
+        yield* Effect.sleep(millis)
+        return answer === "connects" ? name : yield* Effect.fail(`${name} sorry`)
+      }).pipe(Effect.ensuring(Effect.sync(() => open.delete(name))), (effect) =>
+        Effect.andThen(
+          Effect.sync(() => open.add(name)),
+          effect
+        )
+      )
+    const { exit, millis } = yield* elapse(
+      Nursery.run(
+        (nursery: Nursery.Joined<string, string>) =>
+          Effect.gen(function* () {
+            for (const host of hosts) {
+              const failed = yield* Deferred.make<void>()
+              yield* nursery.spawn(
+                Effect.onError(attempt(host), () => Deferred.succeed(failed, undefined)),
+                host[0]
+              )
+              yield* Deferred.await(failed).pipe(Deadline.option(headStart))
+            }
+          }),
+        { join: Join.anySuccess<string, string>() }
+      )
+    )
+    expect(open.size).toBe(0)
+    return { exit, millis, began }
+  })
+
+describe("nursery: the first of many", () => {
+  test("an only host is waited for, however long it takes, and its failure is the failure", function* () {
+    expect(yield* connect([["a", 100, "connects"]], 250)).toEqual({
+      exit: Exit.succeed("a"),
+      millis: 100,
+      began: { a: 0 }
+    })
+    expect((yield* connect([["a", 100_000, "connects"]], 250)).millis).toBe(100_000)
+    const quick = yield* connect([["a", 100, "refuses"]], 250)
+    expect(failures(quick.exit)).toEqual([["a", "a sorry"]])
+    expect(quick.millis).toBe(100)
+    expect((yield* connect([["a", 100_000, "refuses"]], 250)).millis).toBe(100_000)
+  })
+
+  test("the third may win, the second may win before the third begins, the first may win with a longer head start", function* () {
+    const hosts = (second: number): ReadonlyArray<Host> => [
+      ["a", 1000, "connects"],
+      ["b", second, "connects"],
+      ["c", 200, "connects"]
+    ]
+    expect(yield* connect(hosts(1000), 250)).toEqual({
+      exit: Exit.succeed("c"),
+      millis: 700,
+      began: { a: 0, b: 250, c: 500 }
+    })
+    expect(yield* connect(hosts(100), 250)).toEqual({ exit: Exit.succeed("b"), millis: 350, began: { a: 0, b: 250 } })
+    expect(yield* connect(hosts(1000), 450)).toEqual({
+      exit: Exit.succeed("a"),
+      millis: 1000,
+      began: { a: 0, b: 450, c: 900 }
+    })
+  })
+
+  test("a failure lets the next begin at once", function* () {
+    const hosts: ReadonlyArray<Host> = [
+      ["a", 100, "refuses"],
+      ["b", 200, "refuses"],
+      ["c", 10_000, "connects"],
+      ["d", 250, "connects"]
+    ]
+    expect(yield* connect(hosts, 250)).toEqual({
+      exit: Exit.succeed("d"),
+      millis: 800,
+      began: { a: 0, b: 100, c: 300, d: 550 }
+    })
+  })
+
+  test("when all fail every failure stands in the one cause", function* () {
+    const hosts: ReadonlyArray<Host> = [
+      ["a", 100, "refuses"],
+      ["b", 200, "refuses"],
+      ["c", 10_000, "refuses"],
+      ["d", 250, "refuses"]
+    ]
+    const { exit, millis } = yield* connect(hosts, 250)
+    expect(millis).toBe(10_300)
+    expect(failures(exit)).toEqual(hosts.map(([name]) => [name, `${name} sorry`]))
+  })
+
+  test("of several that succeed in the same instant one wins, and failures before and after do not matter", function* () {
+    const hosts: ReadonlyArray<Host> = [
+      ["a", 500, "refuses"],
+      ["b", 10_000, "connects"],
+      ["c", 9000, "connects"],
+      ["d", 8000, "connects"],
+      ["e", 500, "refuses"]
+    ]
+    const { began, exit, millis } = yield* connect(hosts, "1 second")
+    expect(Exit.isSuccess(exit) && ["b", "c", "d"].includes(exit.value)).toBe(true)
+    expect(millis).toBe(10_500)
+    expect(began).toEqual({ a: 0, b: 500, c: 1500, d: 2500, e: 3500 })
+  })
+
+  test("a deadline around it cuts every attempt", function* () {
+    const hosts = ["a", "b", "c", "d"].map((name): Host => [name, 10_000, "connects"])
+    let cut = 0
+    const { exit, millis } = yield* elapse(
+      Nursery.all(
+        hosts.map(([name]) =>
+          Effect.onInterrupt(Effect.as(Effect.sleep("10 seconds"), name), () => Effect.sync(() => cut++))
+        ),
+        Join.anySuccess<string, never>()
+      ).pipe(Deadline.option("5 seconds"))
+    )
+    expect(exit).toEqual(Exit.succeed(Option.none()))
+    expect([millis, cut]).toEqual([5000, 4])
+  })
+})
+
+describe("nursery: servers", () => {
+  test("handlers live in the nursery they are given, and its failure ends them and whoever spawned them", function* () {
+    let running = 0
+    const handler = Effect.sync(() => running++).pipe(
+      Effect.andThen(Effect.sleep("1 second")),
+      Effect.ensuring(Effect.sync(() => running--))
+    )
+    const exit = yield* Nursery.run((outer) =>
+      Effect.gen(function* () {
+        const handlers = yield* outer.start(
+          (ready: (value: Nursery.Nursery) => Effect.Effect<void>) =>
+            Nursery.run((nursery) =>
+              Effect.gen(function* () {
+                yield* ready(nursery)
+                yield* Effect.yieldNow
+                expect(running).toBe(10)
+                yield* Effect.fail("done")
+              })
+            ),
+          "watcher"
+        )
+        yield* outer.spawn(
+          Effect.forEach(Array.from({ length: 10 }), () => handlers.spawn(handler)),
+          "listener"
+        )
+      })
+    ).pipe(Effect.exit)
+    expect(failures(exit)).toEqual([["watcher", "done"]])
+    expect(running).toBe(0)
+  })
+
+  test("what is tried again each 100 ms is tried ten times in 950 ms, and then cut", function* () {
+    let tries = 0
+    const accept = Effect.suspend(() => {
+      tries++
+      return Effect.fail("out of file descriptors")
+    })
+    const { exit, millis } = yield* elapse(
+      Nursery.all(
+        [accept],
+        Join.supervise<never, string>(Schedule.spaced("100 millis"), { restarts: 100, within: "1 minute" })
+      ).pipe(Deadline.option("950 millis"))
+    )
+    expect(exit).toEqual(Exit.succeed(Option.none()))
+    expect([millis, tries]).toEqual([950, 10])
+  })
+})
+
+describe("nursery: results as a stream", () => {
+  const values = (ended: Join.Ended<number, unknown>) =>
+    Exit.isSuccess(ended.exit) ? ended.exit.value : ended.exit.cause
+
+  test("ends when there are no more", function* () {
+    const all = yield* Stream.runCollect(Nursery.stream([Effect.succeed(1), Effect.succeed(2)]))
+    expect(all.map(values)).toEqual([1, 2])
+    expect(yield* Stream.runCollect(Nursery.stream<never, never, never>([]))).toEqual([])
+  })
+
+  test("asks its source for nothing when it is cut before it begins", function* () {
+    let asked = 0
+    function* source() {
+      asked++
+      yield Effect.void
+    }
+    const outcome = yield* CancelScope.run((scope) =>
+      Effect.andThen(scope.cancel("enough"), Stream.runDrain(Nursery.stream(source())))
+    )
+    expect(outcome).toEqual(cancelled(manual("enough")))
+    expect(asked).toBe(0)
+  })
+
+  test("one in another keep apart", function* () {
+    const two = () => Nursery.stream([Effect.succeed(0), Effect.succeed(1)])
+    const pairs: Array<unknown> = []
+    yield* Stream.runForEach(two(), (i) =>
+      Stream.runForEach(two(), (j) => Effect.sync(() => pairs.push([values(i), values(j)])))
+    )
+    expect(pairs).toEqual([
+      [0, 0],
+      [0, 1],
+      [1, 0],
+      [1, 1]
+    ])
+  })
+
+  test("a child that was cut in a scope of its own is a result like another, and the consumer goes on", function* () {
+    const self = CancelScope.run((scope) => Effect.andThen(scope.cancel("own"), Effect.never))
+    const tags = yield* Stream.runCollect(
+      Stream.map(Nursery.stream([self]), ({ exit }) => (Exit.isSuccess(exit) ? tag(exit.value) : "failed"))
+    )
+    expect(tags).toEqual(["Cancelled"])
+  })
+
+  test("a cut ends the consumer and the children that still run", function* () {
+    const { add, list } = record()
+    const scope = yield* CancelScope.make()
+    const endless = Effect.onInterrupt(Effect.never, () => add("child cut"))
+    const consume = () => Effect.onInterrupt(Effect.never, () => add("consumer cut"))
+    const fiber = yield* fork(
+      scope.run(Stream.runForEach(Nursery.stream([Effect.void, endless], { maxRunning: 2 }), consume))
+    )
+    yield* settle
+    yield* scope.cancel("enough")
+    expect(yield* Fiber.join(fiber)).toEqual(cancelled(manual("enough")))
+    expect(list.toSorted()).toEqual(["child cut", "consumer cut"])
+  })
+})
+
+describe("lines: permits and children", () => {
+  test("a child that ends without a word gives its permit back, and whoever waits for it goes in", function* () {
+    const gate = yield* Gate.make("lock", { limit: 1 })
+    const { add, list } = record()
+    const owner = (name: string) => Effect.scoped(Effect.andThen(gate.hold(), add(name)))
+    yield* Nursery.run((nursery) => Effect.andThen(nursery.spawn(owner("one")), nursery.spawn(owner("two"))))
+    yield* Nursery.run((nursery) =>
+      Effect.gen(function* () {
+        const holder = yield* nursery.spawn(Effect.scoped(Effect.andThen(gate.hold(), Effect.never)))
+        yield* nursery.spawn(owner("three"))
+        expect((yield* gate.statistics).waiting).toBe(1)
+        yield* holder.cancel()
+      })
+    )
+    expect(list).toEqual(["one", "two", "three"])
+    expect(Gate.check(yield* gate.statistics)).toEqual([])
+    expect((yield* gate.statistics).running).toBe(0)
+  })
+
+  test("one that is cut while it waits for a permit is forgotten by the gate", function* () {
+    const gate = yield* Gate.make("lock", { limit: 1 })
+    const permit = yield* gate.hold()
+    yield* Nursery.run((nursery) =>
+      Effect.andThen(nursery.spawn(gate.run(Effect.void)), nursery.spawn(gate.run(Effect.void))).pipe(
+        Effect.andThen(nursery.cancel("enough"))
+      )
+    )
+    const { interrupted, waiting } = yield* gate.statistics
+    expect([waiting, interrupted]).toEqual([0, 2])
+    permit.release()
   })
 })
