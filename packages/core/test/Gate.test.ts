@@ -893,7 +893,7 @@ describe("Gate, seen from outside", () => {
   it.effect("is in the registry while its scope lives; equal names get a number", () =>
     Effect.gen(function* () {
       const names = Effect.map(Registry.snapshot, (all) => all.map(({ kind, name }) => `${kind} ${name}`))
-      yield* Effect.scoped(
+      const both = Effect.scoped(
         Effect.gen(function* () {
           yield* Gate.make("api", { limit: 1 })
           yield* Gate.make("api", { limit: 1 })
@@ -902,7 +902,10 @@ describe("Gate, seen from outside", () => {
           expect(JSON.parse(JSON.stringify(first!.statistics)).limit).toBe(1)
         })
       )
+      yield* both
       expect(yield* names).toEqual([])
+      // Nothing of a name is left either.
+      yield* both
     }).pipe(Effect.provideService(Registry.Registry, Registry.make()))
   )
 
