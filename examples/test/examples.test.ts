@@ -7,6 +7,24 @@ const folder = new URL("..", import.meta.url)
 
 /** What each example prints. An example without an entry here fails. */
 const output: Record<string, ReadonlyArray<string | RegExp>> = {
+  "cancellation-scopes": [
+    "2 seconds for all:",
+    "  A: done after 1 s",
+    "  B: cancelled (Deadline)",
+    "  C: cancelled (Deadline)",
+    "  DeadlineExceeded",
+    "By hand after 1 second:",
+    "  B: cancelled (Manual: the user pressed stop)",
+    "  C: cancelled (Manual: the user pressed stop)",
+    "  Cancelled: Manual: the user pressed stop",
+    "The time bounds the waiting only:",
+    "  time is up",
+    "  B: done after 3 s",
+    "The time bounds the work:",
+    "  B: cancelled (Deadline)",
+    "  DeadlineExceeded",
+    "  DeadlineExceeded"
+  ],
   priority: [
     "Submitted low, high, medium; done in this order:",
     "  high priority task",
@@ -22,6 +40,31 @@ const output: Record<string, ReadonlyArray<string | RegExp>> = {
     "in the first 5 seconds: 10 answers, 5 of them urgent",
     "after that:             5 answers, 0 of them urgent",
     "left at gate api:       0 running, 0 waiting; 15 completed"
+  ],
+  "structured-concurrency": [
+    "First result wins:",
+    "  worker 1: step 1",
+    "  worker 2: step 1",
+    "  worker 1: step 2",
+    "  worker 2: step 2",
+    "  worker 1: step 3",
+    "  worker 2: step 3",
+    "  worker 1: step 4",
+    "  worker 2: step 4",
+    "  worker 1: step 5",
+    "  worker 2: cancelled (Manual: anySuccess: enough)",
+    "  result of worker 1",
+    "Worker 1 fails, by hand:",
+    "  worker 2: step 1",
+    "  worker 2: step 2",
+    "  worker 2: step 3",
+    "  worker 2: step 4",
+    "  worker 2: step 5",
+    "  result of worker 2, and not a word of worker 1",
+    "Worker 1 fails, in a nursery:",
+    "  worker 2: step 1",
+    "  worker 2: cancelled (SiblingFailed: worker 1)",
+    "  failed: no connection"
   ]
 }
 
