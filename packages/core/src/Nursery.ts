@@ -120,16 +120,16 @@ export interface AllOptions extends Omit<Options, "maxPending" | "overflow"> {
  * With `maxRunning` the effects are taken from their source one by one, as there is room for them.
  */
 export const all: {
-  <A, E, R>(
-    effects: Iterable<Effect.Effect<A, E, R>>,
-    join?: undefined,
-    options?: AllOptions
-  ): Effect.Effect<ReadonlyArray<A>, E, R>
   <A, E, R, B, E2>(
     effects: Iterable<Effect.Effect<A, E, R>>,
     join: Join.Join<A, E, B, E2>,
     options?: AllOptions
   ): Effect.Effect<B, E2, R>
+  <A, E, R>(
+    effects: Iterable<Effect.Effect<A, E, R>>,
+    join?: undefined,
+    options?: AllOptions
+  ): Effect.Effect<ReadonlyArray<A>, E, R>
 } = (
   effects: Iterable<Effect.Effect<any, any, any>>,
   join: Join.Join<any, any, any, any> = Join.failFast(),
@@ -142,8 +142,8 @@ export const all: {
 /**
  * Runs `effects` as children and gives how each ended, in the order of completion. Nothing cuts anything.
  *
- * At most `maxRunning` children run, or have ended and are not taken yet; the source is read no further ahead. Ending the
- * stream early cuts the rest and waits for it.
+ * At most `maxRunning` children run, or have ended and wait to be taken, beside the one that is taken next; the source is
+ * read no further ahead. Ending the stream early cuts the rest and waits for it.
  */
 export const stream = <A, E, R>(
   effects: Iterable<Effect.Effect<A, E, R>>,
