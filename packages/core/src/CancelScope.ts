@@ -33,14 +33,11 @@ export class Cancelled extends Data.TaggedClass("Cancelled")<{ readonly reason: 
 export type Outcome<A> = Completed<A> | Cancelled | Deadline.DeadlineExceeded
 
 export interface Options {
-  /** How messages and `waitingFor` call it. Default: `cancel scope`. */
-  readonly name?: string | undefined
   /** The scope's own deadline, from the moment it is made. Default: none. */
   readonly within?: Duration.Input | undefined
 }
 
 export interface CancelScope {
-  readonly name: string
   /**
    * Runs `effect` in the scope. A scope that was cut before starts nothing.
    *
@@ -66,9 +63,8 @@ export interface CancelScope {
 
 /** A scope in which nothing runs yet. */
 export const make = (options: Options = {}): Effect.Effect<CancelScope> => {
-  const { name = "cancel scope" } = options
   const budget = options.within === undefined ? Infinity : millis.from(options.within)
-  return Effect.map(Clock.Clock, (clock) => new Scope(name, clock, timer.now(clock) + budget))
+  return Effect.map(Clock.Clock, (clock) => new Scope(clock, timer.now(clock) + budget))
 }
 
 /** Makes a scope and runs `body` in it. */
@@ -121,15 +117,13 @@ export const shield: {
 })
 
 class Scope implements CancelScope {
-  readonly name: string
   private readonly clock: Clock.Clock
   private at: number
   private struck: Reason.Reason | undefined = undefined
   private readonly members = new Set<Member>()
   private readonly waiters = new Set<() => void>()
 
-  constructor(name: string, clock: Clock.Clock, at: number) {
-    this.name = name
+  constructor(clock: Clock.Clock, at: number) {
     this.clock = clock
     this.at = at
   }

@@ -139,8 +139,8 @@ describe("cancel scope: where a cut strikes", () => {
 
   test("a cancel waits for a wait that takes its time to abort, and the abort runs once though two scopes are cut", function* () {
     const { add, list } = record()
-    const outer = yield* CancelScope.make({ name: "outer" })
-    const inner = yield* CancelScope.make({ name: "inner" })
+    const outer = yield* CancelScope.make()
+    const inner = yield* CancelScope.make()
     const slow = Effect.callback<never>(() =>
       Effect.gen(function* () {
         yield* add("abort begins")

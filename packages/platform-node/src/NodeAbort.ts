@@ -83,7 +83,7 @@ export const run: {
   (signal: AbortSignal): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<CancelScope.Outcome<A>, E, R>
   <A, E, R>(self: Effect.Effect<A, E, R>, signal: AbortSignal): Effect.Effect<CancelScope.Outcome<A>, E, R>
 } = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, signal: AbortSignal) =>
-  Effect.flatMap(CancelScope.make({ name: "abort signal" }), (scope) => {
+  Effect.flatMap(CancelScope.make(), (scope) => {
     let unbind = nothing
     const bound = Effect.suspend(() => {
       unbind = bindUnsafe(scope, signal)
