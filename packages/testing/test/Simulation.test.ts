@@ -192,7 +192,9 @@ describe("Simulation finds", () => {
     Effect.gen(function* () {
       const orphan = Effect.forkDetach(Effect.withSpan(Effect.never, "orphan"))
       const one = yield* failure(Simulation.simulate(1, orphan))
-      expect(one.message).toContain('it has ended, but not all of it:\n  fiber 2, in "orphan", is parked\n')
+      expect(one.message).toMatch(
+        /it has ended, but not all of it:\n  fiber 2, in "orphan" at .*Simulation\.test\.ts:\d+:\d+\)?, is parked\n/
+      )
       const sleeper = Effect.andThen(Effect.forkDetach(Effect.sleep("1 hour")), Effect.sleep("1 second"))
       const two = yield* failure(Simulation.simulate(1, sleeper))
       expect(two.message).toContain("  fiber 2, without a span, sleeps until 3600000 ms (now 1000 ms)\n")

@@ -50,9 +50,16 @@ export class Fibers {
   }
 }
 
-/** The name a reader knows a fiber by: its span, or the `Effect.fn` it is in. */
-export const nameOf = (fiber: AnyFiber): string => {
+/** Work of Fairlead's is part of a region, which knows what it waits for. Read by its key: this package depends on Effect alone. */
+const Region = Context.Reference<{ readonly what?: string | undefined } | undefined>("@fairlead/core/Region", {
+  defaultValue: () => undefined
+})
+
+/** What a reader knows a fiber by: its span, the place where that or its `Effect.fn` stands, what its region waits for. */
+export const describe = (fiber: AnyFiber): string => {
   const { span, stackFrame } = fiber.cache
-  const name = span?._tag === "Span" ? span.name : stackFrame?.name
-  return name === undefined ? "without a span" : `in "${name}"`
+  const name = span?._tag === "Span" ? `in "${span.name}"` : "without a span"
+  const place = stackFrame?.stack()?.trim()
+  const what = fiber.getRef(Region)?.what
+  return name + (place ? ` ${place}` : "") + (what === undefined ? "" : `, in a region that waits for ${what}`)
 }

@@ -8,7 +8,7 @@
  */
 import { Clock, Context, Duration, Effect, Scheduler } from "effect"
 import type { Exit } from "effect"
-import { Fibers, nameOf } from "./fibers.ts"
+import { describe, Fibers } from "./fibers.ts"
 import type { AnyFiber } from "./fibers.ts"
 import * as host from "./host.ts"
 
@@ -112,7 +112,7 @@ export class Machine {
       const sleeper = asleep.get(fiber)
       asleep.delete(fiber)
       const name = number > this.seenBefore ? `fiber ${number - this.seenBefore}` : "a fiber from before"
-      return `${name}, ${nameOf(fiber)}, ${sleeper === undefined ? "is parked" : until(sleeper)}`
+      return `${name}, ${describe(fiber)}, ${sleeper === undefined ? "is parked" : until(sleeper)}`
     })
     return [...fibers, ...Array.from(asleep.values(), (sleeper) => `a timer in the background ${until(sleeper)}`)]
   }
