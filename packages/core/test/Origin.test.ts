@@ -1,0 +1,284 @@
+/**
+ * What goes wrong where tasks are started, cancelled and cleaned up by hand, with an exit stack or a list of tasks and a
+ * time: one test for each of those faults, in the situation in which it shows.
+ */
+import { describe, expect, it } from "@effect/vitest"
+import { Clock, Effect, Exit, Fiber, Option } from "effect"
+import { TestClock } from "effect/testing"
+import { CancelScope, Deadline, Join, Nursery, Reason, Registry } from "@fairlead/core"
+import * as timer from "../src/internal/timer.ts"
+
+const nothingLeft = Effect.gen(function* () {
+  expect(timer.of(yield* Clock.Clock).size).toBe(0)
+  expect(yield* Registry.tree).toEqual([])
+})
+
+const now = Clock.currentTimeMillis
+
+/** Notes each end with its instant, and why it was cut. */
+const record = () => {
+  const seen: Array<string> = []
+  const say = (what: string) => Effect.map(now, (millis) => void seen.push(`${millis}: ${what}`))
+  const cut = (name: string) =>
+    Effect.flatMap(CancelScope.reason, (reason) =>
+      say(`${name} cut, ${Option.match(reason, { onNone: () => "no reason", onSome: Reason.format })}`)
+    )
+  const task = (name: string, seconds: number) =>
+    Effect.sleep(`${seconds} seconds`).pipe(
+      Effect.andThen(say(`${name} done`)),
+      Effect.as(name),
+      Effect.onInterrupt(() => cut(name))
+    )
+  return { seen, say, cut, task }
+}
+
+/** Runs `effect` while the clock goes on, second by second, and gives its end. */
+const play = <A, E, R>(effect: Effect.Effect<A, E, R>, seconds: number) =>
+  Effect.gen(function* () {
+    // The first sleep on a test clock forks a warning, which a finalizer must not be the first to do.
+    yield* TestClock.adjust(0)
+    const fiber = yield* Effect.forkChild(effect)
+    for (let half = 0; half < 2 * seconds; half++) yield* TestClock.adjust("500 millis")
+    return fiber.pollUnsafe() ?? (yield* Effect.die(new Error(`Expected an end within ${seconds} s, got none`)))
+  })
+
+const failures = <A, E>(exit: Exit.Exit<A, E>) =>
+  Exit.isSuccess(exit)
+    ? []
+    : Nursery.failures(exit.cause).map(({ child, reason }) => [
+        child,
+        reason._tag === "Fail" ? reason.error : reason.defect
+      ])
+
+describe("two workers, the first result wins", () => {
+  it.effect("the other one is cut when the result is there, and knows why", () =>
+    Effect.gen(function* () {
+      const { seen, cut, say } = record()
+      const worker = (name: string, pause: number) =>
+        Effect.forEach([1, 2, 3, 4, 5], (step) =>
+          Effect.andThen(Effect.sleep(pause), say(`${name} step ${step}`))
+        ).pipe(
+          Effect.as(name),
+          Effect.onInterrupt(() => cut(name))
+        )
+      const exit = yield* play(Nursery.all([worker("a", 500), worker("b", 800)], Join.anySuccess()), 3)
+      expect(exit).toEqual(Exit.succeed("a"))
+      expect(seen).toEqual([
+        "500: a step 1",
+        "800: b step 1",
+        "1000: a step 2",
+        "1500: a step 3",
+        "1600: b step 2",
+        "2000: a step 4",
+        "2400: b step 3",
+        "2500: a step 5",
+        "2500: b cut, Manual: anySuccess: enough"
+      ])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("a sibling that fails is noticed at once, though the body waits for another one", () =>
+    Effect.gen(function* () {
+      const { seen, task } = record()
+      const exit = yield* play(
+        Nursery.run((nursery) =>
+          Effect.gen(function* () {
+            const slow = yield* nursery.spawn(task("slow", 60), "slow")
+            yield* nursery.spawn(Effect.delay(Effect.fail("no connection"), "1 second"), "broken")
+            return yield* slow.join
+          })
+        ),
+        1
+      )
+      expect(failures(exit)).toEqual([["broken", "no connection"]])
+      expect(seen).toEqual(["1000: slow cut, SiblingFailed: broken"])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("a sibling that fails first does not cost the other its win, and is not lost if none wins", () =>
+    Effect.gen(function* () {
+      const { task } = record()
+      const broken = (text: string, seconds: number) => Effect.delay(Effect.fail(text), `${seconds} seconds`)
+      const won = yield* play(Nursery.all([broken("no", 1), task("late", 2)], Join.anySuccess()), 2)
+      expect(won).toEqual(Exit.succeed("late"))
+      const lost = yield* play(Nursery.all([broken("second", 2), broken("first", 1)], Join.anySuccess()), 2)
+      expect(failures(lost)).toEqual([
+        ["child 2", "first"],
+        ["child 1", "second"]
+      ])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect(
+    "clean-up needs no order by hand: the newest is cut first, and what stands around the block goes last",
+    () =>
+      Effect.gen(function* () {
+        const { seen, cut, say } = record()
+        const slowly = (name: string, seconds: number) =>
+          Effect.onInterrupt(Effect.never, () =>
+            Effect.andThen(cut(name), Effect.delay(say(`${name} clean`), `${seconds} seconds`))
+          )
+        const exit = yield* play(
+          Effect.acquireUseRelease(
+            say("pool opens"),
+            () =>
+              Nursery.run((nursery) =>
+                Effect.gen(function* () {
+                  yield* nursery.spawn(slowly("a", 1))
+                  yield* nursery.spawn(slowly("b", 2))
+                  yield* Effect.delay(Effect.fail("no"), "1 second")
+                })
+              ),
+            () => say("pool closes")
+          ),
+          3
+        )
+        expect(failures(exit)).toEqual([[undefined, "no"]])
+        expect(seen).toEqual([
+          "0: pool opens",
+          "1000: b cut, SiblingFailed: body",
+          "1000: a cut, SiblingFailed: body",
+          "2000: a clean",
+          "3000: b clean",
+          "3000: pool closes"
+        ])
+        yield* nothingLeft
+      })
+  )
+
+  it.effect("neither a result that is an error nor a clean-up that fails skips the clean-up of the others", () =>
+    Effect.gen(function* () {
+      const { seen, task } = record()
+      const fragile = Effect.onInterrupt(Effect.never, () => Effect.die("clean-up of b"))
+      const exit = yield* play(
+        Nursery.run((nursery) =>
+          Effect.gen(function* () {
+            yield* nursery.spawn(task("a", 60), "a")
+            yield* nursery.spawn(fragile, "b")
+            yield* nursery.spawn(task("c", 60), "c")
+            const result = yield* nursery.spawn(Effect.delay(Effect.fail("no"), "1 second"), "result")
+            yield* result.join
+          })
+        ),
+        1
+      )
+      expect(seen).toEqual(["1000: c cut, SiblingFailed: result", "1000: a cut, SiblingFailed: result"])
+      expect(failures(exit)).toEqual([
+        ["result", "no"],
+        ["b", "clean-up of b"]
+      ])
+      yield* nothingLeft
+    })
+  )
+})
+
+describe("tasks that are cancelled together, by time or by hand", () => {
+  const together = (...tasks: ReadonlyArray<Effect.Effect<string>>) => Effect.all(tasks, { concurrency: "unbounded" })
+
+  it.effect("what is done stays done, and the rest is cut at the deadline", () =>
+    Effect.gen(function* () {
+      const { seen, task } = record()
+      const exit = yield* play(
+        CancelScope.run(() => together(task("A", 1), task("B", 3), task("C", 4)), { within: "2 seconds" }),
+        2
+      )
+      expect(Exit.isSuccess(exit) && exit.value).toBeInstanceOf(Deadline.DeadlineExceeded)
+      expect(seen).toEqual(["1000: A done", "2000: B cut, Deadline", "2000: C cut, Deadline"])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("by hand, the cancel comes back when all has ended", () =>
+    Effect.gen(function* () {
+      const { seen, say, task } = record()
+      const exit = yield* play(
+        Effect.gen(function* () {
+          const scope = yield* CancelScope.make()
+          const running = yield* Effect.forkChild(scope.run(together(task("B", 3), task("C", 4))))
+          yield* Effect.sleep("1 second")
+          yield* scope.cancel("stop")
+          yield* say("back")
+          return yield* Fiber.join(running)
+        }),
+        1
+      )
+      expect(exit).toEqual(Exit.succeed(new CancelScope.Cancelled({ reason: new Reason.Manual({ text: "stop" }) })))
+      expect(seen).toEqual(["1000: B cut, Manual: stop", "1000: C cut, Manual: stop", "1000: back"])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("an end in time is Completed, and nobody is told of a cancel: not then, and not at the deadline", () =>
+    Effect.gen(function* () {
+      const { seen, task } = record()
+      const scope = yield* CancelScope.make({ within: "2 seconds" })
+      const exit = yield* play(scope.run(task("A", 1)), 1)
+      expect(exit).toEqual(Exit.succeed(new CancelScope.Completed({ value: "A" })))
+      expect(scope.reason).toEqual(Option.none())
+      yield* nothingLeft
+      yield* TestClock.adjust("1 minute")
+      expect(seen).toEqual(["1000: A done"])
+    })
+  )
+
+  it.effect("the body is bound by the time as well as what it started", () =>
+    Effect.gen(function* () {
+      const { seen, task } = record()
+      const exit = yield* play(
+        CancelScope.run(() => Effect.andThen(Effect.forkChild(task("started", 5)), task("body", 10)), {
+          within: "2 seconds"
+        }),
+        2
+      )
+      expect(Exit.isSuccess(exit) && exit.value._tag).toBe("DeadlineExceeded")
+      expect(seen.toSorted()).toEqual(["2000: body cut, Deadline", "2000: started cut, Deadline"])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("a time of 0 is no time, and not no limit", () =>
+    Effect.gen(function* () {
+      const { seen, say } = record()
+      const outcome = yield* CancelScope.run(() => say("began"), { within: 0 })
+      expect(outcome._tag).toBe("DeadlineExceeded")
+      expect(seen).toEqual([])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("no failure is lost: of a task, of several, nor of a clean-up while all is cut", () =>
+    Effect.gen(function* () {
+      const failing = (text: string, seconds: number) => Effect.delay(Effect.fail(text), `${seconds} seconds`)
+      const one = yield* play(
+        CancelScope.run(() => failing("no", 1), { within: "2 seconds" }),
+        1
+      )
+      expect(one).toEqual(Exit.fail("no"))
+
+      const several = yield* play(
+        CancelScope.run(() => Nursery.all([failing("a", 1), failing("b", 1)], Join.anySuccess()), {
+          within: "2 seconds"
+        }),
+        1
+      )
+      expect(failures(several)).toEqual([
+        ["child 1", "a"],
+        ["child 2", "b"]
+      ])
+
+      const fragile = (text: string) => Effect.onInterrupt(Effect.never, () => Effect.die(text))
+      const cleanUp = yield* play(
+        CancelScope.run(() => Nursery.all([fragile("a"), fragile("b")]), { within: "2 seconds" }),
+        2
+      )
+      expect(failures(cleanUp)).toEqual([
+        ["child 2", "b"],
+        ["child 1", "a"]
+      ])
+      yield* nothingLeft
+    })
+  )
+})
