@@ -8,12 +8,19 @@
 import { fork } from "node:child_process"
 import { order } from "./statistics.ts"
 
-/** What one round of one contender gives. */
-export interface Measure {
+/** What one round of one contender gives; all contenders of a row give the same. */
+export type Measure = Time | Space
+
+export interface Time {
   /** Microseconds for each operation; for the proxy, of the CPU. */
   readonly micros: number
   /** Operations per second, where they do not follow from `micros`. */
   readonly perSecond?: number
+}
+
+export interface Space {
+  /** Bytes on the heap for each thing that goes on, or that has ended. */
+  readonly bytes: number
 }
 
 export interface Contender {
@@ -22,6 +29,10 @@ export interface Contender {
   readonly round: (scale: number) => Promise<Measure>
   /** An aim: ours is at least this many times as fast. */
   readonly atLeast?: number
+  /** An aim: ours takes at most this many times the bytes. */
+  readonly atMost?: number
+  /** An aim for ours: it takes at most so many bytes. */
+  readonly atMostBytes?: number
 }
 
 export interface Row {
@@ -43,7 +54,7 @@ export interface Part {
 }
 
 /** One measure with its place in the run. */
-export interface Sample extends Measure {
+export type Sample = Measure & {
   readonly row: string
   readonly contender: string
   readonly round: number
@@ -58,7 +69,7 @@ export interface Task {
 }
 
 /** Repeats `batch` (`count` operations each) for a warm-up and then for a measured while: microseconds per operation. */
-export const perOperation = async (count: number, scale: number, batch: () => Promise<unknown>): Promise<Measure> => {
+export const perOperation = async (count: number, scale: number, batch: () => Promise<unknown>): Promise<Time> => {
   await repeat(300 * scale, batch)
   globalThis.gc?.()
   const { batches, millis } = await repeat(600 * scale, batch)
@@ -72,6 +83,35 @@ const repeat = async (atLeastMillis: number, batch: () => Promise<unknown>) => {
     const millis = performance.now() - start
     if (millis >= atLeastMillis) return { batches, millis }
   }
+}
+
+/** What `start` gave, so that it stays. */
+const kept: Array<unknown> = []
+
+/**
+ * Starts `count` things that go on, all in one go: bytes on the heap for each. `start` gives their handles once all of
+ * them are under way, in an array, which counts as well (8 bytes each).
+ */
+export const perThing = async (
+  count: number,
+  start: (count: number) => Promise<ReadonlyArray<unknown>>
+): Promise<Space> => {
+  // What is made once (hidden classes, caches, code) is no part of it.
+  kept.push(await start(1000))
+  const before = await heapUsed()
+  kept.push(await start(count))
+  return { bytes: ((await heapUsed()) - before) / count }
+}
+
+/** Bytes on the heap once nothing is left that can be collected. */
+export const heapUsed = async (): Promise<number> => {
+  if (globalThis.gc === undefined) throw new Error("Expected node --expose-gc, got no gc()")
+  // Once more after a turn of the event loop: finalizers and weak references let go there.
+  for (let times = 0; times < 3; times++) {
+    await new Promise((resolve) => setTimeout(resolve, 10))
+    globalThis.gc()
+  }
+  return process.memoryUsage().heapUsed
 }
 
 /** Runs one contender once, in a process of its own. */
@@ -103,9 +143,8 @@ export const measure = async (
         const task = { part: part.name, row: row.name, contender: contender.name, scale: options.scale }
         const figures = await isolated(task)
         samples.push({ row: row.name, contender: contender.name, round, ...figures })
-        options.progress(
-          `round ${round + 1}/${options.rounds}  ${row.name}  ${contender.name}  ${figures.micros.toFixed(3)} µs`
-        )
+        const figure = "bytes" in figures ? `${figures.bytes.toFixed(1)} B` : `${figures.micros.toFixed(3)} µs`
+        options.progress(`round ${round + 1}/${options.rounds}  ${row.name}  ${contender.name}  ${figure}`)
       }
     }
   }

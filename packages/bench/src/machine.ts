@@ -14,7 +14,17 @@ export interface Machine {
   readonly packages: Readonly<Record<string, string>>
 }
 
-const peers = ["effect", "p-queue", "async", "cockatiel", "undici", "fastify", "@fastify/http-proxy", "http-proxy-3"]
+const peers = [
+  "effect",
+  "p-queue",
+  "async",
+  "cockatiel",
+  "effection",
+  "undici",
+  "fastify",
+  "@fastify/http-proxy",
+  "http-proxy-3"
+]
 
 export const machine = (): Machine => ({
   date: new Date().toISOString(),

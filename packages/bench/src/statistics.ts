@@ -29,6 +29,10 @@ export const summarize = (values: ReadonlyArray<number>): Summary => ({
 export const timesAsFast = (ours: ReadonlyArray<number>, theirs: ReadonlyArray<number>): Summary =>
   summarize(ours.map((micros, round) => (theirs[round] ?? Number.NaN) / micros))
 
+/** How many times as much `ours` takes as `theirs`, round by round. */
+export const timesAsMuch = (ours: ReadonlyArray<number>, theirs: ReadonlyArray<number>): Summary =>
+  timesAsFast(theirs, ours)
+
 /**
  * The order in which round `round` measures: two rounds start with the same contender, one forwards and one backwards,
  * and the next two start one later, so that nobody always follows the same neighbour or always comes last.

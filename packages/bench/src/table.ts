@@ -1,18 +1,25 @@
-/** The samples of a run as one Markdown table: what, who, how long, and how many times as fast ours is. Pure. */
-import type { Figure, Part, Row, Sample } from "./harness.ts"
-import { summarize, timesAsFast } from "./statistics.ts"
+/** The samples of a run as Markdown: what, who, how long or how much, and ours beside the others. Pure. */
+import type { Contender, Figure, Part, Row, Sample } from "./harness.ts"
+import { summarize, timesAsFast, timesAsMuch } from "./statistics.ts"
 import type { Summary } from "./statistics.ts"
 
-/** A line of the table: text for the reader, numbers for the JSON. */
+/** A line of a table: text for the reader, numbers for the JSON. It has a time, or bytes, or is a figure's. */
 export interface Line {
   readonly row: string
   readonly contender: string
   /** The median of the rounds: microseconds for each operation, and operations per second. */
   readonly micros?: number
   readonly perSecond?: number
-  /** How many times as fast ours is; in the line of a figure, the figure. */
+  /** The median of the rounds: bytes for each. */
+  readonly bytes?: number
+  /** How many times as fast ours is, or how many times as much it takes; in the line of a figure, the figure. */
   readonly ratio?: Summary
-  readonly aim?: { readonly text: string; readonly met: boolean }
+  readonly aim?: Aim
+}
+
+interface Aim {
+  readonly text: string
+  readonly met: boolean
 }
 
 export const lines = (part: Part, samples: ReadonlyArray<Sample>): ReadonlyArray<Line> => [
@@ -23,33 +30,50 @@ export const lines = (part: Part, samples: ReadonlyArray<Sample>): ReadonlyArray
 const rowLines = (row: Row, samples: ReadonlyArray<Sample>): ReadonlyArray<Line> => {
   const of = (contender: string) =>
     samples.filter((sample) => sample.row === row.name && sample.contender === contender)
-  const ours = of(row.contenders[0]?.name ?? "").map(({ micros }) => micros)
-  return row.contenders.map(({ name, atLeast }, place) => {
-    const theirs = of(name)
-    const ratio = timesAsFast(
-      ours,
-      theirs.map(({ micros }) => micros)
-    )
+  const ours = of(row.contenders[0]?.name ?? "")
+  return row.contenders.map((contender, place) => {
+    const theirs = of(contender.name)
+    const bytes = theirs.flatMap((sample) => ("bytes" in sample ? [sample.bytes] : []))
+    const times = theirs.flatMap((sample) => ("micros" in sample ? [sample] : []))
+    const ratio = bytes.length > 0 ? timesAsMuch(ours.map(cost), bytes) : timesAsFast(ours.map(cost), times.map(cost))
+    const aim = aimOf(contender, ratio, bytes)
     return {
       row: row.name,
-      contender: name,
-      micros: summarize(theirs.map(({ micros }) => micros)).median,
-      perSecond: summarize(theirs.map(({ micros, perSecond }) => perSecond ?? 1e6 / micros)).median,
+      contender: contender.name,
+      ...(bytes.length > 0
+        ? { bytes: summarize(bytes).median }
+        : {
+            micros: summarize(times.map(({ micros }) => micros)).median,
+            perSecond: summarize(times.map(({ micros, perSecond }) => perSecond ?? 1e6 / micros)).median
+          }),
       ...(place === 0 ? {} : { ratio }),
-      ...(atLeast === undefined ? {} : { aim: { text: `≥ ${atLeast}`, met: ratio.median >= atLeast } })
+      ...(aim === undefined ? {} : { aim })
     }
   })
+}
+
+const cost = (sample: Sample): number => ("bytes" in sample ? sample.bytes : sample.micros)
+
+const aimOf = (
+  { atLeast, atMost, atMostBytes }: Contender,
+  ratio: Summary,
+  bytes: ReadonlyArray<number>
+): Aim | undefined => {
+  if (atLeast !== undefined) return { text: `≥ ${atLeast}`, met: ratio.median >= atLeast }
+  if (atMost !== undefined) return { text: `≤ ${atMost}`, met: ratio.median <= atMost }
+  if (atMostBytes !== undefined) return { text: `≤ ${atMostBytes} B`, met: summarize(bytes).median <= atMostBytes }
+  return undefined
 }
 
 const figureLine = (figure: Figure, samples: ReadonlyArray<Sample>): Line => {
   const rounds = [...new Set(samples.map(({ round }) => round))]
   const ratio = summarize(
     rounds.map((round) =>
-      figure.of(
-        (row, contender) =>
-          samples.find((sample) => sample.round === round && sample.row === row && sample.contender === contender)
-            ?.micros ?? Number.NaN
-      )
+      figure.of((row, contender) => {
+        const of = samples.filter((sample) => sample.row === row && sample.contender === contender)
+        const found = of.find((sample) => sample.round === round)
+        return found === undefined ? Number.NaN : cost(found)
+      })
     )
   )
   return {
@@ -60,16 +84,35 @@ const figureLine = (figure: Figure, samples: ReadonlyArray<Sample>): Line => {
   }
 }
 
-export const markdown = (all: ReadonlyArray<Line>): string =>
+/** One table of times, and one of bytes below it, where there are any. */
+export const markdown = (all: ReadonlyArray<Line>): string => {
+  const space = all.filter(({ bytes }) => bytes !== undefined)
+  const time = all.filter(({ bytes }) => bytes === undefined)
+  return [...(time.length > 0 ? [times(time)] : []), ...(space.length > 0 ? [spaces(space)] : [])].join("\n\n")
+}
+
+const times = (all: ReadonlyArray<Line>): string =>
+  table(["µs each", "per second", "ours is … times as fast"], all, ({ micros, perSecond }) => [
+    micros === undefined ? "" : micros.toPrecision(3),
+    perSecond === undefined ? "" : rate(perSecond)
+  ])
+
+const spaces = (all: ReadonlyArray<Line>): string =>
+  table(["bytes each", "ours takes … times as much"], all, ({ bytes = Number.NaN }) => [amount(bytes)])
+
+const table = (
+  columns: ReadonlyArray<string>,
+  all: ReadonlyArray<Line>,
+  figures: (line: Line) => ReadonlyArray<string>
+): string =>
   [
-    "| what | who | µs each | per second | ours is … times as fast | aim |",
-    "|---|---|--:|--:|--:|---|",
+    `| what | who | ${columns.join(" | ")} | aim |`,
+    `|---|---|${"--:|".repeat(columns.length)}---|`,
     ...all.map((line, place) => {
       const cells = [
         all[place - 1]?.row === line.row ? "" : line.row,
         line.contender,
-        line.micros === undefined ? "" : line.micros.toPrecision(3),
-        line.perSecond === undefined ? "" : rate(line.perSecond),
+        ...figures(line),
         line.ratio === undefined ? "" : interval(line.ratio),
         line.aim === undefined ? "" : `${line.aim.text}: ${line.aim.met ? "met" : "**missed**"}`
       ]
@@ -79,6 +122,8 @@ export const markdown = (all: ReadonlyArray<Line>): string =>
 
 const rate = (perSecond: number) =>
   perSecond >= 1e6 ? `${(perSecond / 1e6).toPrecision(3)} M` : `${(perSecond / 1e3).toPrecision(3)} k`
+
+const amount = (bytes: number) => (Math.abs(bytes) < 10 ? bytes.toFixed(2) : bytes.toFixed(0))
 
 const interval = ({ median, low, high }: Summary) => `${short(median)} (${short(low)}–${short(high)})`
 

@@ -55,3 +55,37 @@ it("prints one line for each contender, with what was measured and what was want
     ].join("\n")
   )
 })
+
+const space: Part = {
+  name: "heap",
+  rows: [
+    {
+      name: "a thing",
+      contenders: [
+        { name: "ours", round: never, atMostBytes: 1000 },
+        { name: "lean", round: never, atMost: 1.3 },
+        { name: "fat", round: never, atMost: 1.3 }
+      ]
+    },
+    { name: "what it leaves", contenders: [{ name: "ours", round: never, atMostBytes: 1 }] }
+  ]
+}
+
+it("bytes stand in a table of their own, where less is better", () => {
+  const samples: ReadonlyArray<Sample> = [0, 1, 2].flatMap((round) => [
+    { row: "a thing", contender: "ours", round, bytes: 900 + round },
+    { row: "a thing", contender: "lean", round, bytes: (900 + round) / 2 },
+    { row: "a thing", contender: "fat", round, bytes: (900 + round) * 2 },
+    { row: "what it leaves", contender: "ours", round, bytes: 1.5 }
+  ])
+  expect(markdown([...lines(part, []), ...lines(space, samples)]).split("\n\n")[1]).toBe(
+    [
+      "| what | who | bytes each | ours takes … times as much | aim |",
+      "|---|---|--:|--:|---|",
+      "| a thing | ours | 901 |  | ≤ 1000 B: met |",
+      "|  | lean | 451 | 2.00 (2.00–2.00) | ≤ 1.3: **missed** |",
+      "|  | fat | 1802 | 0.50 (0.50–0.50) | ≤ 1.3: met |",
+      "| what it leaves | ours | 1.50 |  | ≤ 1 B: **missed** |"
+    ].join("\n")
+  )
+})
