@@ -126,6 +126,11 @@ class Scope implements CancelScope {
   constructor(clock: Clock.Clock, at: number) {
     this.clock = clock
     this.at = at
+    // `pipe(scope.run)` is what one writes.
+    this.run = this.run.bind(this)
+    this.cancel = this.cancel.bind(this)
+    this.cancelUnsafe = this.cancelUnsafe.bind(this)
+    this.narrow = this.narrow.bind(this)
   }
 
   get reason(): Option.Option<Reason.Reason> {
@@ -150,7 +155,9 @@ class Scope implements CancelScope {
   cancel(reason?: Reason.Reason | string): Effect.Effect<void> {
     return Effect.withFiber((fiber) => {
       this.cancelUnsafe(reason)
-      return this.members.size === 0 || this.contains(fiber) ? Effect.void : this.empty
+      if (this.members.size === 0) return Effect.void
+      // From inside it must not wait for itself. To give way lets the interrupt strike before anything else is done.
+      return this.contains(fiber) ? Effect.yieldNow : this.empty
     })
   }
 

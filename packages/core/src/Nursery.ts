@@ -16,8 +16,7 @@
  * A nursery holds nothing of a child that has ended, but what its join keeps. To let a group be cancelled from elsewhere
  * use a `CancelScope` around it; to order admission by urgency, a `Gate` in the children.
  */
-import { Cause, Context, Effect, Queue, Stream } from "effect"
-import type { Exit } from "effect"
+import { Cause, Context, Effect, Exit, Fiber, Queue, Stream } from "effect"
 import { ChildName } from "./internal/blame.ts"
 import * as boundary from "./internal/boundary.ts"
 import * as engine from "./internal/nursery.ts"
@@ -142,8 +141,8 @@ export const all: {
 /**
  * Runs `effects` as children and gives how each ended, in the order of completion. Nothing cuts anything.
  *
- * At most `maxRunning` children run, or have ended and wait to be taken, beside the one that is taken next; the source is
- * read no further ahead. Ending the stream early cuts the rest and waits for it.
+ * At most `maxRunning` children run, or have ended and wait to be taken; the source is read no further ahead. Ending the
+ * stream early cuts the rest and waits for it; what fails in that is a defect of the stream.
  */
 export const stream = <A, E, R>(
   effects: Iterable<Effect.Effect<A, E, R>>,
@@ -151,16 +150,24 @@ export const stream = <A, E, R>(
 ): Stream.Stream<Join.Ended<A, E>, never, R> =>
   Stream.unwrap(
     Effect.gen(function* () {
-      const ended = yield* Queue.bounded<Join.Ended<A, E>, Cause.Done>(1)
-      const terms = engine.terms(options)
-      // Each child hands its own end over, and holds its place until that is taken.
+      // Without a place of its own: a child hands its end over itself, and holds its place until that is taken.
+      const ended = yield* Queue.bounded<Join.Ended<A, E>, Cause.Done>(0)
       const tell = (effect: Effect.Effect<A, E, R>, name: string, index: number) =>
-        Effect.flatMap(Effect.exit(effect), (exit) =>
-          Queue.offer(ended, { name, index, exit, reason: undefined } as Join.Ended<A, E>)
-        )
-      yield* engine
-        .run(terms, (nursery) => spawnAll(nursery, effects, options, tell))
-        .pipe(Effect.andThen(Queue.end(ended)), Effect.forkScoped)
+        Effect.flatMap(Effect.exit(effect), (exit) => Queue.offer(ended, { name, index, exit, reason: undefined }))
+      const block = engine.run(engine.terms(options), (nursery) =>
+        spawnAll(nursery, effects, options, tell)
+      ) as Effect.Effect<void, never, R>
+      yield* Effect.acquireRelease(
+        Effect.forkDetach(
+          Effect.onExit(block, (exit) =>
+            Effect.asVoid(Exit.isSuccess(exit) ? Queue.end(ended) : Queue.failCause(ended, exit.cause))
+          )
+        ),
+        (fiber) =>
+          fiber.pollUnsafe() !== undefined
+            ? Effect.void
+            : Effect.andThen(Fiber.interrupt(fiber), Effect.flatMap(Fiber.await(fiber), boundary.cleanUp))
+      )
       return Stream.fromQueue(ended)
     })
   )
@@ -178,6 +185,7 @@ export const failures = <E>(cause: Cause.Cause<E>): ReadonlyArray<Failure<E>> =>
     reason: reason as Cause.Fail<E> | Cause.Die
   }))
 
+/** Spawns one after another, each taken from its source when there is room for it. */
 const spawnAll = (
   nursery: engine.Block,
   effects: Iterable<Effect.Effect<any, any, any>>,
@@ -186,11 +194,19 @@ const spawnAll = (
     effect
   ) => effect
 ): Effect.Effect<void, any, any> =>
-  Effect.forEach(
-    effects,
-    (effect, index) => {
+  Effect.suspend(() => {
+    const source = effects[Symbol.iterator]()
+    let index = 0
+    const next: Effect.Effect<void, any, any> = Effect.suspend(() => {
+      const { done, value } = source.next()
+      if (done === true) return Effect.void
       const name = label(index)
-      return nursery.spawn(wrap(effect, name, index), name)
-    },
-    { discard: true }
-  )
+      return Effect.andThen(nursery.spawn(wrap(value, name, index++), name), more)
+    })
+    const more = Effect.andThen(nursery.room, next)
+    return Effect.onExit(more, (exit) =>
+      Effect.sync(() => {
+        if (Exit.isFailure(exit)) source.return?.()
+      })
+    )
+  })

@@ -180,7 +180,25 @@ describe("CancelScope.run", () => {
   )
 })
 
+describe("misuse", () => {
+  it.effect("a time that is no number is told, not taken for none", () =>
+    Effect.sync(() => {
+      const expected = new RangeError("Expected a duration, got NaN")
+      expect(() => CancelScope.make({ within: NaN })).toThrow(expected)
+      expect(() => CancelScope.shield(Effect.void, { grace: NaN })).toThrow(expected)
+      expect(() => Deadline.within(Effect.void, NaN)).toThrow(expected)
+    })
+  )
+})
+
 describe("a scope with several runs", () => {
+  it.effect("runs what is piped into it", () =>
+    Effect.gen(function* () {
+      const scope = yield* CancelScope.make()
+      expect(yield* Effect.succeed(1).pipe(scope.run)).toEqual(new CancelScope.Completed({ value: 1 }))
+    })
+  )
+
   it.effect("cuts them all together, and waits for the slowest clean-up", () =>
     Effect.gen(function* () {
       const seen: Array<string> = []

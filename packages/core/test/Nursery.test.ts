@@ -295,7 +295,61 @@ describe("Nursery.run", () => {
   )
 })
 
+describe("a nursery in the clean-up of what was cut", () => {
+  it.effect("does its work: its children begin, and are waited for", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      yield* TestClock.adjust(0)
+      const fiber = yield* Effect.forkChild(
+        CancelScope.run((scope) =>
+          Effect.andThen(scope.cancel(), Effect.never).pipe(
+            Effect.onInterrupt(() => Nursery.all([worker(seen, "a", "1 second"), worker(seen, "b", "2 seconds")]))
+          )
+        )
+      )
+      yield* TestClock.adjust(0)
+      yield* TestClock.adjust("2 seconds")
+      expect((yield* Fiber.join(fiber))._tag).toBe("Cancelled")
+      expect(seen).toEqual(["a done", "b done"])
+      yield* nothingLeft
+    })
+  )
+})
+
 describe("a child", () => {
+  it.effect("that is spawned by a pipe is one all the same", () =>
+    Effect.gen(function* () {
+      const child = yield* Nursery.run((nursery) => Effect.succeed(1).pipe(nursery.spawn))
+      expect(yield* child.join).toBe(1)
+    })
+  )
+
+  it.effect("whose first step fails an earlier one is waited for", () =>
+    Effect.gen(function* () {
+      let cleaned = false
+      yield* TestClock.adjust(0)
+      const fiber = yield* Effect.forkChild(
+        Effect.gen(function* () {
+          const failed = yield* Deferred.make<void, Boom>()
+          const second = Effect.andThen(
+            Deferred.fail(failed, boom("first")),
+            Effect.onExit(Effect.sleep("1 hour"), () =>
+              Effect.andThen(
+                Effect.sleep("1 second"),
+                Effect.sync(() => (cleaned = true))
+              )
+            )
+          )
+          return yield* Effect.exit(Nursery.all([Deferred.await(failed), second]))
+        })
+      )
+      yield* TestClock.adjust("1 second")
+      yield* TestClock.adjust("1 second")
+      expect(failures(yield* Fiber.join(fiber))).toEqual([["child 1", "first"]])
+      expect(cleaned).toBe(true)
+    })
+  )
+
   it.effect("whose joiner waits gives its value, or its end", () =>
     Effect.gen(function* () {
       const fiber = yield* Effect.forkChild(

@@ -58,6 +58,11 @@ export class Region implements Wait {
     return this.parent
   }
 
+  /** Whether it was cut itself, or interrupted with its caller. */
+  get interrupted(): boolean {
+    return this.struck !== undefined
+  }
+
   /** Whether it, or a region that binds it, was cut or interrupted. */
   get cutting(): boolean {
     let cutting = this.struck !== undefined
@@ -81,9 +86,27 @@ export class Region implements Wait {
 
   /** What goes on waiting in it: the wait that began last, its own or one of a region inside it. */
   get what(): string | undefined {
-    let what: string | undefined
-    if (this.waits !== undefined) for (const wait of this.waits) what = wait.what ?? what
-    return what
+    const todo: Array<Wait | string> = []
+    this.inside(todo)
+    for (let last = todo.pop(); last !== undefined; last = todo.pop()) {
+      if (typeof last === "string") return last
+      if (last instanceof Region) {
+        // Beneath what goes on in it: its own name counts where that has none.
+        if (last.label !== undefined) todo.push(last.label)
+        last.inside(todo)
+      } else if (last.what !== undefined) return last.what
+    }
+    return undefined
+  }
+
+  /** What it is called where nothing in it says what it waits for. */
+  get label(): string | undefined {
+    return undefined
+  }
+
+  /** Adds what goes on waiting directly in it, in the order in which it began. */
+  inside(into: Array<Wait | string>): void {
+    if (this.waits !== undefined) for (const wait of this.waits) into.push(wait)
   }
 
   /** The nurseries that go on in it, with none between. */
@@ -120,13 +143,16 @@ export class Region implements Wait {
   }
 
   /** A region that binds it was cut. */
-  told(reason: Reason.Reason): void {
-    this.tell(reason)
-  }
+  told(_reason: Reason.Reason): void {}
 
-  /** Tells those who still wait in it, though it was interrupted, that it was cut. */
-  protected tell(reason: Reason.Reason): void {
-    if (this.waits !== undefined) for (const wait of this.waits) wait.told(reason)
+  /** Tells those who still wait in it, at any depth, though it was interrupted, that it was cut. */
+  private tell(reason: Reason.Reason): void {
+    const todo: Array<Wait> = []
+    this.inside(todo)
+    for (let last = todo.pop(); last !== undefined; last = todo.pop()) {
+      last.told(reason)
+      if (last instanceof Region && last.outer !== undefined) last.inside(todo)
+    }
   }
 
   /** Interrupts its fiber, for the reason in force. */
@@ -297,7 +323,7 @@ const ended = (fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void> =>
   })
 
 /** What went wrong beside the interrupt. Its type is known to whoever made the region, who is being interrupted. */
-const cleanUp = (exit: Exit.Exit<unknown, unknown>): Exit.Exit<void> => {
+export const cleanUp = (exit: Exit.Exit<unknown, unknown>): Exit.Exit<void> => {
   const others = Exit.isFailure(exit) ? withoutInterrupts(exit.cause) : []
   return others.length === 0 ? Exit.void : (Exit.failCause(Cause.fromReasons(others)) as Exit.Exit<never>)
 }

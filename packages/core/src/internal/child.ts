@@ -32,8 +32,8 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
     return this.parent as Block
   }
 
-  override get what(): string {
-    return super.what ?? `child ${this.name}`
+  override get label(): string {
+    return `child ${this.name}`
   }
 
   get begun(): boolean {
@@ -72,7 +72,8 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
   cancel(reason: Reason.Reason | string = "cancelled"): Effect.Effect<void> {
     return Effect.withFiber((fiber) => {
       this.block.cutChild(this, Reason.from(reason))
-      return this.contains(fiber) ? Effect.void : Effect.asVoid(this.await)
+      // From inside it must not wait for itself. To give way lets the interrupt strike before anything else is done.
+      return this.contains(fiber) ? Effect.yieldNow : Effect.asVoid(this.await)
     })
   }
 
@@ -99,7 +100,7 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
   }
 
   get node(): Registry.Node {
-    const waitingFor = super.what
+    const waitingFor = this.what
     return {
       kind: "child",
       name: this.name,

@@ -69,6 +69,9 @@ export class Engine implements Gate {
       if (window.limit < 1) throw new RangeError(`Expected windows of at least 1, got ${RateWindow.format(window)}`)
     }
     this.rate = rate.start(timer.now(clock), 0)
+    // `pipe(gate.run)` is what one writes.
+    this.run = this.run.bind(this)
+    this.hold = this.hold.bind(this)
   }
 
   run<A, E, R>(effect: Effect.Effect<A, E, R>, ask?: Ask): Effect.Effect<A, E | Refused.Refused, R> {

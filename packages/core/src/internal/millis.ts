@@ -10,6 +10,8 @@ export const grain = 1e-6
 const read = new Map<string, number>()
 
 export const from = (input: Duration.Input): number => {
+  // Effect takes it for no time at all.
+  if (Number.isNaN(input)) throw new RangeError("Expected a duration, got NaN")
   if (typeof input !== "string") return Duration.toMillis(Duration.fromInputUnsafe(input))
   let millis = read.get(input)
   if (millis === undefined) {

@@ -23,6 +23,7 @@ import type { Owner, Pending } from "./places.ts"
 import { Intensity } from "./restart.ts"
 import * as stack from "./stack.ts"
 import * as timer from "./timer.ts"
+import type { Wait } from "./wait.ts"
 
 type AnyExit = Exit.Exit<any, any>
 type AnyEffect = Effect.Effect<any, any, any>
@@ -122,6 +123,10 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
     this.places = new Places(this, terms.maxRunning, terms.maxPending, terms.rejects)
     this.tally = terms.join === undefined ? undefined : new Tally(terms.expected)
     this.intensity = restart === undefined ? undefined : new Intensity(restart, clock)
+    // `pipe(nursery.spawn)` is what one writes.
+    this.spawn = this.spawn.bind(this)
+    this.start = this.start.bind(this)
+    this.cancel = this.cancel.bind(this)
   }
 
   get name(): string {
@@ -132,8 +137,10 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
     return this.closed
   }
 
-  override get what(): string | undefined {
-    return super.what ?? this.last?.what
+  /** The newest child last. */
+  override inside(into: Array<Wait | string>): void {
+    super.inside(into)
+    for (let child = this.first; child !== undefined; child = child.behind) into.push(child)
   }
 
   /** Begins the body. Calls `onEnd` once, on the spot if nothing goes on. */
@@ -171,11 +178,6 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
     )
   }
 
-  protected override tell(reason: Reason.Reason): void {
-    super.tell(reason)
-    for (let child = this.first; child !== undefined; child = child.behind) child.told(reason)
-  }
-
   spawn<A, E, R>(effect: Effect.Effect<A, E, R>, name?: string): Effect.Effect<Child<A, E>, E, R> {
     return Effect.withFiber((fiber) => {
       const child = this.child<A, E>(name)
@@ -208,7 +210,8 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
         this.cutChildren((child) => child.cut(why))
         this.settle()
       }
-      return this.hasChild(fiber) ? Effect.void : this.until(() => this.idle)
+      // A child would wait for itself. To give way lets the interrupt strike before anything else is done.
+      return this.hasChild(fiber) ? Effect.yieldNow : this.until(() => this.idle)
     })
   }
 
@@ -285,9 +288,17 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
     return undefined
   }
 
-  /** Whether a child that is spawned now begins. */
+  /**
+   * Whether a child that is spawned now begins. A cut around it does not matter until it arrives: it does not in code that
+   * cannot be interrupted, such as a finalizer, whose children must be able to do their work.
+   */
   private get begins(): boolean {
-    return this.stopped === undefined && !this.cutting
+    return this.stopped === undefined && !this.interrupted
+  }
+
+  /** Waits until a child may begin. */
+  get room(): Effect.Effect<void> {
+    return this.places.hasRoom ? Effect.void : this.until(() => this.places.hasRoom)
   }
 
   private get idle(): boolean {
@@ -361,7 +372,7 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
     }
     const reason = Exit.hasInterrupts(exit) ? (child.reasonInForce ?? this.stopped) : undefined
     this.tally.note({ name: child.name, index: child.index, exit, reason })
-    if (this.cutting || !this.hasEnough(this.tally)) return
+    if (this.interrupted || !this.hasEnough(this.tally)) return
     this.cut(
       failed
         ? new Reason.SiblingFailed({ child: child.name })

@@ -47,6 +47,10 @@ export class Places {
     return this.accepted.size + this.spawners.size
   }
 
+  get hasRoom(): boolean {
+    return this.running < this.maxRunning
+  }
+
   /** Children that have not begun. */
   get waiting(): ReadonlyArray<Child> {
     return [...this.accepted, ...this.spawners].map(({ child }) => child)
@@ -54,7 +58,7 @@ export class Places {
 
   /** Begins `child`, or puts it in line; what its spawner has to do for that, if anything. */
   admit(child: Child, spawner: Fiber.Fiber<unknown, unknown>, effect: AnyEffect): AnyEffect | undefined {
-    if (this.running < this.maxRunning) {
+    if (this.hasRoom) {
       this.running++
       this.owner.launch(child, spawner, effect)
       return undefined
@@ -110,7 +114,7 @@ export class Places {
 
   /** Hands free places to those who wait. */
   private next(): void {
-    while (this.running < this.maxRunning) {
+    while (this.hasRoom) {
       const pending = first(this.accepted) ?? first(this.spawners)
       if (pending === undefined) break
       this.running++
