@@ -2,6 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Cause, Clock, Data, Deferred, Duration, Effect, Exit, Fiber, Latch, Option, Schedule } from "effect"
 import { TestClock } from "effect/testing"
 import { CancelScope, Deadline, Gate, Join, Nursery, Priority, Reason, Refused, Registry } from "@fairlead/core"
+import { Simulation } from "@fairlead/testing"
 import * as timer from "../src/internal/timer.ts"
 
 class Boom extends Data.TaggedError("Boom")<{ readonly text: string }> {}
@@ -331,14 +332,13 @@ describe("a child", () => {
       const fiber = yield* Effect.forkChild(
         Effect.gen(function* () {
           const failed = yield* Deferred.make<void, Boom>()
-          const second = Effect.andThen(
-            Deferred.fail(failed, boom("first")),
-            Effect.onExit(Effect.sleep("1 hour"), () =>
+          const second = Effect.onExit(
+            Effect.andThen(Deferred.fail(failed, boom("first")), Effect.sleep("1 hour")),
+            () =>
               Effect.andThen(
                 Effect.sleep("1 second"),
                 Effect.sync(() => (cleaned = true))
               )
-            )
           )
           return yield* Effect.exit(Nursery.all([Deferred.await(failed), second]))
         })
@@ -655,6 +655,16 @@ describe("bounds", () => {
       yield* Fiber.join(fiber)
       expect(seen).toEqual(["a", "c"])
       yield* nothingLeft
+    })
+  )
+
+  it.effect("a place that comes free while a spawner is on its way into the line is not missed", () =>
+    Effect.gen(function* () {
+      const program = Nursery.run(
+        (nursery) => Effect.forEach([1, 2, 3], () => nursery.spawn(Effect.sleep(1)), { discard: true }),
+        { maxRunning: 1 }
+      )
+      yield* Simulation.simulate(50, Effect.exit(program), { cancelPoints: 50 })
     })
   )
 

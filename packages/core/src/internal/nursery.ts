@@ -278,11 +278,15 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
     return new Child<A, E>(this, name ?? `child ${index + 1}`, index)
   }
 
+  late(child: Child): Effect.Effect<never> | undefined {
+    if (!this.closed) return undefined
+    return Effect.die(new Error(`Expected ${this.name} to be open, got a spawn of ${child.name} after its end`))
+  }
+
   /** Lets `child` in; what its spawner has to do for that, if anything. */
   private admit(child: Child, spawner: Fiber.Fiber<unknown, unknown>, effect: AnyEffect): AnyEffect | undefined {
-    if (this.closed) {
-      return Effect.die(new Error(`Expected ${this.name} to be open, got a spawn of ${child.name} after its end`))
-    }
+    const late = this.late(child)
+    if (late !== undefined) return late
     if (this.begins) return this.places.admit(child, spawner, effect)
     this.refuse(child)
     return undefined

@@ -20,6 +20,8 @@ type AnyEffect = Effect.Effect<any, any, any>
 /** What the places of a nursery do for it. */
 export interface Owner {
   readonly name: string
+  /** What a spawn of `child` comes to when all has ended; undefined before. */
+  late(child: Child): Effect.Effect<never> | undefined
   /** `child` has a place: it begins, or never does and gives the place back. */
   launch(child: Child, spawner: Fiber.Fiber<unknown, unknown>, effect: AnyEffect): void
 }
@@ -70,8 +72,12 @@ export class Places {
     }
     if (this.rejects) return Effect.fail(this.full())
     return Effect.callback((resume) => {
+      // The spawner may have given way on its way here: what happened meanwhile counts.
+      const late = this.owner.late(child)
+      if (late !== undefined) return resume(late)
       this.spawners.add(pending)
       pending.suspend(resume)
+      this.next()
       return Effect.sync(() => this.leave(pending))
     })
   }
