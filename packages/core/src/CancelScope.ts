@@ -155,7 +155,6 @@ class Scope implements CancelScope {
   cancel(reason?: Reason.Reason | string): Effect.Effect<void> {
     return Effect.withFiber((fiber) => {
       this.cancelUnsafe(reason)
-      if (this.members.size === 0) return Effect.void
       // From inside it must not wait for itself. To give way lets the interrupt strike before anything else is done.
       return this.contains(fiber) ? Effect.yieldNow : this.empty
     })
@@ -209,6 +208,7 @@ class Scope implements CancelScope {
 
   /** Waits until nothing runs in it. */
   private readonly empty: Effect.Effect<void> = Effect.callback((resume) => {
+    if (this.members.size === 0) return resume(Effect.void)
     const waiter = () => {
       this.waiters.delete(waiter)
       resume(Effect.void)

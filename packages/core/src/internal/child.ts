@@ -120,16 +120,15 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
   }
 
   private observe<B>(map: (exit: AnyExit) => Exit.Exit<B>): Effect.Effect<B> {
-    return Effect.suspend(() => {
+    // To ask and to get in line is one step: in between the end might come, and be told to nobody.
+    return Effect.callback<B>((resume) => {
       const { exit } = this
-      if (exit !== undefined) return map(exit)
-      return Effect.callback<B>((resume) => {
-        const waiter = (exit: AnyExit) => stack.nest(() => resume(stack.flat(map(exit))))
-        if (this.fiber !== undefined) return Effect.sync(this.fiber.addObserver(waiter))
-        const waiters = ((this.rare ??= new Rare()).waiters ??= new Set())
-        waiters.add(waiter)
-        return Effect.sync(() => waiters.delete(waiter))
-      })
+      if (exit !== undefined) return resume(map(exit))
+      const waiter = (exit: AnyExit) => stack.nest(() => resume(stack.flat(map(exit))))
+      if (this.fiber !== undefined) return Effect.sync(this.fiber.addObserver(waiter))
+      const waiters = ((this.rare ??= new Rare()).waiters ??= new Set())
+      waiters.add(waiter)
+      return Effect.sync(() => waiters.delete(waiter))
     })
   }
 }
