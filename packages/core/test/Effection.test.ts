@@ -415,6 +415,22 @@ describe("halt", () => {
     expect(yield* Effect.flip(Fiber.join(task.run))).toBe(boom)
     yield* task.halt
   })
+
+  test("nothing goes on after the step that halted it", function* () {
+    let reached = false
+    const outcome = yield* CancelScope.run((scope) =>
+      Nursery.run((nursery) =>
+        nursery.spawn(
+          Effect.andThen(
+            scope.cancel("halted"),
+            Effect.sync(() => (reached = true))
+          )
+        )
+      )
+    )
+    expect(outcome).toEqual(halted)
+    expect(reached).toBe(false)
+  })
 })
 
 describe("resource", () => {

@@ -276,6 +276,23 @@ describe("cancel scope: one in another", () => {
     expect(tag(yield* scope.run(Effect.never))).toBe("DeadlineExceeded")
   })
 
+  test("5,000 scopes in one another are cut from the outermost", function* () {
+    const outermost = yield* CancelScope.make()
+    let deepest = 0
+    const nest = (level: number): Effect.Effect<unknown> =>
+      level === 0
+        ? Effect.never
+        : CancelScope.run(() => {
+            deepest = Math.max(deepest, 5_001 - level)
+            return Effect.suspend(() => nest(level - 1))
+          })
+    const fiber = yield* fork(outermost.run(nest(5_000)))
+    yield* settleDeeply
+    expect(deepest).toBe(5_000)
+    yield* outermost.cancel("enough")
+    expect(yield* Fiber.join(fiber)).toEqual(cancelled(manual("enough")))
+  })
+
   test("5,000 scopes in one another end one after the other when the innermost does", function* () {
     const nest = (level: number): Effect.Effect<number> =>
       level === 0
@@ -981,6 +998,21 @@ describe("nursery: lives", () => {
     expect(list).toEqual(["grandchild"])
   })
 
+  test("a nursery in a scope that was cut, where cuts do not strike, runs its body to the end", function* () {
+    const { add, list } = record()
+    const outcome = yield* CancelScope.run((scope) =>
+      Effect.gen(function* () {
+        yield* scope.cancel("enough")
+        yield* Nursery.run(() => add("empty"))
+        yield* Nursery.run((nursery) => nursery.spawn(add("child")))
+        const error = yield* Effect.flip(Nursery.run(() => Effect.fail("key")))
+        yield* add(error)
+      }).pipe(Effect.uninterruptible)
+    )
+    expect(outcome).toEqual(cancelled(manual("enough")))
+    expect(list).toEqual(["empty", "child", "key"])
+  })
+
   test("a shield keeps a whole nursery from the cut around it until its grace is over", function* () {
     const { add, list } = record()
     const outer = yield* CancelScope.make()
@@ -1458,6 +1490,28 @@ describe("nursery: results as a stream", () => {
     expect(yield* Stream.runCollect(Nursery.stream<never, never, never>([]))).toEqual([])
   })
 
+  test("asks its source for one more than there is room for, and no further, while the consumer sleeps or has had enough", function* () {
+    let asked = 0
+    function* source() {
+      for (;;) {
+        asked++
+        yield Effect.succeed(asked)
+      }
+    }
+    const sleeping = yield* elapse(
+      Stream.runForEach(Nursery.stream(source(), { maxRunning: 1 }), () => Effect.never).pipe(
+        Deadline.option("5 seconds")
+      )
+    )
+    expect(sleeping.millis).toBe(5000)
+    // The first is with the consumer, the second has ended and waits to be taken, the third waits for room.
+    expect(asked).toBeLessThanOrEqual(3)
+    asked = 0
+    const first = yield* Stream.runCollect(Stream.take(Nursery.stream(source(), { maxRunning: 1 }), 1))
+    expect(first.map(values)).toEqual([1])
+    expect(asked).toBeLessThanOrEqual(3)
+  })
+
   test("asks its source for nothing when it is cut before it begins", function* () {
     let asked = 0
     function* source() {
@@ -1505,6 +1559,27 @@ describe("nursery: results as a stream", () => {
     yield* scope.cancel("enough")
     expect(yield* Fiber.join(fiber)).toEqual(cancelled(manual("enough")))
     expect(list.toSorted()).toEqual(["child cut", "consumer cut"])
+  })
+
+  test("a consumer that fails and a clean-up that fails stand side by side", function* () {
+    const broken = Effect.onInterrupt(Effect.never, () => Effect.die("clean-up"))
+    const exit = yield* Effect.exit(
+      Stream.runForEach(Nursery.stream([Effect.void, broken], { maxRunning: 2 }), () => Effect.fail("consumer"))
+    )
+    if (Exit.isSuccess(exit)) throw new Error("expected a failure")
+    // Effect makes a defect of the consumer's error where a finalizer dies beside it.
+    const wrong = exit.cause.reasons.map((reason) =>
+      reason._tag === "Fail" ? reason.error : reason._tag === "Die" ? reason.defect : reason
+    )
+    expect(wrong).toEqual(["consumer", "clean-up"])
+  })
+
+  test("a consumer that has had enough learns of a clean-up that fails", function* () {
+    const broken = Effect.onInterrupt(Effect.never, () => Effect.die("clean-up"))
+    const exit = yield* Effect.exit(
+      Stream.runDrain(Stream.take(Nursery.stream([Effect.void, broken], { maxRunning: 2 }), 1))
+    )
+    expect(Exit.hasDies(exit)).toBe(true)
   })
 })
 
