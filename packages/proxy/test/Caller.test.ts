@@ -24,6 +24,7 @@ describe("Caller", () => {
       "evil.example",
       "127.0.0.1.evil.example",
       "127.0.0.256",
+      "128.0.0.1",
       "127.1",
       "localhost.evil",
       "[::2]",

@@ -158,6 +158,16 @@ upstreams:
     const { code, stderr } = await run("check")
     expect(code).toBe(2)
     for (const part of ["fairlead.yaml", "--config", "--demo", "upstreams:"]) expect(stderr).toContain(part)
+    const other = await run("check", "other.yaml")
+    expect(other.code).toBe(2)
+    expect(other.stderr).toContain("other.yaml\n  expected  a config file\n  found     no file of this name")
+  })
+
+  it("ends well where nobody reads on", async () => {
+    file("fine.yaml", "upstreams: { a: { url: https://a } }")
+    const { child, ended } = start("check", "fine.yaml")
+    child.stdout.destroy()
+    expect(await ended).toMatchObject({ code: 0, stderr: "" })
   })
 })
 
@@ -232,6 +242,7 @@ describe("fairlead serve", () => {
     const { child, ended, says } = start("serve", "--demo", "--listen", "127.0.0.1:0")
     const [, url] = await says(/proxy {2}(http:\S+)/)
     const [, admin] = await says(/admin {2}(http:\S+)/)
+    expect(new URL(url!).port).not.toBe("8080")
     const [shown] = await says(/Try it:[^]*429[^]*\n/)
     expect(shown.match(/curl .*/g)).toEqual([
       `curl ${url}/demo/hello`,

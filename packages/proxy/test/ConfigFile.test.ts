@@ -446,6 +446,7 @@ const table: ReadonlyArray<readonly [name: string, source: string, ...parts: Rea
     "it is not set"
   ],
   ["a variable that is empty", upstream('headers: { a: "${EMPTY}" }'), "the environment variable EMPTY", "it is empty"],
+  ["a variable in a name", upstream('headers: { "${TOKEN}": x }'), "the name of a header", "not shown"],
   ["a variable without a name", upstream('headers: { a: "${}" }'), "the name of an environment variable"],
   ["a variable without an end", upstream('headers: { a: "${TOKEN" }'), "the name of an environment variable"],
   [
@@ -500,6 +501,13 @@ upstreams:
 
   it("is not told the same mistake twice, where an anchor is used twice", () => {
     expect(bad("upstreams: { a: &a { url: 5 }, b: *a }")).toContain("one mistake")
+    expect(bad("upstreams: { a: &a { url: 5 }, b: { <<: *a } }")).toContain("one mistake")
+  })
+
+  it("is told what is wrong with the one that counts, where a key stands there twice", () => {
+    const message = bad(upstream("concurrency: 1", "concurrency: 0"))
+    expect(message).toContain("fairlead.yaml:5:5  upstreams.a.concurrency\n  expected  each key once")
+    expect(message).toContain("fairlead.yaml:5:18  upstreams.a.concurrency\n  expected  a whole number")
   })
 
   it("shows nothing of the environment, and breaks nothing, however it is broken", () => {

@@ -143,3 +143,13 @@ describe("upstreams' addresses", () => {
     expect(Result.isFailure(url) && url.failure).toContain(part)
   })
 })
+
+describe("headers' values", () => {
+  it.each(["", "Bearer x", "a\tb", "gr\u00fcn"])("%j is one", (value) =>
+    expect(ConfigValue.isHeaderValue(value)).toBe(true)
+  )
+
+  it.each(["a\r\nb: c", "a\nb", "a\u0000b", " a", "a ", "\u20ac"])("%j is none", (value) =>
+    expect(ConfigValue.isHeaderValue(value)).toBe(false)
+  )
+})

@@ -134,6 +134,8 @@ describe("Headers", () => {
       expect(budget(["grpc-timeout", "500u"])).toEqual([0.5, 0.5])
       expect(budget(["x-envoy-expected-rq-timeout-ms", "15"], ["grpc-timeout", "1M"])).toEqual([15, 15])
       expect(budget(["X-Request-Timeout-Ms", "0"])).toEqual([0, 0])
+      // Envoy's word for none.
+      expect(budget(["x-envoy-expected-rq-timeout-ms", "0"]).slice(0, 2)).toEqual([Infinity, Infinity])
     })
 
     it("takes an SDK's own timeout to mean the head", () => {

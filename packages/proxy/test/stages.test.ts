@@ -338,6 +338,28 @@ describe("Exchange", () => {
     })
   )
 
+  it.live("tells the upstream what is left of the client's time", () =>
+    Effect.gen(function* () {
+      let left = 0
+      const transport: Transport.Transport = {
+        exchange: (_, { headers }, more) =>
+          Effect.sync(() => {
+            left = Number(Transport.header(headers, "x-request-timeout-ms"))
+            more!.onSent!()
+            return ok
+          })
+      }
+      yield* inCall({ headers: ["Host", "localhost", "X-Request-Timeout-Ms", "5000"] }, (call) =>
+        Effect.andThen(
+          Effect.sleep("50 millis"),
+          Effect.suspend(() => DeadlineStage.stage(Exchange.handler(transport, options))(call))
+        )
+      )
+      expect(left).toBeGreaterThan(0)
+      expect(left).toBeLessThanOrEqual(4960)
+    })
+  )
+
   it.effect("lifts the upstream's total from an event stream, not the client's own word", () =>
     Effect.gen(function* () {
       const transport: Transport.Transport = {
