@@ -163,11 +163,12 @@ export class Region implements Wait {
 
   /** Its caller was interrupted: it ends too, and is waited for. */
   abandon(): Effect.Effect<void> {
-    const end = Effect.suspend(() => {
-      this.interrupt()
-      return ended(this.fiber!)
-    })
-    return Effect.suspend(() => stack.flat(end))
+    return Effect.suspend(() => stack.flat(Effect.suspend(() => this.leave())))
+  }
+
+  protected leave(): Effect.Effect<void> {
+    this.interrupt()
+    return ended(this.fiber!)
   }
 
   /** Its fiber begins: from now on it can be cut. Only the first call counts. */
@@ -199,7 +200,7 @@ export const annotation = (reason: Reason.Reason | undefined): Context.Context<n
   reason === undefined ? undefined : (Context.make(Reason.Annotation, reason) as Context.Context<never>)
 
 /** A region with a deadline of its own: one entry in the timer while it goes on. */
-export class Timed extends Region {
+export class Timed extends Region implements timer.Alarm {
   readonly clock: Clock.Clock
   /** When it began. */
   readonly since: number
@@ -253,6 +254,11 @@ export class Timed extends Region {
     this.disarm()
   }
 
+  /** Its time is up. */
+  ring(): void {
+    this.cut(new Reason.Deadline())
+  }
+
   private move(at: number): void {
     this.at = at
     if (!this.attached || this.over) return
@@ -262,7 +268,7 @@ export class Timed extends Region {
 
   private arm(): void {
     if (this.at === Infinity) return
-    this.entry = timer.of(this.clock).set(this.fiber!, this.at, () => this.cut(new Reason.Deadline()))
+    this.entry = timer.of(this.clock).set(this.fiber!, this.at, this)
   }
 
   private disarm(): void {
@@ -307,11 +313,9 @@ export class Shield extends Timed {
     this.count()
   }
 
-  override abandon(): Effect.Effect<unknown> {
-    return Effect.suspend(() => {
-      this.count()
-      return ended(this.fiber!)
-    })
+  protected override leave(): Effect.Effect<void> {
+    this.count()
+    return ended(this.fiber!)
   }
 }
 
@@ -358,16 +362,24 @@ export const fork = <A, E, R>(
   return fiber
 }
 
-/** Begins `body` as `region`, on the one fiber that the region is. Nobody waits for it yet. */
+/** Begins `body` as `region`, on the one fiber that the region is; tells `onEnd` when that has ended, on the spot or later. */
 export const start = <A, E, R>(
   context: Context.Context<R>,
   region: Region,
-  body: Effect.Effect<A, E, R>
+  body: Effect.Effect<A, E, R>,
+  onEnd?: (exit: Exit.Exit<A, E>) => void
 ): Fiber.Fiber<A, E> => {
   const fiber = fork(context, region, body)
-  if (fiber.pollUnsafe() !== undefined) return fiber
-  fiber.addObserver(() => region.detach())
+  const done = fiber.pollUnsafe()
+  if (done !== undefined) {
+    onEnd?.(done)
+    return fiber
+  }
   region.attach()
+  fiber.addObserver((exit) => {
+    region.detach()
+    onEnd?.(exit)
+  })
   return fiber
 }
 
@@ -384,11 +396,9 @@ export const run = <A, E, R, B, E2>(
 ): Effect.Effect<B, E2, R> =>
   // All in one `callback`: between its start and its finalizer there is no place where an interrupt could land.
   Effect.callback<B, E2, R>((resume) => {
-    const fiber = start(caller.context as Context.Context<R>, region, body)
-    const done = fiber.pollUnsafe()
-    if (done !== undefined) return resume(end(done))
-    fiber.addObserver((exit) => stack.nest(() => resume(stack.flat(end(exit)))))
-    return region.abandon()
+    const context = caller.context as Context.Context<R>
+    const fiber = start(context, region, body, (exit) => stack.nest(() => resume(stack.flat(end(exit)))))
+    return fiber.pollUnsafe() === undefined ? region.abandon() : undefined
   })
 
 /**

@@ -296,7 +296,7 @@ export class Engine implements Gate {
     }
     if (this.opening?.at === at && this.opening.index >= 0) return
     this.disarm(fiber)
-    if (at !== Infinity) this.opening = timer.of(this.clock).set(fiber, at, () => this.next(fiber))
+    if (at !== Infinity) this.opening = timer.of(this.clock).set(fiber, at, { ring: () => this.next(fiber) })
   }
 
   private disarm(fiber: Fiber.Fiber<unknown, unknown>): void {

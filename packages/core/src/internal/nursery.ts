@@ -163,13 +163,10 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
     this.cutChildren((child) => child.interrupt())
   }
 
-  override abandon(): Effect.Effect<void> {
-    const end = Effect.suspend(() => {
-      this.interrupt()
-      return this.until(() => this.closed)
-    })
+  protected override leave(): Effect.Effect<void> {
+    this.interrupt()
     return Effect.flatMap(
-      Effect.suspend(() => stack.flat(end)),
+      this.until(() => this.closed),
       () => {
         const failures = this.allFailures
         // Whoever made the block, and is being interrupted, knows the type.

@@ -37,7 +37,7 @@ export const guarded = (ticket: Ticket): AnyEffect => {
  * One caller at one gate, from its first step to its last. As lean as it goes: a line of 100,000 is 100,000 of these,
  * and what they take is collected before what they do.
  */
-export class Ticket implements Place, Waiter, wait.Wait {
+export class Ticket implements Place, Waiter, wait.Wait, timer.Alarm {
   /**
    * New → (Waiting → Admitted →) Running → Gone, or New → (Waiting →) Refused → Gone. `Admitted`: a permit was handed to
    * it and it has not begun. Invariant: in the line in `Waiting` only; holds a permit in `Admitted` and `Running` only.
@@ -88,6 +88,11 @@ export class Ticket implements Place, Waiter, wait.Wait {
       this.putOut(new Refused.TooLate({ short: Duration.zero }))
   }
 
+  /** It has waited for as long as it may. */
+  ring(): void {
+    this.putOut(this.waitExceeded())
+  }
+
   /** How long it has stood in the line by now. */
   get waited(): Duration.Duration {
     return Duration.millis(this.since < 0 ? 0 : timer.now(this.gate.clock) - this.since)
@@ -100,9 +105,7 @@ export class Ticket implements Place, Waiter, wait.Wait {
     const region = boundary.current(this.fiber)
     if (region !== undefined) wait.begin(region, this)
     if (this.maxWaitMillis !== Infinity) {
-      this.expiry = timer
-        .of(this.gate.clock)
-        .set(this.fiber, now + this.maxWaitMillis, () => this.putOut(this.waitExceeded()))
+      this.expiry = timer.of(this.gate.clock).set(this.fiber, now + this.maxWaitMillis, this)
     }
   }
 

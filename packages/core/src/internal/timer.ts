@@ -25,10 +25,15 @@ export const Background: Context.Reference<boolean> = Context.Reference<boolean>
 /** Monotonic milliseconds. */
 export const now = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
-/** Something that happens at an instant, unless it is taken back. */
+/** What happens at an instant. */
+export interface Alarm {
+  ring(): void
+}
+
+/** A place in the timer: an alarm that rings at an instant, unless it is taken back. */
 export interface Entry {
   readonly at: number
-  readonly run: () => void
+  readonly alarm: Alarm
   /** Where it stands in the heap; -1 when it has fired or was taken back. */
   index: number
   /** Breaks ties: of two entries for one instant, the earlier set fires first. */
@@ -55,9 +60,9 @@ export class Timer {
     return this.heap.length
   }
 
-  /** Runs `run` at `at`, on the driver's stack. `fiber` lends its scheduler if a driver must be started. */
-  set(fiber: Fiber.Fiber<unknown, unknown>, at: number, run: () => void): Entry {
-    const entry: Entry = { at, run, index: this.heap.length, order: this.order++ }
+  /** Rings `alarm` at `at`, on the driver's stack. `fiber` lends its scheduler if a driver must be started. */
+  set(fiber: Fiber.Fiber<unknown, unknown>, at: number, alarm: Alarm): Entry {
+    const entry: Entry = { at, alarm, index: this.heap.length, order: this.order++ }
     this.heap.push(entry)
     this.up(entry)
     if (this.driver === undefined) this.start(fiber.cache.scheduler)
@@ -118,7 +123,7 @@ export class Timer {
     while (this.heap.length > 0 && this.heap[0]!.at <= time) {
       const entry = this.heap[0]!
       this.remove(entry)
-      entry.run()
+      entry.alarm.ring()
     }
   }
 
