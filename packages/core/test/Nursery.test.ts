@@ -1,3 +1,5 @@
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { describe, expect, it } from "@effect/vitest"
 import { Cause, Clock, Data, Deferred, Duration, Effect, Exit, Fiber, Latch, Option, Schedule } from "effect"
 import { TestClock } from "effect/testing"
@@ -12,6 +14,12 @@ const nothingLeft = Effect.gen(function* () {
   expect(timer.of(yield* Clock.Clock).size).toBe(0)
   expect(yield* Registry.tree).toEqual([])
 })
+
+const collectGarbage = (): void => {
+  setFlagsFromString("--expose-gc")
+  runInNewContext("gc")()
+  setFlagsFromString("--no-expose-gc")
+}
 
 /** Sleeps, and notes how it ended, and why. */
 const worker = (seen: Array<string>, name: string, length: Duration.Input) =>
@@ -781,6 +789,30 @@ describe("memory", () => {
         })
       )
       yield* nothingLeft
+    })
+  )
+
+  it.live("whoever keeps the handle of a child that has ended keeps none of its siblings", () =>
+    Effect.gen(function* () {
+      const siblings: Array<WeakRef<object>> = []
+      const kept = yield* Nursery.run((nursery) =>
+        Effect.gen(function* () {
+          const first = yield* nursery.spawn(Effect.yieldNow)
+          let last = first
+          for (let i = 0; i < 100; i++) {
+            const next = yield* nursery.spawn(Effect.yieldNow)
+            siblings.push(new WeakRef(next))
+            yield* last.join
+            last = next
+          }
+          return first
+        })
+      )
+      // A weak reference is strong until the turn of the event loop has ended.
+      yield* Effect.sleep("1 millis")
+      collectGarbage()
+      expect(siblings.filter((ref) => ref.deref() !== undefined)).toHaveLength(0)
+      expect(kept.name).toBe("child 1")
     })
   )
 

@@ -13,7 +13,7 @@ import * as stack from "./stack.ts"
 type AnyExit = Exit.Exit<any, any>
 
 export class Child<A = any, E = any> extends boundary.Region implements Nursery.Child<A, E> {
-  readonly name: string
+  private readonly given: string | undefined
   readonly index: number
   /** When it went on after its first stack; whole milliseconds, which take no memory of their own. */
   since = 0
@@ -22,10 +22,14 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
   behind: Child | undefined = undefined
   private rare: Rare | undefined = undefined
 
-  constructor(block: Block, name: string, index: number) {
+  constructor(block: Block, name: string | undefined, index: number) {
     super(block)
-    this.name = name
+    this.given = name
     this.index = index
+  }
+
+  get name(): string {
+    return this.given ?? `child ${this.index + 1}`
   }
 
   get block(): Block {
@@ -89,6 +93,11 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
     const cause = Cause.interrupt()
     const annotated = reason === undefined ? cause : Cause.annotate(cause, boundary.annotation(reason)!)
     return ((this.rare ??= new Rare()).exit = Exit.failCause(annotated))
+  }
+
+  /** Its fiber has ended. */
+  ended(exit: AnyExit): void {
+    this.block.childEnded(this, exit)
   }
 
   /** Tells those who wait for its end, which has come. */
