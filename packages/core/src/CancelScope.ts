@@ -198,6 +198,8 @@ class Scope implements CancelScope {
 
   entered(member: Member): void {
     this.members.add(member)
+    // Between the question and the start there is a step: see "a cancel on the way in is not missed".
+    if (this.struck !== undefined) member.strike(this.struck)
   }
 
   private left(member: Member): void {

@@ -2,7 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Cause, Clock, Context, Deferred, Duration, Effect, Exit, Fiber, Option } from "effect"
 import { TestClock } from "effect/testing"
 import { CancelScope, Deadline, Gate, Reason } from "@fairlead/core"
-import { Sweep } from "@fairlead/testing"
+import { Simulation, Sweep } from "@fairlead/testing"
 import * as timer from "../src/internal/timer.ts"
 
 const nothingLeft = Effect.map(Clock.Clock, (clock) => expect(timer.of(clock).size).toBe(0))
@@ -512,6 +512,18 @@ describe("a region inside code that cannot be interrupted", () => {
 })
 
 describe("interrupts at every step", () => {
+  it.live("a cancel on the way in is not missed: what was not in the scope yet does not begin", () =>
+    Simulation.simulate(
+      300,
+      Effect.gen(function* () {
+        const scope = yield* CancelScope.make()
+        const fiber = yield* Effect.forkChild(scope.run(Effect.never))
+        yield* scope.cancel("enough")
+        expect(yield* Fiber.join(fiber)).toEqual(new CancelScope.Cancelled({ reason: manual("enough") }))
+      })
+    )
+  )
+
   it.effect("passes the sweep: no run, no waiter, no timer entry left, wherever an interrupt lands", () =>
     Effect.gen(function* () {
       const hits = yield* Sweep.sweep({
