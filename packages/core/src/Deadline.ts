@@ -91,7 +91,7 @@ export const start = <A, E, R>(
 ): Fiber.Fiber<A, E> => {
   const clock = Context.get(context, Clock.Clock)
   const region = new boundary.Timed(Context.get(context, boundary.Current), clock, timer.now(clock), Infinity)
-  return boundary.start(context, region, body(region))
+  return boundary.start(context, region, body(region), () => region.detach())
 }
 
 /** How a region exceeded its deadline; `undefined` where it was not cut for that. */
@@ -109,16 +109,16 @@ const run = <A, E, R, B, E2>(
   millis: number,
   body: (region: boundary.Timed) => Effect.Effect<A, E, R>,
   onExceeded: (error: DeadlineExceeded) => Exit.Exit<B, E2>
-): Effect.Effect<A | B, E | E2, R> =>
-  Effect.withFiber((fiber) => {
+): Effect.Effect<A | B, E | E2, R> => {
+  const end = (exit: Exit.Exit<A, E>, region: boundary.Timed): Exit.Exit<A | B, E | E2> =>
+    region.reason?._tag === "Deadline" ? boundary.cutInto(exit, onExceeded(exceeded(region))) : exit
+  return Effect.withFiber((fiber) => {
     const clock = fiber.getRef(Clock.Clock)
     const start = timer.now(clock)
     const region = new boundary.Timed(boundary.current(fiber), clock, start, start + millis)
-    if (region.deadline <= start) return onExceeded(exceeded(region))
-    return boundary.run(fiber, region, body(region), (exit) =>
-      region.reason?._tag === "Deadline" ? boundary.cutInto(exit, onExceeded(exceeded(region))) : exit
-    )
+    return region.deadline <= start ? onExceeded(exceeded(region)) : boundary.run(fiber, region, body(region), end)
   })
+}
 
 const exceeded = (region: boundary.Timed): DeadlineExceeded =>
   new DeadlineExceeded({

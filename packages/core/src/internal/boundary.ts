@@ -163,7 +163,7 @@ export class Region implements Wait {
 
   /** Its caller was interrupted: it ends too, and is waited for. */
   abandon(): Effect.Effect<void> {
-    return Effect.suspend(() => stack.flat(Effect.suspend(() => this.leave())))
+    return stack.flat(Effect.suspend(() => this.leave()))
   }
 
   protected leave(): Effect.Effect<void> {
@@ -362,24 +362,24 @@ export const fork = <A, E, R>(
   return fiber
 }
 
-/** Begins `body` as `region`, on the one fiber that the region is; tells `onEnd` when that has ended, on the spot or later. */
+/**
+ * Begins `body` as `region`, on the one fiber that the region is. `onEnd` is told how that has ended, on the spot or later,
+ * and detaches the region.
+ */
 export const start = <A, E, R>(
   context: Context.Context<R>,
   region: Region,
   body: Effect.Effect<A, E, R>,
-  onEnd?: (exit: Exit.Exit<A, E>) => void
+  onEnd: (exit: Exit.Exit<A, E>) => void
 ): Fiber.Fiber<A, E> => {
   const fiber = fork(context, region, body)
   const done = fiber.pollUnsafe()
   if (done !== undefined) {
-    onEnd?.(done)
+    onEnd(done)
     return fiber
   }
   region.attach()
-  fiber.addObserver((exit) => {
-    region.detach()
-    onEnd?.(exit)
-  })
+  fiber.addObserver(onEnd)
   return fiber
 }
 
@@ -388,18 +388,29 @@ export const start = <A, E, R>(
  *
  * Interrupting the caller interrupts the region and waits for it.
  */
-export const run = <A, E, R, B, E2>(
+export const run = <A, E, R, B, E2, G extends Region>(
   caller: Fiber.Fiber<unknown, unknown>,
-  region: Region,
+  region: G,
   body: Effect.Effect<A, E, R>,
-  end: (exit: Exit.Exit<A, E>) => Effect.Effect<B, E2>
+  end: (exit: Exit.Exit<A, E>, region: G) => Effect.Effect<B, E2>
 ): Effect.Effect<B, E2, R> =>
   // All in one `callback`: between its start and its finalizer there is no place where an interrupt could land.
-  Effect.callback<B, E2, R>((resume) => {
-    const context = caller.context as Context.Context<R>
-    const fiber = start(context, region, body, (exit) => stack.nest(() => resume(stack.flat(end(exit)))))
-    return fiber.pollUnsafe() === undefined ? region.abandon() : undefined
+  Effect.callback<B, E2, R>((resume) => suspend(caller.context as Context.Context<R>, region, body, end, resume))
+
+/** A function of its own: its closures share one scope, which is all that a region holds while it goes on. */
+const suspend = <A, E, R, B, E2, G extends Region>(
+  context: Context.Context<R>,
+  region: G,
+  body: Effect.Effect<A, E, R>,
+  end: (exit: Exit.Exit<A, E>, region: G) => Effect.Effect<B, E2>,
+  resume: (effect: Effect.Effect<B, E2>) => void
+): Effect.Effect<void> | undefined => {
+  const fiber = start(context, region, body, (exit) => {
+    region.detach()
+    stack.nest(() => resume(stack.flat(end(exit, region))))
   })
+  return fiber.pollUnsafe() === undefined ? Effect.suspend(() => region.abandon()) : undefined
+}
 
 /**
  * How a region that was cut has ended, once its cut has been turned into `end`. Its own end stands where the cut came

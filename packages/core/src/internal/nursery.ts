@@ -69,7 +69,7 @@ export const run = (terms: Terms, body: (nursery: Block) => AnyEffect): AnyEffec
         Effect.suspend(() => body(block)),
         (exit) => stack.nest(() => resume(stack.flat(exit)))
       )
-      return block.over ? undefined : block.abandon()
+      return block.over ? undefined : Effect.suspend(() => block.abandon())
     })
   })
 
