@@ -49,7 +49,7 @@ export interface Program<S, A, E, R = never> extends Omit<program.Program<S, A, 
 export interface Options {
   /** How many times each seed is run again with an interrupt (fewer where it has fewer places); 0 unless said. */
   readonly cancelPoints?: number
-  /** How likely a fiber yields at a step, from 0 up to 1; 0.4 unless said. Below 0.1 it finds little. */
+  /** How likely a fiber yields at a step, from 0 to 1; 0.4 unless said. Below 0.1 it finds little. */
   readonly yieldChance?: number
   /**
    * By how much of its length a sleep may be late; 1 unless said: one of 10 ms may last up to 20 ms, if somebody else is
@@ -121,7 +121,7 @@ export const simulate: {
     const { cancelPoints = 0, lateness = 0, yieldChance = 0 } = options
     expected(cancelPoints >= 0, "at least 0 cancelPoints", cancelPoints)
     expected(lateness >= 0, "a lateness of at least 0", lateness)
-    expected(yieldChance >= 0 && yieldChance < 1, "a yieldChance from 0 to below 1", yieldChance)
+    expected(yieldChance >= 0 && yieldChance <= 1, "a yieldChance from 0 to 1", yieldChance)
     const simulator = new Simulator(
       Effect.isEffect(program)
         ? { setup: Effect.void as Effect.Effect<unknown>, subject: () => program }
@@ -247,6 +247,8 @@ class Chance implements Guide {
   /** Whether the interrupt found its fiber. */
   struck = false
   private steps = 0
+  /** For how many steps a fiber does not yield again. */
+  private readonly rests = new WeakMap<Fiber.Fiber<unknown, unknown>, number>()
   private victim: Fiber.Fiber<unknown, unknown> | undefined
   private readonly machine: Machine
   private readonly draw: chance.Draw
@@ -270,7 +272,10 @@ class Chance implements Guide {
       if (number === this.cancel?.fiber) this.victim = fiber
       if (++this.steps === this.cancel?.step) return this.strike(fiber)
     }
-    const yields = this.draw() < this.yieldChance
+    // Asked on waking, and then once more for the step before which it yielded: else few would ever get past one.
+    const rest = this.rests.get(fiber) ?? 0
+    const yields = rest === 0 && this.draw() < this.yieldChance
+    if (rest > 0 || yields) this.rests.set(fiber, yields ? 2 : rest - 1)
     this.trace.add(yields ? 1 : 0)
     return yields
   }
