@@ -175,6 +175,7 @@ class Scope implements CancelScope {
 
   get lift(): Effect.Effect<void> {
     return Effect.sync(() => {
+      this.expire()
       this.at = Infinity
       for (const member of this.members) member.liftUnsafe()
     })

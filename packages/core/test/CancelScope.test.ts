@@ -292,6 +292,15 @@ describe("a scope with several runs", () => {
     })
   )
 
+  it.effect("a deadline that has passed cannot be lifted, though nothing ran then", () =>
+    Effect.gen(function* () {
+      const scope = yield* CancelScope.make({ within: "1 second" })
+      yield* TestClock.adjust("1 second")
+      yield* scope.lift
+      expect((yield* scope.run(Effect.void))._tag).toBe("DeadlineExceeded")
+    })
+  )
+
   it.effect("a cancel whose waiter leaves goes on", () =>
     Effect.gen(function* () {
       const scope = yield* CancelScope.make()
