@@ -3,11 +3,12 @@
  *
  *     const upstream = yield* ScriptedUpstream.make()
  *     // … something calls upstream.origin …
- *     const received = yield* upstream.next
+ *     const received = yield* upstream.expect("GET", "/hello")
  *     received.reply(200, ["content-type", "text/plain"], "hello")
  *
- * Requests that nobody has taken by `next` wait, unanswered. A test that does not care what comes gives `answer`. When
- * the scope closes, every connection is cut.
+ * It stalls wherever the test says nothing: before the head, after it, in mid-body; and a body that nobody takes is not
+ * read, so that an upload stalls, too. Requests that nobody has taken wait, unanswered. A test that does not care what comes
+ * gives `answer`. When the scope closes, every connection is cut.
  */
 import { Deferred, Effect, Queue } from "effect"
 import type { Scope } from "effect"
@@ -25,7 +26,7 @@ export interface Received {
   readonly header: (name: string) => string | undefined
   /** When its head was there, by `performance.now()`. */
   readonly at: number
-  /** All of its body; fails to come where the client leaves before the end. */
+  /** All of its body, read from when it is first asked for; never comes where the client leaves before the end. */
   readonly body: Effect.Effect<Buffer>
   /** Answers in full, with a `Content-Length` unless the headers say otherwise or the status has no body. */
   readonly reply: (status: number, headers?: ReadonlyArray<string>, body?: string | Uint8Array) => void
@@ -37,7 +38,7 @@ export interface Received {
   readonly end: () => void
   /** An interim answer. */
   readonly inform: (status: 100 | 102 | 103, headers?: ReadonlyArray<string>) => void
-  /** Cuts the connection: with a reset, or orderly in mid-answer. */
+  /** Cuts the connection, wherever the answer stands: with a reset, or orderly. */
   readonly reset: () => void
   readonly hangUp: () => void
   /** When the connection was closed, by `performance.now()`; waits for it. */
@@ -50,6 +51,8 @@ export interface ScriptedUpstream {
   readonly port: number
   /** The next request that nobody has taken yet; waits for it. */
   readonly next: Effect.Effect<Received>
+  /** As `next`; dies when it is not this request, by method and target as on the wire. */
+  readonly expect: (method: string, target: string) => Effect.Effect<Received>
   /** All requests so far, in the order in which they came. */
   readonly received: ReadonlyArray<Received>
   /** How many connections are open. */
@@ -92,10 +95,16 @@ export const make = (options: Options = {}): Effect.Effect<ScriptedUpstream, nev
         })
     )
     const { port } = server.address() as AddressInfo
+    const next = Queue.take(waiting)
     return {
       origin: `http${options.tls === undefined ? "" : "s"}://127.0.0.1:${port}`,
       port,
-      next: Queue.take(waiting),
+      next,
+      expect: (method, target) =>
+        Effect.flatMap(next, (one) => {
+          if (one.method === method && one.target === target) return Effect.succeed(one)
+          return Effect.die(new Error(`Expected ${method} ${target}, got ${one.method} ${one.target}`))
+        }),
       received,
       connections: () => sockets.size
     }
@@ -106,7 +115,7 @@ const receive = (request: http.IncomingMessage, response: http.ServerResponse): 
   const at = performance.now()
   const closed = Deferred.makeUnsafe<number>()
   socket.once("close", () => Deferred.doneUnsafe(closed, Effect.succeed(performance.now())))
-  const chunks: Array<Buffer> = []
+  let body: Promise<Buffer> | undefined
   const head = (status: number, headers: ReadonlyArray<string> = []) =>
     void response.writeHead(status, headers as Array<string>)
   return {
@@ -118,11 +127,13 @@ const receive = (request: http.IncomingMessage, response: http.ServerResponse): 
       return Array.isArray(value) ? value[0] : value
     },
     at,
-    body: Effect.callback((resume) => {
-      const done = () => resume(Effect.succeed(Buffer.concat(chunks)))
-      if (request.readableEnded) return done()
-      request.on("data", (chunk: Buffer) => chunks.push(chunk)).on("end", done)
-    }),
+    body: Effect.promise(
+      () =>
+        (body ??= new Promise((resolve) => {
+          const chunks: Array<Buffer> = []
+          request.on("data", (chunk: Buffer) => chunks.push(chunk)).on("end", () => resolve(Buffer.concat(chunks)))
+        }))
+    ),
     reply: (status, headers = [], body = "") => {
       const bytes = Buffer.from(body)
       const framed = headers.some((name, i) => i % 2 === 0 && /^(content-length|transfer-encoding)$/i.test(name))
