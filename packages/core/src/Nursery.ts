@@ -119,16 +119,16 @@ export interface AllOptions extends Omit<Options, "maxPending" | "overflow"> {
  * With `maxRunning` the effects are taken from their source one by one, as there is room for them.
  */
 export const all: {
-  <A, E, R, B, E2>(
-    effects: Iterable<Effect.Effect<A, E, R>>,
-    join: Join.Join<A, E, B, E2>,
+  <Eff extends Effect.Effect<any, any, any>, B, E2>(
+    effects: Iterable<Eff>,
+    join: Join.Join<Effect.Success<Eff>, Effect.Error<Eff>, B, E2>,
     options?: AllOptions
-  ): Effect.Effect<B, E2, R>
-  <A, E, R>(
-    effects: Iterable<Effect.Effect<A, E, R>>,
+  ): Effect.Effect<B, E2, Effect.Services<Eff>>
+  <Eff extends Effect.Effect<any, any, any>>(
+    effects: Iterable<Eff>,
     join?: undefined,
     options?: AllOptions
-  ): Effect.Effect<ReadonlyArray<A>, E, R>
+  ): Effect.Effect<ReadonlyArray<Effect.Success<Eff>>, Effect.Error<Eff>, Effect.Services<Eff>>
 } = (
   effects: Iterable<Effect.Effect<any, any, any>>,
   join: Join.Join<any, any, any, any> = Join.failFast(),
@@ -144,7 +144,10 @@ export const all: {
  * At most `maxRunning` children run, or have ended and wait to be taken; the source is read no further ahead. Ending the
  * stream early cuts the rest and waits for it; what fails in that is a defect of the stream.
  */
-export const stream = <A, E, R>(
+export const stream: <Eff extends Effect.Effect<any, any, any>>(
+  effects: Iterable<Eff>,
+  options?: AllOptions
+) => Stream.Stream<Join.Ended<Effect.Success<Eff>, Effect.Error<Eff>>, never, Effect.Services<Eff>> = <A, E, R>(
   effects: Iterable<Effect.Effect<A, E, R>>,
   options: AllOptions = {}
 ): Stream.Stream<Join.Ended<A, E>, never, R> =>

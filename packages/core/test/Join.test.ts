@@ -393,6 +393,26 @@ describe("Nursery.run with a join", () => {
   )
 })
 
+describe("effects of different types", () => {
+  class Bang extends Data.TaggedError("Bang")<{}> {}
+  const number: Effect.Effect<number, Boom> = Effect.succeed(1)
+  const text: Effect.Effect<string, Bang> = Effect.succeed("one")
+
+  it.effect("come to the union of their values and errors", () =>
+    Effect.gen(function* () {
+      const all: Effect.Effect<ReadonlyArray<number | string>, Boom | Bang> = Nursery.all([number, text])
+      const first: Effect.Effect<number | string, Boom | Bang> = Nursery.all([number, text], Join.anySuccess())
+      const long = Join.until<number | string, Boom | Bang>(({ exit }) => Exit.isSuccess(exit) && exit.value === "one")
+      const stream: Stream.Stream<Join.Ended<number | string, Boom | Bang>> = Nursery.stream([number, text])
+      expect(yield* all).toEqual([1, "one"])
+      expect(yield* first).toBe(1)
+      expect((yield* Nursery.all([number, text], long)).length).toBe(2)
+      expect((yield* Stream.runCollect(stream)).map(({ index }) => index)).toEqual([0, 1])
+      yield* nothingLeft
+    })
+  )
+})
+
 describe("Nursery.all", () => {
   it.effect("takes from its source one by one where maxRunning bounds it, and stops taking once there is enough", () =>
     Effect.gen(function* () {

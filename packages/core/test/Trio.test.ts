@@ -1487,7 +1487,7 @@ describe("nursery: results as a stream", () => {
   test("ends when there are no more", function* () {
     const all = yield* Stream.runCollect(Nursery.stream([Effect.succeed(1), Effect.succeed(2)]))
     expect(all.map(values)).toEqual([1, 2])
-    expect(yield* Stream.runCollect(Nursery.stream<never, never, never>([]))).toEqual([])
+    expect(yield* Stream.runCollect(Nursery.stream<Effect.Effect<never>>([]))).toEqual([])
   })
 
   test("asks its source for one more than there is room for, and no further, while the consumer sleeps or has had enough", function* () {
