@@ -15,6 +15,7 @@
 import { Cause, Context, Duration, Effect, Exit, Random } from "effect"
 import type { Fiber, Scope } from "effect"
 import * as chance from "./internal/chance.ts"
+import { describe } from "./internal/fibers.ts"
 import * as host from "./internal/host.ts"
 import { Machine } from "./internal/machine.ts"
 import type { Guide, Limits, Sleeper } from "./internal/machine.ts"
@@ -62,6 +63,11 @@ export interface Options {
   readonly patience?: Duration.Input
   /** How many of the seeds are run twice, to show that a run can be repeated; 1 unless said. */
   readonly replays?: number
+  /**
+   * Told whenever another fiber takes the next step, or is interrupted: when, which, and where it stands. For a run that is
+   * run again to be understood: `{ onTurn: console.log }`.
+   */
+  readonly onTurn?: (turn: string) => void
 }
 
 export interface Report {
@@ -255,9 +261,13 @@ class Chance implements Guide {
   private readonly cancel: Point | undefined
   private readonly yieldChance: number
   private readonly lateness: number
+  private readonly onTurn: Options["onTurn"]
+  private turn: Fiber.Fiber<unknown, unknown> | undefined
 
-  constructor(machine: Machine, { cancel, seed }: Run, { cancelPoints = 0, lateness = 1, yieldChance = 0.4 }: Options) {
+  constructor(machine: Machine, { cancel, seed }: Run, options: Options) {
+    const { cancelPoints = 0, lateness = 1, onTurn, yieldChance = 0.4 } = options
     this.machine = machine
+    this.onTurn = onTurn
     this.draw = chance.draw(seed, streams.schedule)
     this.cancel = cancel
     this.lives = cancel === undefined && cancelPoints > 0 ? new points.Lives() : undefined
@@ -268,9 +278,11 @@ class Chance implements Guide {
   readonly step = (fiber: Fiber.Fiber<unknown, unknown>, number: number): boolean => {
     this.trace.add(number)
     if (number > 0) {
+      this.steps++
+      if (this.onTurn !== undefined && fiber !== this.turn) this.tell(fiber, number, "")
       this.lives?.note(number)
       if (number === this.cancel?.fiber) this.victim = fiber
-      if (++this.steps === this.cancel?.step) return this.strike(fiber)
+      if (this.steps === this.cancel?.step) return this.strike(fiber)
     }
     // Asked on waking, and then once more for the step before which it yielded: else few would ever get past one.
     const rest = this.rests.get(fiber) ?? 0
@@ -309,11 +321,17 @@ class Chance implements Guide {
     const interrupt = () => {
       if (victim === undefined || victim.pollUnsafe() !== undefined) return
       this.struck = true
+      this.tell(victim, this.cancel!.fiber, ", is interrupted")
       victim.interruptUnsafe()
     }
     if (victim === taker) interrupt()
     else machine.first(interrupt)
     return victim !== taker
+  }
+
+  private tell(fiber: Fiber.Fiber<unknown, unknown>, number: number, what: string): void {
+    this.turn = fiber
+    this.onTurn?.(`${this.machine.now / 1e6} ms, step ${this.steps}: fiber ${number}, ${describe(fiber)}${what}`)
   }
 }
 

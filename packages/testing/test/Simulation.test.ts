@@ -275,6 +275,45 @@ describe("Simulation finds", () => {
   )
 })
 
+describe("Simulation, of a run that fails", () => {
+  it.live("tells turn by turn what happens, and changes nothing by that", () =>
+    Effect.gen(function* () {
+      const sleeper = (name: string) => Effect.withSpan(Effect.sleep(5), name)
+      const program = Effect.all([sleeper("one"), sleeper("two")], { concurrency: "unbounded" })
+      const run = [{ seed: 1, cancel: { step: 30, fiber: 2 } }]
+      const turns: Array<string> = []
+      const report = yield* Simulation.simulate(run, program, { onTurn: (turn) => turns.push(turn), replays: 0 })
+      expect(turns[0]).toBe("0 ms, step 1: fiber 1, without a span")
+      expect(turns.filter((turn) => /^\d ms, step \d+: fiber 3, in "two" at /.test(turn)).length).toBeGreaterThan(0)
+      expect(turns.filter((turn) => turn.endsWith(", is interrupted"))).toEqual([
+        expect.stringMatching(/^\d ms, step 30: fiber 2, in "one"/)
+      ])
+      expect(report.fingerprint).toBe((yield* Simulation.simulate(run, program, { replays: 0 })).fingerprint)
+    })
+  )
+
+  it.live("closes what the setup has opened: after a check, a setup that dies, and a subject that does not end", () =>
+    Effect.gen(function* () {
+      let open = 0
+      const opening = Effect.acquireRelease(
+        Effect.sync(() => open++),
+        () => Effect.sync(() => open--)
+      )
+      const setup = Effect.andThen(opening, Effect.void)
+      const fails = () => expect.fail("no")
+      const programs = [
+        { setup, subject: () => Effect.void, check: fails },
+        { setup: Effect.andThen(opening, Effect.die("no")), subject: () => Effect.void, check: fails },
+        { setup, subject: () => Effect.never, check: fails }
+      ]
+      for (const program of programs) {
+        yield* failure(Simulation.simulate(1, program, soon))
+        expect(open).toBe(0)
+      }
+    })
+  )
+})
+
 describe("Simulation, what is struck", () => {
   it.live("is no step of the setup, of what the setup forked, or of the check", () =>
     Effect.gen(function* () {

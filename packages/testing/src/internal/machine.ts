@@ -60,6 +60,11 @@ export class Machine {
     this.limits = limits
   }
 
+  /** Nanoseconds of the machine's clock. */
+  get now(): number {
+    return this.nanos
+  }
+
   /** From now on `guide` chooses, and counts the fibers that are new to it; until `disarm`. */
   arm(guide: Guide): void {
     // Whoever was forked already takes its first step, and is not new.

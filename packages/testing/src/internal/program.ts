@@ -28,13 +28,22 @@ export const play = async <S, A, E, P, R>(
     if (Exit.isFailure(exit)) throw Cause.squash(exit.cause)
     return exit.value
   }
-  const state = orThrow(await machine.run(Scope.provide(program.setup, scope), context))
-  machine.arm(guide)
-  const exit = await machine.run(Effect.scoped(program.subject(state)), context)
-  machine.disarm()
-  const checked = program.check(state, exit, point)
-  if (Effect.isEffect(checked)) orThrow(await machine.run(checked, context))
-  orThrow(await machine.run(Scope.close(scope, Exit.void), context))
+  const close = () => machine.run(Scope.close(scope, Exit.void), context)
+  let exit: Exit.Exit<A, E>
+  try {
+    const state = orThrow(await machine.run(Scope.provide(program.setup, scope), context))
+    machine.arm(guide)
+    exit = await machine.run(Effect.scoped(program.subject(state)), context)
+    machine.disarm()
+    const checked = program.check(state, exit, point)
+    if (Effect.isEffect(checked)) orThrow(await machine.run(checked, context))
+  } catch (cause) {
+    machine.disarm()
+    // What the setup has opened may be real. What goes wrong in closing it is not what is to be told.
+    await close().catch(() => {})
+    throw cause
+  }
+  orThrow(await close())
   machine.settle()
   if (machine.left.length > 0) throw new Error(["it has ended, but not all of it:", ...machine.left].join("\n  "))
   return exit
