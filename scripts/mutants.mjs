@@ -83,7 +83,8 @@ const vitest = (copy, { files, names, bail = 0, limit, testLimit }) =>
     // A test of this runs it inside of vitest.
     for (const name of Object.keys(env)) if (name.startsWith("VITEST")) delete env[name]
     const args = ["--project=unit", "--project=socket", "--reporter=json", `--outputFile=${report}`]
-    args.push(`--bail=${bail}`, `--testTimeout=${testLimit}`)
+    args.push(`--bail=${bail}`)
+    if (testLimit !== undefined) args.push(`--testTimeout=${testLimit}`)
     if (names.length > 0) args.push(`--testNamePattern=${pattern(names)}`)
     const child = spawn(process.execPath, [join(copy, "node_modules/vitest/vitest.mjs"), "run", ...args, ...files], {
       cwd: copy,
@@ -119,7 +120,7 @@ const vitest = (copy, { files, names, bail = 0, limit, testLimit }) =>
   })
 
 /** Runs the tests that `mutants` name, in a tree as it stands: which pass, and what is wrong with them, one line each. */
-const baseline = async (copy, mutants, testLimit) => {
+const baseline = async (copy, mutants) => {
   const tests = mutants.flatMap((mutant) => mutant.tests)
   const whole = new Set(tests.filter(({ name }) => name === undefined).map(({ file }) => file))
   const parts = tests.filter(({ file }) => !whole.has(file))
@@ -129,7 +130,7 @@ const baseline = async (copy, mutants, testLimit) => {
   ]
   const passed = []
   for (const run of runs.filter(({ files }) => files.length > 0)) {
-    const { code, output, results } = await vitest(copy, { ...run, testLimit })
+    const { code, output, results } = await vitest(copy, run)
     const failed = results.filter(({ status }) => status === "failed")
     const wrong = failed.map(({ file, name }) => `${file} fails as the tree stands: "${name}"`)
     if (code !== 0)
@@ -150,7 +151,7 @@ const baseline = async (copy, mutants, testLimit) => {
 const isAsked = (test, { file, name }) => test.file === file && (name === undefined || test.name.includes(name))
 
 /** Plants one and runs its tests. */
-const attempt = async (copy, { tests, texts }, limit, testLimit) => {
+const attempt = async (copy, { tests, texts }, limits) => {
   for (const { file, is } of texts) writeFileSync(join(copy, file), is)
   try {
     const names = tests.map(({ name }) => name)
@@ -158,8 +159,7 @@ const attempt = async (copy, { tests, texts }, limit, testLimit) => {
       files: tests.map(({ file }) => file),
       names: names.includes(undefined) ? [] : names,
       bail: 1,
-      limit,
-      testLimit
+      ...limits
     })
     if (run.late) return { end: "killed", by: "time-out" }
     const failed = run.results.find(({ status }) => status === "failed")
@@ -173,7 +173,7 @@ const attempt = async (copy, { tests, texts }, limit, testLimit) => {
 
 const usage = `pnpm test:mutants [OPTIONS] [NAME …]: the mutants with NAME in their names, or all
   --list           what there is, and how many each module has; tries none
-  --limit SECONDS  how long the tests of one may take at least (30); a single test a third of that
+  --limit SECONDS  how much longer the tests of one may take than five times what they take without it (30)
   --at-once N      how many run at a time (as many as there are processors, at most 4)`
 
 const list = (mutants, modules) => {
@@ -231,7 +231,7 @@ const main = async (root, args) => {
   )
   for (const copy of copies) copyTo(copy, root)
   console.log(`${mutants.length} mutants. Their tests, as the tree stands …`)
-  const { passed, wrong } = await baseline(copies[0], mutants, limit / 3)
+  const { passed, wrong } = await baseline(copies[0], mutants)
   if (wrong.length > 0) {
     problems.push(...wrong)
     return finish()
@@ -243,10 +243,13 @@ const main = async (root, args) => {
   const work = async (copy) => {
     for (let mutant = queue.shift(); mutant !== undefined; mutant = queue.shift()) {
       const start = performance.now()
-      // Nobody is late who has not been given several times what the tests took as the tree stands.
+      // Late is only who has had several times what the tests took as the tree stands.
       const took = passed.filter((test) => mutant.tests.some((asked) => isAsked(test, asked)))
-      const patience = Math.max(limit, 5 * took.reduce((sum, { duration }) => sum + duration, 0))
-      const { end, by } = await attempt(copy, mutant, patience, limit / 3)
+      const times = took.map(({ duration }) => 5 * duration)
+      const { end, by } = await attempt(copy, mutant, {
+        limit: times.reduce((sum, time) => sum + time, limit),
+        testLimit: Math.max(5_000, ...times)
+      })
       if (end === "killed") counts.killed++
       if (by === "time-out") counts.late++
       if (end === "survived") {

@@ -282,6 +282,30 @@ describe("a scope with several runs", () => {
     })
   )
 
+  it.effect("narrowing it never gives it more time", () =>
+    Effect.gen(function* () {
+      const scope = yield* CancelScope.make({ within: "1 second" })
+      yield* scope.narrow("1 minute")
+      yield* TestClock.adjust("1 second")
+      expect(scope.reason).toEqual(Option.some(new Reason.Deadline()))
+    })
+  )
+
+  it.effect("a cancel from inside does not wait for itself, though nothing can interrupt it there", () =>
+    Effect.gen(function* () {
+      const scope = yield* CancelScope.make()
+      let wentOn = false
+      const inside = Effect.uninterruptible(
+        Effect.andThen(
+          scope.cancel("enough"),
+          Effect.sync(() => (wentOn = true))
+        )
+      )
+      expect(yield* scope.run(Effect.andThen(Effect.yieldNow, inside))).toMatchObject({ _tag: "Cancelled" })
+      expect(wentOn).toBe(true)
+    })
+  )
+
   it.effect("a cancel after the deadline comes too late to be the reason", () =>
     Effect.gen(function* () {
       const scope = yield* CancelScope.make({ within: "1 second" })
@@ -304,12 +328,14 @@ describe("a scope with several runs", () => {
   it.effect("a cancel whose waiter leaves goes on", () =>
     Effect.gen(function* () {
       const scope = yield* CancelScope.make()
-      const fiber = yield* Effect.forkChild(scope.run(Effect.onInterrupt(Effect.never, () => Effect.sleep("1 second"))))
-      yield* Effect.yieldNow
-      const cancel = yield* Effect.forkChild(scope.cancel())
-      yield* Effect.yieldNow
+      const cleaned = yield* Deferred.make<void>()
+      const slow = Effect.onInterrupt(Effect.never, () => Deferred.await(cleaned))
+      const fiber = yield* Effect.forkChild(scope.run(slow), { startImmediately: true })
+      const cancel = yield* Effect.forkChild(scope.cancel(), { startImmediately: true })
       yield* Fiber.interrupt(cancel)
-      yield* TestClock.adjust("1 second")
+      expect([Exit.hasInterrupts(yield* Fiber.await(cancel)), fiber.pollUnsafe()]).toEqual([true, undefined])
+      expect((scope as unknown as { readonly waiters: ReadonlySet<unknown> }).waiters.size).toBe(0)
+      yield* Deferred.succeed(cleaned, undefined)
       expect((yield* Fiber.join(fiber))._tag).toBe("Cancelled")
     })
   )
@@ -430,6 +456,31 @@ describe("CancelScope.shield", () => {
       yield* TestClock.adjust("2 seconds")
       yield* Fiber.join(fiber)
       expect(seen).toEqual([0, 3000, "flushed", "Deadline"])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("in clean-up that has gone on for longer than the grace, that still counts from its start", () =>
+    Effect.gen(function* () {
+      const seen: Array<number> = []
+      const fiber = yield* Effect.forkChild(
+        Effect.never.pipe(
+          Effect.onInterrupt(() =>
+            Effect.andThen(
+              Effect.sleep("5 seconds"),
+              CancelScope.shield(
+                Effect.map(Deadline.remaining, (left) => seen.push(Duration.toMillis(left))),
+                { grace: "3 seconds" }
+              ).pipe(Effect.orDie)
+            )
+          ),
+          Deadline.within("1 second"),
+          Effect.flip
+        )
+      )
+      yield* TestClock.adjust("6 seconds")
+      yield* Fiber.join(fiber)
+      expect(seen).toEqual([3000])
       yield* nothingLeft
     })
   )

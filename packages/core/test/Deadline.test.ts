@@ -269,6 +269,19 @@ describe("Deadline.region", () => {
     })
   )
 
+  it.effect("cut for another reason it is interrupted, and no deadline was exceeded", () =>
+    Effect.gen(function* () {
+      const cut = Deadline.region((region) =>
+        Effect.andThen(
+          Effect.sync(() => region.cut(new Reason.ClientGone())),
+          Effect.never
+        )
+      )
+      const exit = yield* Effect.exit(cut)
+      expect(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)).toBe(true)
+    })
+  )
+
   it.effect("outlives its deadline when that is lifted, but not the one around it", () =>
     Effect.gen(function* () {
       const fiber = yield* Effect.forkChild(

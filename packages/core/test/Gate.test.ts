@@ -3,7 +3,7 @@ import { Cause, Clock, Deferred, Duration, Effect, Exit, Fiber, Option, Random, 
 import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
 import { Deadline, Gate, Priority, RateWindow, Refused, Registry } from "@fairlead/core"
-import { Sweep } from "@fairlead/testing"
+import { Simulation, Sweep } from "@fairlead/testing"
 import * as timer from "../src/internal/timer.ts"
 
 /** Nobody runs or waits, the counts agree, and no timer is left. */
@@ -192,6 +192,19 @@ describe("Gate.run", () => {
     })
   )
 
+  it.effect("a turn that comes while its caller is on its way into the line is not missed", () =>
+    Effect.gen(function* () {
+      const program = Effect.scoped(
+        Effect.gen(function* () {
+          const gate = yield* Gate.make("test", { limit: 1 })
+          const calls = [1, 2, 3].map(() => gate.run(Effect.yieldNow))
+          yield* Effect.all(calls, { concurrency: "unbounded", discard: true })
+        })
+      )
+      yield* Simulation.simulate(50, Effect.exit(program), { cancelPoints: 20 })
+    })
+  )
+
   it.effect("ends 100,000 synchronous bodies behind one permit without nesting", () =>
     Effect.gen(function* () {
       const gate = yield* Gate.make("test", { limit: 1, line: { maxItems: 100_000 } })
@@ -309,6 +322,29 @@ describe("Gate, refusals", () => {
       expect((yield* gate.statistics).waiting).toBe(0)
       yield* end("a")
       yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("is not named once its wait is over, and another that goes on is", () =>
+    Effect.gen(function* () {
+      const [one, two] = [yield* Gate.make("one", { limit: 1 }), yield* Gate.make("two", { limit: 1 })]
+      const { body, end } = stage()
+      yield* fork(one.run(body("a")))
+      yield* fork(two.run(body("b")))
+      const waitingFor = (work: Effect.Effect<unknown, Refused.Refused>) =>
+        Effect.flip(work.pipe(Deadline.within("1 second"))).pipe(
+          Effect.map((error) => (error._tag === "DeadlineExceeded" ? error.waitingFor : error))
+        )
+      const both = yield* fork(waitingFor(Effect.all([one.run(Effect.void), two.run(Effect.void)], { concurrency: 2 })))
+      yield* end("b")
+      yield* TestClock.adjust("1 second")
+      expect(yield* Fiber.join(both)).toEqual(Option.some("gate one"))
+      const through = yield* fork(waitingFor(one.run(Effect.never)))
+      yield* end("a")
+      yield* TestClock.adjust("1 second")
+      expect(yield* Fiber.join(through)).toEqual(Option.none())
+      yield* nothingLeft(one)
+      yield* nothingLeft(two)
     })
   )
 
@@ -467,6 +503,23 @@ describe("Gate with windows", () => {
       const { waiting, windows } = yield* gate.statistics
       expect([waiting, windows[0]!.used, windows[0]!.pending]).toEqual([0, 2, 0])
       yield* Fiber.interrupt(b)
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("gives the tokens back of one who leaves after a permit was handed to it, and before it began", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 1, windows: [RateWindow.per(10, "1 minute")] })
+      const { began, body, end } = stage()
+      const a = yield* fork(gate.run(body("a")))
+      const b = yield* fork(gate.run(body("b")))
+      yield* fork(gate.run(body("c")))
+      a.interruptUnsafe()
+      b.interruptUnsafe()
+      yield* settle
+      expect(began).toEqual(["a", "c"])
+      expect((yield* gate.statistics).windows[0]).toMatchObject({ used: 2, pending: 0 })
+      yield* end("c")
       yield* nothingLeft(gate)
     })
   )

@@ -243,6 +243,15 @@ describe("Join.supervise", () => {
     })
   )
 
+  it.effect("does not start a child again that was interrupted", () =>
+    Effect.gen(function* () {
+      let attempts = 0
+      const child = Effect.suspend(() => (++attempts > 3 ? Effect.void : Effect.interrupt))
+      const exit = yield* within(1, Nursery.all([child], Join.supervise(Schedule.forever)))
+      expect([attempts, Exit.hasInterrupts(exit)]).toEqual([1, true])
+    })
+  )
+
   it.effect("a defect is a failure too, and what an attempt forked has ended before the next begins", () =>
     Effect.gen(function* () {
       const seen: Array<string> = []

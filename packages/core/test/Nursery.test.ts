@@ -224,6 +224,51 @@ describe("Nursery.run", () => {
     })
   )
 
+  it.effect("what is spawned while it is being cut never begins", () =>
+    Effect.gen(function* () {
+      let began = false
+      const exit = yield* Effect.exit(
+        Nursery.run((nursery) =>
+          Effect.gen(function* () {
+            yield* nursery.spawn(Effect.andThen(TestClock.adjust("1 second"), Effect.fail(boom("no"))))
+            yield* Effect.onInterrupt(Effect.never, () => nursery.spawn(Effect.sync(() => (began = true))))
+          })
+        )
+      )
+      expect([failures(exit), began]).toEqual([[["child 1", "no"]], false])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("what has ended is gone from the tree, and what begins after it is there", () =>
+    Effect.gen(function* () {
+      const inner = Nursery.run((nursery) => nursery.spawn(Effect.sleep("1 second")), { name: "inner" })
+      const fiber = yield* Effect.forkChild(
+        Nursery.run((nursery) =>
+          Effect.gen(function* () {
+            yield* nursery.spawn(Effect.andThen(inner, Effect.sleep("2 seconds")), "a")
+            yield* Effect.sleep("5 seconds")
+            yield* nursery.spawn(Effect.sleep("1 second"), "b")
+          })
+        )
+      )
+      const children = Effect.map(Registry.tree, ([{ children } = { children: [] }]) =>
+        children.map(({ children, name }) => [name, ...children.map(({ name }) => name)])
+      )
+      yield* TestClock.adjust("500 millis")
+      expect(yield* children).toEqual([["a", "inner"]])
+      yield* TestClock.adjust("1 second")
+      expect(yield* children).toEqual([["a"]])
+      yield* TestClock.adjust("2 seconds")
+      expect(yield* children).toEqual([])
+      yield* TestClock.adjust("2 seconds")
+      expect(yield* children).toEqual([["b"]])
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(fiber)
+      yield* nothingLeft
+    })
+  )
+
   it.effect("interrupting the block interrupts all of it and waits", () =>
     Effect.gen(function* () {
       let cleaned = 0
@@ -429,6 +474,30 @@ describe("a child", () => {
   )
 })
 
+describe("a cut from inside", () => {
+  it.effect("does not wait for itself, though nothing can interrupt it there", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      yield* Nursery.run((nursery) =>
+        Effect.gen(function* () {
+          const child: Nursery.Child<void> = yield* nursery.spawn(
+            Effect.suspend(() =>
+              Effect.andThen(Effect.sleep("1 second"), Effect.uninterruptible(Effect.suspend(() => child.cancel())))
+            ).pipe(Effect.ensuring(Effect.sync(() => seen.push("alone"))))
+          )
+          yield* TestClock.adjust("1 second")
+          yield* child.await
+          yield* nursery.spawn(
+            Effect.uninterruptible(nursery.cancel()).pipe(Effect.ensuring(Effect.sync(() => seen.push("all"))))
+          )
+        })
+      )
+      expect(seen).toEqual(["alone", "all"])
+      yield* nothingLeft
+    })
+  )
+})
+
 describe("nursery.cancel", () => {
   it.effect("cuts the children and waits for them; the body goes on and gives its value", () =>
     Effect.gen(function* () {
@@ -541,6 +610,30 @@ describe("nursery.start", () => {
     })
   )
 
+  it.effect("what fails while its starter is being interrupted fails the block: nobody else would hear of it", () =>
+    Effect.gen(function* () {
+      const exit = yield* Effect.exit(
+        Nursery.run((nursery) =>
+          Effect.gen(function* () {
+            const starter = yield* Effect.forkChild(
+              Effect.withFiber((self) =>
+                nursery.start(() =>
+                  Effect.suspend(() => {
+                    self.interruptUnsafe()
+                    return Effect.fail(boom("unheard"))
+                  })
+                )
+              )
+            )
+            yield* Fiber.await(starter)
+          })
+        )
+      )
+      expect(failures(exit)).toEqual([["child 1", "unheard"]])
+      yield* nothingLeft
+    })
+  )
+
   it.effect("interrupting the caller before it is ready cuts the child and waits for it; after, the child stays", () =>
     Effect.gen(function* () {
       const seen: Array<string> = []
@@ -641,6 +734,28 @@ describe("bounds", () => {
     })
   )
 
+  it.effect("a spawner goes on as soon as there is room for its child to wait in", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const { run } = probe(seen)
+      const fiber = yield* Effect.forkChild(
+        Nursery.run(
+          (nursery) =>
+            Effect.gen(function* () {
+              for (const name of ["a", "b", "c"]) yield* nursery.spawn(run(name), name)
+              seen.push("went on")
+            }),
+          { maxRunning: 1, maxPending: 1 }
+        )
+      )
+      yield* TestClock.adjust("1 second")
+      expect(seen).toEqual(["a", "b", "went on"])
+      yield* TestClock.adjust("2 seconds")
+      yield* Fiber.join(fiber)
+      yield* nothingLeft
+    })
+  )
+
   it.effect("a spawner that is interrupted while it waits takes its child back", () =>
     Effect.gen(function* () {
       const seen: Array<string> = []
@@ -703,6 +818,28 @@ describe("bounds", () => {
         expect([seen, exits]).toEqual([["a"], [true, true]])
         yield* nothingLeft
       })
+  )
+
+  it.effect("who waits for one that never begins is told at once, whatever the clean-up of those that run takes", () =>
+    Effect.gen(function* () {
+      const fiber = yield* Effect.forkChild(
+        Nursery.run(
+          (nursery) =>
+            Effect.gen(function* () {
+              yield* nursery.spawn(Effect.onInterrupt(Effect.never, () => Effect.sleep("1 second")))
+              const pending = yield* nursery.spawn(Effect.void)
+              const waiter = yield* Effect.forkChild(pending.await, { startImmediately: true })
+              const cancel = yield* Effect.forkChild(nursery.cancel(), { startImmediately: true })
+              const exit = yield* Fiber.join(waiter)
+              return [Exit.hasInterrupts(exit), cancel.pollUnsafe(), yield* Clock.currentTimeMillis]
+            }),
+          { maxRunning: 1, maxPending: 1 }
+        )
+      )
+      yield* TestClock.adjust("1 second")
+      expect(yield* Fiber.join(fiber)).toEqual([true, undefined, 0])
+      yield* nothingLeft
+    })
   )
 
   it.effect("one child that waits for its place can be cut alone, and makes room", () =>
@@ -773,6 +910,16 @@ describe("misuse", () => {
       expect(failures(twice)).toEqual([
         ["chatty", new Error("Expected child chatty to say ready once, got a second time")]
       ])
+      const later = yield* Effect.exit(
+        Nursery.run((nursery) =>
+          nursery.start(
+            (ready: (value: number) => Effect.Effect<void>) =>
+              Effect.andThen(ready(1), Effect.andThen(Effect.sleep("1 second"), ready(2))),
+            "chatty"
+          )
+        ).pipe((run) => Effect.raceFirst(run, Effect.andThen(TestClock.adjust("1 second"), Effect.never)))
+      )
+      expect(failures(later)).toEqual(failures(twice))
     })
   )
 })

@@ -88,6 +88,17 @@ describe("Leaks.expectNoLeaks", () => {
     })
   )
 
+  it.effect("says what an interrupted effect has left", () =>
+    Effect.gen(function* () {
+      const fiber = yield* Effect.forkChild(
+        Leaks.expectNoLeaks(Effect.andThen(Effect.forkDetach(Effect.never), Effect.never), soon),
+        { startImmediately: true }
+      )
+      yield* Fiber.interrupt(fiber)
+      expect(leaksOf(yield* Fiber.await(fiber))).toHaveLength(1)
+    })
+  )
+
   it.effect("says what the region waits for that a fiber is part of", () =>
     Effect.gen(function* () {
       const Region = Context.Reference<{ readonly what: string } | undefined>("@fairlead/core/Region", {

@@ -67,6 +67,27 @@ describe("Simulation, of a program without faults", () => {
     })
   )
 
+  it.live("tries the orders of what is runnable, though nobody yields", () =>
+    Effect.gen(function* () {
+      const orders = new Set<string>()
+      let order = ""
+      const step = (name: string) => Effect.sync(() => (order += name))
+      yield* Simulation.simulate(
+        30,
+        {
+          setup: Effect.sync(() => (order = "")),
+          subject: () =>
+            Effect.all([step("a"), step("b"), step("c")].map((each) => Effect.forkChild(each))).pipe(
+              Effect.flatMap(Fiber.joinAll)
+            ),
+          check: () => void orders.add(order)
+        },
+        { yieldChance: 0 }
+      )
+      expect([...orders].toSorted()).toEqual(["abc", "acb", "bac", "bca", "cab", "cba"])
+    })
+  )
+
   it.live("gives chance from the seed", () =>
     Effect.gen(function* () {
       const drawn: Array<number> = []
@@ -348,6 +369,35 @@ describe("Simulation, what is struck", () => {
       )
       const struck = (fiber: number) => [...seen].filter((point) => point.endsWith(` ${fiber}`)).length
       expect([struck(1) > struck(2), struck(2) > 10, struck(3) > 10]).toEqual([true, true, true])
+    })
+  )
+
+  it.live("is the fiber that the run names, also while it waits and another takes the step", () =>
+    Effect.gen(function* () {
+      const struck = new Set<number>()
+      // Known by its first step, as the simulation does.
+      const waits = (state: { begun: number; readonly interrupted: Set<number> }) =>
+        Effect.suspend(() => {
+          const number = ++state.begun
+          return Effect.onInterrupt(Effect.sleep(9), () => Effect.sync(() => state.interrupted.add(number)))
+        })
+      yield* Simulation.simulate(
+        [1],
+        {
+          setup: Effect.sync(() => ({ begun: 1, interrupted: new Set<number>() })),
+          subject: (state) =>
+            Effect.gen(function* () {
+              const fibers = [yield* Effect.forkChild(waits(state)), yield* Effect.forkChild(waits(state))]
+              yield* Fiber.awaitAll(fibers)
+            }),
+          check: ({ interrupted }, _, { cancel }) => {
+            if (cancel === undefined || cancel.fiber === 1) return
+            for (const fiber of interrupted) expect(struck.add(fiber) && fiber).toBe(cancel.fiber)
+          }
+        },
+        { cancelPoints: Infinity, yieldChance: 0 }
+      )
+      expect([...struck].toSorted()).toEqual([2, 3])
     })
   )
 

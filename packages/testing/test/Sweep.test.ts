@@ -7,6 +7,7 @@ import type { Turnstile } from "./faulty.ts"
 describe("Sweep", () => {
   it.live("finds nothing wrong with acquireUseRelease, and hits many places", () =>
     Effect.gen(function* () {
+      const modes = new Set<string>()
       const hits = yield* Sweep.sweep({
         setup: Effect.sync(() => ({ open: 0 })),
         subject: (state) =>
@@ -15,9 +16,13 @@ describe("Sweep", () => {
             () => Effect.andThen(Effect.yieldNow, Effect.sleep("1 hour")),
             () => Effect.sync(() => state.open--)
           ),
-        check: (state) => expect(state.open).toBe(0)
+        check: (state, _, { mode }) => {
+          modes.add(mode)
+          expect(state.open).toBe(0)
+        }
       })
       expect(hits).toBeGreaterThan(10)
+      expect([...modes]).toEqual(["running", "parked"])
     })
   )
 
