@@ -22,6 +22,7 @@ import * as Deadline from "./Deadline.ts"
 import * as Reason from "./Reason.ts"
 import * as boundary from "./internal/boundary.ts"
 import * as millis from "./internal/millis.ts"
+import { Shield } from "./internal/shield.ts"
 import * as timer from "./internal/timer.ts"
 
 /** It ended by itself. */
@@ -103,15 +104,10 @@ export const shield: {
     Effect.withFiber<A, E | Deadline.DeadlineExceeded, R>((fiber) => {
       const clock = fiber.getRef(Clock.Clock)
       const around = boundary.current(fiber)
-      const region = new boundary.Shield(around, clock, timer.now(clock), grace)
+      const region = new Shield(around, clock, timer.now(clock), grace)
       // Where an interrupt cannot be told from its absence, `restore` has nothing to restore.
       if (restore(Effect.void) === Effect.void || around?.cutting === true) region.count()
-      return restore(
-        boundary.run(fiber, region, self, (exit) => {
-          const exceeded = Deadline.exceededBy(region)
-          return exceeded === undefined ? exit : boundary.cutInto(exit, Exit.fail(exceeded))
-        })
-      )
+      return restore(boundary.run(fiber, region, self))
     })
   )
 })
@@ -143,12 +139,7 @@ class Scope implements CancelScope {
       this.expire()
       const member = new Member(this, boundary.current(fiber), this.clock, timer.now(this.clock), this.at)
       if (this.struck !== undefined) return Effect.succeed(this.ended(member, this.struck))
-      return boundary.run(fiber, member, effect, (exit): Exit.Exit<Outcome<A>, E> => {
-        this.left(member)
-        const completed = Exit.map(exit, (value) => new Completed({ value }))
-        if (this.struck === undefined) return completed
-        return boundary.cutInto(completed, Exit.succeed(this.ended(member, this.struck)))
-      })
+      return boundary.run(fiber, member, effect)
     })
   }
 
@@ -168,8 +159,9 @@ class Scope implements CancelScope {
   narrow(budget: Duration.Input): Effect.Effect<void> {
     const time = millis.from(budget)
     return Effect.sync(() => {
+      this.expire()
       this.at = Math.min(this.at, timer.now(this.clock) + time)
-      for (const member of this.members) member.end(this.at)
+      for (const member of this.members) member.endBy(this.at)
     })
   }
 
@@ -203,10 +195,12 @@ class Scope implements CancelScope {
     if (this.struck !== undefined) member.strike(this.struck)
   }
 
-  private left(member: Member): void {
+  outcome(member: Member, exit: Exit.Exit<any, any>): Exit.Exit<any, any> {
     this.members.delete(member)
-    if (this.members.size > 0) return
-    for (const waiter of this.waiters) waiter()
+    if (this.members.size === 0) for (const waiter of this.waiters) waiter()
+    const completed = Exit.map(exit, (value) => new Completed({ value }))
+    if (this.struck === undefined) return completed
+    return boundary.cutInto(completed, Exit.succeed(this.ended(member, this.struck)))
   }
 
   /** Waits until nothing runs in it. */
@@ -248,5 +242,9 @@ class Member extends boundary.Timed {
 
   strike(reason: Reason.Reason): void {
     super.cut(reason)
+  }
+
+  override outcome(exit: Exit.Exit<any, any>): Exit.Exit<any, any> {
+    return this.scope.outcome(this, exit)
   }
 }

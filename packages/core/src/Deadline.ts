@@ -91,7 +91,7 @@ export const start = <A, E, R>(
 ): Fiber.Fiber<A, E> => {
   const clock = Context.get(context, Clock.Clock)
   const region = new boundary.Timed(Context.get(context, boundary.Current), clock, timer.now(clock), Infinity)
-  return boundary.start(context, region, body(region), () => region.detach())
+  return boundary.start(context, region, body(region))
 }
 
 /** How a region exceeded its deadline; `undefined` where it was not cut for that. */
@@ -109,20 +109,38 @@ const run = <A, E, R, B, E2>(
   millis: number,
   body: (region: boundary.Timed) => Effect.Effect<A, E, R>,
   onExceeded: (error: DeadlineExceeded) => Exit.Exit<B, E2>
-): Effect.Effect<A | B, E | E2, R> => {
-  const end = (exit: Exit.Exit<A, E>, region: boundary.Timed): Exit.Exit<A | B, E | E2> =>
-    region.reason?._tag === "Deadline" ? boundary.cutInto(exit, onExceeded(exceeded(region))) : exit
-  return Effect.withFiber((fiber) => {
+): Effect.Effect<A | B, E | E2, R> =>
+  Effect.withFiber((fiber) => {
     const clock = fiber.getRef(Clock.Clock)
-    const start = timer.now(clock)
-    const region = new boundary.Timed(boundary.current(fiber), clock, start, start + millis)
-    return region.deadline <= start ? onExceeded(exceeded(region)) : boundary.run(fiber, region, body(region), end)
+    const since = timer.now(clock)
+    const region = new Limited(boundary.current(fiber), clock, since, since + millis, onExceeded)
+    if (region.deadline <= since) return onExceeded(exceeded(region))
+    return boundary.run(fiber, region, body(region))
   })
+
+/** A region whose passed deadline is its outcome. */
+class Limited extends boundary.Timed {
+  private readonly onExceeded: (error: DeadlineExceeded) => Exit.Exit<any, any>
+
+  constructor(
+    parent: boundary.Region | undefined,
+    clock: Clock.Clock,
+    since: number,
+    at: number,
+    onExceeded: (error: DeadlineExceeded) => Exit.Exit<any, any>
+  ) {
+    super(parent, clock, since, at)
+    this.onExceeded = onExceeded
+  }
+
+  override outcome(exit: Exit.Exit<any, any>): Exit.Exit<any, any> {
+    return this.reason?._tag === "Deadline" ? boundary.cutInto(exit, this.onExceeded(exceeded(this))) : exit
+  }
 }
 
 const exceeded = (region: boundary.Timed): DeadlineExceeded =>
   new DeadlineExceeded({
-    timeBudget: Duration.millis(Math.max(0, region.deadline - region.since)),
+    timeBudget: Duration.millis(Math.max(0, region.met - region.since)),
     spent: Duration.millis(timer.now(region.clock) - region.since),
     waitingFor: Option.fromUndefinedOr(region.waitedFor)
   })

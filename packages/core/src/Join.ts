@@ -15,6 +15,7 @@
 import { Cause, Exit } from "effect"
 import type { Duration, Schedule } from "effect"
 import type * as Reason from "./Reason.ts"
+import * as millis from "./internal/millis.ts"
 
 /** How a child ended. */
 export interface Ended<out A, out E> {
@@ -123,7 +124,10 @@ export const supervise = <A, E>(
   intensity: { readonly restarts: number; readonly within: Duration.Input } = { restarts: 10, within: "1 minute" }
 ): Join<A, E, ReadonlyArray<A>, E> => {
   const { restarts } = intensity
-  if (!(restarts >= 0)) throw new RangeError(`Expected at least 0 restarts, got ${restarts}`)
+  if (!(restarts === Infinity || (Number.isInteger(restarts) && restarts >= 0))) {
+    throw new RangeError(`Expected at least 0 restarts, got ${restarts}`)
+  }
+  if (!(millis.from(intensity.within) > 0)) throw new RangeError("Expected restarts within more than no time, got 0")
   return { ...failFast(), policy: "supervise", restart: { schedule, ...intensity } }
 }
 

@@ -53,7 +53,8 @@ export interface Child<out A, out E = never> {
 export interface Nursery<out X = never> {
   readonly name: string
   /**
-   * Starts a child. Its error is the block's, and so stands here.
+   * Starts a child. Its error is the block's, and so stands here, for the type alone: to handle it, handle it in the
+   * child. A spawn itself does not fail with it.
    *
    * Where there is no room it waits, or fails with `Refused`; interrupting it then takes the child back. A child spawned
    * into a nursery that is being cut never begins; one that has ended takes no child: that is a defect.
@@ -74,11 +75,15 @@ export interface Nursery<out X = never> {
 }
 
 /** A nursery whose children are alike, since a join takes what they come to: their errors are the join's. */
-export interface Joined<in A, in E, out X = never> extends Omit<Nursery<X>, "spawn"> {
+export interface Joined<in A, in E, out X = never> extends Omit<Nursery<X>, "spawn" | "start"> {
   readonly spawn: <B extends A, F extends E, R>(
     effect: Effect.Effect<B, F, R>,
     name?: string
   ) => Effect.Effect<Child<B, F>, X, R>
+  readonly start: <V, B extends A, F extends E, R>(
+    body: (ready: (value: V) => Effect.Effect<void>) => Effect.Effect<B, F, R>,
+    name?: string
+  ) => Effect.Effect<V, F | X, R>
 }
 
 /**
@@ -103,6 +108,8 @@ export const run: {
     body: (nursery: Joined<T, F, Refused>) => Effect.Effect<unknown, E, R>,
     options: Options & { readonly overflow: "reject"; readonly join: Join.Join<T, F, B, E2> }
   ): Effect.Effect<B, E | E2, R>
+  // For options that are not known here.
+  <A, E, R>(body: (nursery: Nursery<Refused>) => Effect.Effect<A, E, R>, options: Options): Effect.Effect<A, E, R>
 } = (
   body: (nursery: any) => Effect.Effect<any, any, any>,
   options: Options & { readonly join?: Join.Join<any, any, any, any> | undefined } = {}
@@ -144,27 +151,25 @@ export const all: {
  * At most `maxRunning` children run, or have ended and wait to be taken; the source is read no further ahead. Ending the
  * stream early cuts the rest and waits for it; what fails in that is a defect of the stream.
  */
-export const stream: <Eff extends Effect.Effect<any, any, any>>(
+export const stream = <Eff extends Effect.Effect<any, any, any>>(
   effects: Iterable<Eff>,
-  options?: AllOptions
-) => Stream.Stream<Join.Ended<Effect.Success<Eff>, Effect.Error<Eff>>, never, Effect.Services<Eff>> = <A, E, R>(
-  effects: Iterable<Effect.Effect<A, E, R>>,
   options: AllOptions = {}
-): Stream.Stream<Join.Ended<A, E>, never, R> =>
+): Stream.Stream<Join.Ended<Effect.Success<Eff>, Effect.Error<Eff>>, never, Effect.Services<Eff>> =>
   Stream.unwrap(
     Effect.gen(function* () {
       // Without a place of its own: a child hands its end over itself, and holds its place until that is taken.
-      const ended = yield* Queue.bounded<Join.Ended<A, E>, Cause.Done>(0)
-      const tell = (effect: Effect.Effect<A, E, R>, name: string, index: number) =>
+      const ended = yield* Queue.bounded<Join.Ended<any, any>, Cause.Done>(0)
+      const tell = (effect: Effect.Effect<any, any, any>, name: string, index: number) =>
         Effect.flatMap(Effect.exit(effect), (exit) => Queue.offer(ended, { name, index, exit, reason: undefined }))
       const block = engine.run(engine.terms(options), (nursery) =>
         spawnAll(nursery, effects, options, tell)
-      ) as Effect.Effect<void, never, R>
+      ) as Effect.Effect<void, never, Effect.Services<Eff>>
       yield* Effect.acquireRelease(
         Effect.forkDetach(
           Effect.onExit(block, (exit) =>
             Effect.asVoid(Exit.isSuccess(exit) ? Queue.end(ended) : Queue.failCause(ended, exit.cause))
-          )
+          ),
+          { startImmediately: true }
         ),
         (fiber) =>
           fiber.pollUnsafe() !== undefined
@@ -206,7 +211,10 @@ const spawnAll = (
       const name = label(index)
       return Effect.andThen(nursery.spawn(wrap(value, name, index++), name), more)
     })
-    const more = Effect.andThen(nursery.room, next)
+    const more = Effect.andThen(
+      Effect.suspend(() => nursery.room),
+      next
+    )
     return Effect.onExit(more, (exit) =>
       Effect.sync(() => {
         if (Exit.isFailure(exit)) source.return?.()

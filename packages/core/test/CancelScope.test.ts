@@ -402,7 +402,9 @@ describe("CancelScope.shield", () => {
       expect(fiber.pollUnsafe()).toBe(undefined)
       yield* TestClock.adjust("1 millis")
       expect(seen).toEqual(["long: Failure"])
-      expect((yield* Fiber.join(fiber))._tag).toBe("Cancelled")
+      // What must not be stopped halfway was, and that is told.
+      const exit = yield* Fiber.await(fiber)
+      expect(Exit.isFailure(exit) && exit.cause.reasons).toMatchObject([{ error: { _tag: "DeadlineExceeded" } }])
       yield* nothingLeft
     })
   )
@@ -517,6 +519,48 @@ describe("CancelScope.shield", () => {
       )
       yield* TestClock.adjust("1 hour")
       expect(yield* Fiber.join(fiber)).toBe("done")
+      yield* nothingLeft
+    })
+  )
+})
+
+describe("what has ended", () => {
+  it.effect("binds nobody: not a fiber that was forked in it and outlives it", () =>
+    Effect.gen(function* () {
+      const scope = yield* CancelScope.make()
+      const background = Effect.gen(function* () {
+        yield* Effect.sleep("1 hour")
+        return [
+          Duration.toMillis(yield* Deadline.remaining),
+          yield* CancelScope.reason,
+          yield* Deadline.within(Effect.succeed("in time"), "1 second")
+        ]
+      })
+      yield* TestClock.adjust(0)
+      const forked = yield* Effect.forkChild(scope.run(Effect.forkDetach(background)).pipe(Deadline.within("1 second")))
+      const outcome = yield* Fiber.join(forked)
+      yield* scope.cancel()
+      yield* TestClock.adjust("1 hour")
+      if (outcome._tag !== "Completed") return yield* Effect.die(outcome)
+      expect(yield* Fiber.join(outcome.value)).toEqual([Infinity, Option.none(), "in time"])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("tells the deadline that it met, though that was lifted in the clean-up", () =>
+    Effect.gen(function* () {
+      const fiber = yield* Effect.forkChild(
+        Effect.flip(
+          Deadline.region((region) =>
+            Effect.andThen(
+              region.narrow("5 seconds"),
+              Effect.onInterrupt(Effect.never, () => region.lift)
+            )
+          )
+        )
+      )
+      yield* TestClock.adjust("5 seconds")
+      expect((yield* Fiber.join(fiber)).message).toBe("not done within 5s (5s spent)")
       yield* nothingLeft
     })
   )

@@ -2,6 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Clock, Data, Duration, Effect, Exit, Fiber, Schedule, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { CancelScope, Deadline, Join, Nursery, Reason, Registry } from "@fairlead/core"
+import type { Refused } from "@fairlead/core"
 import * as timer from "../src/internal/timer.ts"
 
 class Boom extends Data.TaggedError("Boom")<{ readonly text: string }> {}
@@ -299,6 +300,34 @@ describe("Join.supervise", () => {
     })
   )
 
+  it.effect("a server that is started again says ready again, which nobody waits for", () =>
+    Effect.gen(function* () {
+      let attempts = 0
+      const exit = yield* within(
+        3,
+        Nursery.run(
+          (nursery) =>
+            nursery.start((ready: (port: number) => Effect.Effect<void>) =>
+              Effect.andThen(ready(++attempts), attempts < 3 ? failing("crash", 1) : value("fine", 1))
+            ),
+          { join: Join.supervise<string, Boom>(Schedule.forever) }
+        )
+      )
+      expect([exit, attempts]).toEqual([Exit.succeed(["fine"]), 3])
+    })
+  )
+
+  it.effect("a time within which there is no restart is told", () =>
+    Effect.sync(() => {
+      expect(() => Join.supervise(Schedule.forever, { restarts: 1, within: 0 })).toThrow(
+        "Expected restarts within more than no time, got 0"
+      )
+      expect(() => Join.supervise(Schedule.forever, { restarts: 0.5, within: 1 })).toThrow(
+        "Expected at least 0 restarts, got 0.5"
+      )
+    })
+  )
+
   it.effect("an interrupt is no failure: what is cut stays so", () =>
     Effect.gen(function* () {
       const seen: Array<string> = []
@@ -379,25 +408,37 @@ describe("Nursery.run with a join", () => {
     })
   )
 
-  it.effect("fails with what the body failed with, and every failure of the children beside it", () =>
+  const failingBody = (join: Join.Join<string, Boom, unknown, Boom>) =>
+    Nursery.run(
+      (nursery) =>
+        Effect.gen(function* () {
+          yield* nursery.spawn(failing("child", 2), "a")
+          yield* nursery.spawn(value("b", 9), "b")
+          yield* Effect.uninterruptible(failing("body", 3))
+        }),
+      { join }
+    )
+
+  it.effect("fails with what the body failed with, and what the join fails with beside it", () =>
     Effect.gen(function* () {
-      const exit = yield* within(
-        1,
-        Nursery.run(
-          (nursery) =>
-            Effect.gen(function* () {
-              yield* nursery.spawn(Effect.fail(new Boom({ text: "child" })), "a")
-              yield* nursery.spawn(value("b", 9), "b")
-              yield* Effect.sleep("1 second")
-              yield* Effect.fail("body")
-            }),
-          { join: Join.collectAll<string, Boom>() }
-        )
-      )
-      expect(Exit.isFailure(exit) && exit.cause.reasons).toMatchObject([
-        { error: "body" },
-        { error: { text: "child" } }
+      expect(failures(yield* within(3, failingBody(Join.failFast())))).toEqual([
+        [undefined, "body"],
+        ["a", "child"]
       ])
+    })
+  )
+
+  it.effect("what a join puts up with is no failure of the block, when that fails, or is cut", () =>
+    Effect.gen(function* () {
+      expect(failures(yield* within(3, failingBody(Join.collectAll())))).toEqual([[undefined, "body"]])
+      const cancelled = yield* within(
+        1,
+        CancelScope.run((scope) => {
+          const stop = Effect.andThen(Effect.sleep("1 second"), scope.cancel("enough"))
+          return Nursery.all([failing("down", 0), stop], Join.collectAll())
+        })
+      )
+      expect(Exit.map(cancelled, ({ _tag }) => _tag)).toEqual(Exit.succeed("Cancelled"))
     })
   )
 })
@@ -431,7 +472,49 @@ describe("Nursery.all", () => {
       })()
       const exit = yield* within(2, Nursery.all(source, Join.quorum(4), { maxRunning: 3 }))
       expect(Exit.map(exit, (values) => values.length)).toEqual(Exit.succeed(4))
-      expect(taken).toBeLessThanOrEqual(7)
+      expect(taken).toBeLessThanOrEqual(6)
+    })
+  )
+})
+
+describe("types", () => {
+  it.effect("children may be of different types; what comes out is all of them", () =>
+    Effect.gen(function* () {
+      const one: Effect.Effect<number, Boom> = Effect.succeed(1)
+      const two: Effect.Effect<string, "other"> = Effect.succeed("x")
+      const all: Effect.Effect<ReadonlyArray<number | string>, Boom | "other"> = Nursery.all([one, two])
+      const any: Effect.Effect<number | string, Boom | "other"> = Nursery.all([one, two], Join.anySuccess())
+      const some = Nursery.all(
+        [one, two],
+        Join.until(({ exit }) => Exit.isSuccess(exit) && exit.value === "x")
+      )
+      const found: Effect.Effect<ReadonlyArray<Join.Ended<number | string, Boom | "other">>> = some
+      expect([yield* all, yield* any, (yield* found).length]).toEqual([[1, "x"], 1, 2])
+    })
+  )
+
+  it.effect("a join holds what is started to what it takes", () =>
+    Effect.gen(function* () {
+      const wrong = Nursery.run(
+        (nursery) =>
+          // @ts-expect-error a string is no number
+          nursery.start((ready: (value: number) => Effect.Effect<void>) =>
+            Effect.andThen(ready(1), Effect.succeed(""))
+          ),
+        { join: Join.failFast<number, never>() }
+      )
+      expect(yield* wrong).toEqual([""])
+    })
+  )
+
+  it.effect("options that are not known beforehand may reject", () =>
+    Effect.gen(function* () {
+      const open = (options: Nursery.Options) =>
+        Nursery.run((nursery) => Effect.andThen(nursery.spawn(Effect.yieldNow), nursery.spawn(Effect.void)), options)
+      const program: Effect.Effect<Nursery.Child<void>, Refused.Refused> = open({ maxRunning: 1, overflow: "reject" })
+      expect((yield* Effect.flip(program)).reason._tag).toBe("QueueFull")
+      const nonsense = { overflow: "Reject" } as unknown as Nursery.Options
+      expect(() => open(nonsense)).toThrow("Expected overflow to be suspend or reject, got Reject")
     })
   )
 })

@@ -663,6 +663,63 @@ describe("nursery.start", () => {
   )
 })
 
+describe("Registry.tree", () => {
+  it.effect("says what children wait for, each other included, in whole milliseconds, and encodes to JSON", () =>
+    Effect.gen(function* () {
+      yield* TestClock.adjust("1500 micros")
+      const young: Array<unknown> = []
+      const fiber = yield* Effect.forkChild(
+        Nursery.run(
+          (nursery) =>
+            Effect.gen(function* () {
+              const a = yield* nursery.spawn(Effect.never, "a")
+              yield* nursery.spawn(a.join, "b")
+              yield* Effect.sleep("2 seconds")
+              yield* nursery.spawn(Effect.map(Registry.tree, ([tree]) => young.push(tree!.children.at(-1)!.ageMillis)))
+              yield* Effect.never
+            }),
+          { name: "block" }
+        ).pipe(Deadline.within("1 minute"))
+      )
+      yield* TestClock.adjust("2 seconds")
+      const common = { ageMillis: 2000, deadlineMillis: 58000, reason: null }
+      const tree = yield* Registry.tree
+      expect(JSON.parse(JSON.stringify(tree))).toEqual([
+        {
+          kind: "nursery",
+          name: "block",
+          state: "open",
+          waitingFor: "child a",
+          ...common,
+          children: [
+            { kind: "child", name: "a", state: "running", waitingFor: null, ...common, children: [] },
+            { kind: "child", name: "b", state: "waiting", waitingFor: "child a", ...common, children: [] }
+          ]
+        }
+      ])
+      expect(young).toEqual([0])
+      yield* Fiber.interrupt(fiber)
+      yield* nothingLeft
+    })
+  )
+
+  it.live("leaves out what is nested more than a hundred deep", () =>
+    Effect.gen(function* () {
+      const nest = (depth: number): Effect.Effect<void> =>
+        depth === 0
+          ? Effect.never
+          : Nursery.run((nursery) => Effect.asVoid(nursery.spawn(Effect.suspend(() => nest(depth - 1)))))
+      const fiber = yield* Effect.forkChild(nest(1000))
+      yield* Effect.sleep(50)
+      let depth = 0
+      for (let [node] = yield* Registry.tree; node !== undefined; [node] = node.children) depth++
+      expect(depth).toBe(200)
+      yield* Fiber.interrupt(fiber)
+      yield* nothingLeft
+    })
+  )
+})
+
 describe("bounds", () => {
   const probe = (seen: Array<string>) => {
     let running = 0
@@ -869,6 +926,26 @@ describe("bounds", () => {
 })
 
 describe("misuse", () => {
+  it.effect("a child that waits for itself is told so, where it would wait for ever", () =>
+    Effect.gen(function* () {
+      const exit = yield* Effect.exit(
+        Nursery.run((nursery) =>
+          Effect.gen(function* () {
+            const self = yield* Deferred.make<Nursery.Child<unknown>>()
+            const child: Nursery.Child<unknown> = yield* nursery.spawn(
+              Effect.flatMap(Deferred.await(self), (child) => child.join),
+              "narcissus"
+            )
+            yield* Deferred.succeed(self, child)
+          })
+        )
+      )
+      expect(failures(exit)).toEqual([
+        ["narcissus", new Error("Expected child narcissus to wait for another child, got itself")]
+      ])
+    })
+  )
+
   it.effect("a spawn after the end is a defect that names both, and nothing runs", () =>
     Effect.gen(function* () {
       let nursery: Nursery.Nursery | undefined

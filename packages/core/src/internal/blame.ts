@@ -5,28 +5,34 @@ import type { References } from "effect"
 /** The path of names from the outermost nursery's child to the innermost, e.g. `import/page 3`. */
 export class ChildName extends Context.Service<ChildName, string>()("@fairlead/core/Nursery/ChildName") {}
 
+interface Blamed {
+  readonly name: string
+  /** How people read it, e.g. `child orders`. */
+  readonly label: string
+}
+
 /** A failure under the name of the child in which it happened. */
-export const blame = <A, E>(exit: Exit.Exit<A, E>, name: string): Exit.Exit<A, E> =>
+export const blame = <A, E>(exit: Exit.Exit<A, E>, child: Blamed): Exit.Exit<A, E> =>
   Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)
     ? exit
     : Exit.failCause(
         Cause.fromReasons(
-          exit.cause.reasons.map((reason) => (Cause.isInterruptReason(reason) ? reason : blameFor(reason, name)))
+          exit.cause.reasons.map((reason) => (Cause.isInterruptReason(reason) ? reason : blameFor(reason, child)))
         )
       )
 
-const blameFor = <E>(reason: Cause.Reason<E>, name: string): Cause.Reason<E> => {
+const blameFor = <E>(reason: Cause.Reason<E>, { label, name }: Blamed): Cause.Reason<E> => {
   const annotations = Cause.reasonAnnotations(reason)
   const inner = Context.getOrUndefined(annotations, ChildName)
   const frame = Context.getOrUndefined(annotations, Cause.StackTrace)
   const context = Context.make(ChildName, inner === undefined ? name : `${name}/${inner}`).pipe(
-    Context.add(Cause.StackTrace, under(frame, name))
+    Context.add(Cause.StackTrace, under(frame, label))
   )
   return reason.annotate(context as Context.Context<never>, { overwrite: true })
 }
 
 /** The printed stack ends with the child. */
-const under = (frame: References.StackFrame | undefined, name: string): References.StackFrame =>
+const under = (frame: References.StackFrame | undefined, label: string): References.StackFrame =>
   frame === undefined
-    ? { name: `child ${name}`, stack: () => undefined, parent: undefined }
-    : { name: frame.name, stack: frame.stack, parent: under(frame.parent, name) }
+    ? { name: label, stack: () => undefined, parent: undefined }
+    : { name: frame.name, stack: frame.stack, parent: under(frame.parent, label) }

@@ -8,8 +8,8 @@
  * The child inherits the context. Whatever it forks as a child ends with it. The boundary ends only when the region
  * has ended: a region that is cut waits for its clean-up, and so does a caller that is interrupted meanwhile.
  *
- *     Region ── Timed ── Member (of a cancel scope), Shield, and what `Deadline` sets
- *            └─ a nursery's block and each of its children
+ *     Region ──┬── Timed: what `Deadline` sets, a run in a cancel scope, a shield, the block of a nursery
+ *              └── a child of a nursery
  */
 import { Cause, Context, Effect, Exit } from "effect"
 import type { Clock, Duration, Fiber } from "effect"
@@ -20,6 +20,8 @@ import * as stack from "./stack.ts"
 import * as timer from "./timer.ts"
 import * as wait from "./wait.ts"
 import type { Wait } from "./wait.ts"
+
+type AnyExit = Exit.Exit<any, any>
 
 /** One region, as those below it see it. Instants are monotonic milliseconds of the clock around it. */
 export class Region implements Wait {
@@ -44,11 +46,16 @@ export class Region implements Wait {
     return this.struck?.waitedFor
   }
 
+  /** The deadline that was in force when it was cut; the one that is, before. */
+  get met(): number {
+    return this.struck?.deadline ?? this.deadline
+  }
+
   /** The reason of the nearest region that was cut, this one first. */
   get reasonInForce(): Reason.Reason | undefined {
     let found = this.reason
     for (let region = this.parent; found === undefined && region !== undefined; region = region.parent) {
-      found = region.reason
+      if (!region.over) found = region.reason
     }
     return found
   }
@@ -67,7 +74,7 @@ export class Region implements Wait {
   get cutting(): boolean {
     let cutting = this.struck !== undefined
     for (let region = this.outer; !cutting && region !== undefined; region = region.outer) {
-      cutting = region.struck !== undefined
+      cutting = region.struck !== undefined && !region.over
     }
     return cutting
   }
@@ -80,7 +87,9 @@ export class Region implements Wait {
   /** The instant at which this region ends at the latest: the least of its own and those that bind it. */
   get deadline(): number {
     let least = this.own
-    for (let region = this.outer; region !== undefined; region = region.outer) least = Math.min(least, region.own)
+    for (let region = this.outer; region !== undefined; region = region.outer) {
+      if (!region.over) least = Math.min(least, region.own)
+    }
     return least
   }
 
@@ -109,14 +118,17 @@ export class Region implements Wait {
     if (this.waits !== undefined) for (const wait of this.waits) into.push(wait)
   }
 
-  /** The nurseries that go on in it, with none between. */
-  get nodes(): ReadonlyArray<Registry.Node> {
+  /** The nurseries that go on in it, with none between; below `depth` nurseries in one another the rest is left out. */
+  nodes(depth: number): ReadonlyArray<Registry.Node> {
     const nodes: Array<Registry.Node> = []
-    if (this.waits !== undefined) for (const wait of this.waits) if (wait instanceof Region) nodes.push(...wait.nodes)
+    if (this.waits === undefined || depth === 0) return nodes
+    for (const wait of this.waits) if (wait instanceof Region) for (const node of wait.nodes(depth)) nodes.push(node)
     return nodes
   }
 
-  /** Whether its fiber has ended. */
+  /**
+   * Whether it has ended. Then it binds nobody: not even a fiber that was forked in it, and outlives it.
+   */
   get over(): boolean {
     return this.fiber?.pollUnsafe() !== undefined
   }
@@ -124,7 +136,7 @@ export class Region implements Wait {
   /** Interrupts all that runs in the region. Does nothing when it was cut or interrupted before, or has ended. */
   cut(reason: Reason.Reason): void {
     if (this.over || this.struck !== undefined) return
-    this.struck = { reason, waitedFor: this.what }
+    this.struck = { reason, waitedFor: this.what, deadline: this.deadline }
     this.interrupt()
     this.tell(reason)
   }
@@ -134,7 +146,7 @@ export class Region implements Wait {
     let least = this.own
     let due: Region | undefined
     for (let region = this.outer; region !== undefined; region = region.outer) {
-      if (region.own >= least) continue
+      if (region.over || region.own >= least) continue
       least = region.own
       due = region
     }
@@ -163,12 +175,29 @@ export class Region implements Wait {
 
   /** Its caller was interrupted: it ends too, and is waited for. */
   abandon(): Effect.Effect<void> {
+    return Effect.suspend(this.abandoned.bind(this))
+  }
+
+  private abandoned(): Effect.Effect<void> {
     return stack.flat(Effect.suspend(() => this.leave()))
   }
 
   protected leave(): Effect.Effect<void> {
     this.interrupt()
-    return ended(this.fiber!)
+    return this.untilEnd(cleanUp)
+  }
+
+  /** Waits for its end, and comes to what `told` makes of it. */
+  protected untilEnd(told: (exit: AnyExit) => Exit.Exit<void>): Effect.Effect<void> {
+    return Effect.callback((resume) => {
+      const unobserve = this.fiber!.addObserver((exit) => stack.nest(() => resume(stack.flat(told(exit)))))
+      return Effect.sync(unobserve)
+    })
+  }
+
+  /** What its end comes to for its caller: here a cut is turned into a value. */
+  outcome(exit: AnyExit): AnyExit {
+    return exit
   }
 
   /** Its fiber begins: from now on it can be cut. Only the first call counts. */
@@ -191,22 +220,25 @@ export class Region implements Wait {
 interface Struck {
   readonly reason: Reason.Reason | undefined
   readonly waitedFor: string | undefined
+  /** The deadline in force then. */
+  readonly deadline: number
 }
 
-const withoutReason: Struck = { reason: undefined, waitedFor: undefined }
+const withoutReason: Struck = { reason: undefined, waitedFor: undefined, deadline: Infinity }
 
 /** A reason as it rides on an interrupt. */
 export const annotation = (reason: Reason.Reason | undefined): Context.Context<never> | undefined =>
   reason === undefined ? undefined : (Context.make(Reason.Annotation, reason) as Context.Context<never>)
 
 /** A region with a deadline of its own: one entry in the timer while it goes on. */
-export class Timed extends Region implements timer.Alarm {
+export class Timed extends Region implements timer.Entry {
   readonly clock: Clock.Clock
   /** When it began. */
   readonly since: number
-  private at: number
-  private attached = false
-  private entry: timer.Entry | undefined = undefined
+  /** Its own deadline. */
+  at: number
+  index = -1
+  order = 0
 
   constructor(parent: Region | undefined, clock: Clock.Clock, since: number, at: number) {
     super(parent)
@@ -221,7 +253,7 @@ export class Timed extends Region implements timer.Alarm {
 
   /** Ends the region within `millis` from now at the latest. */
   narrowUnsafe(millis: number): void {
-    this.end(timer.now(this.clock) + millis)
+    this.endBy(timer.now(this.clock) + millis)
   }
 
   narrow(budget: Duration.Input): Effect.Effect<void> {
@@ -239,13 +271,12 @@ export class Timed extends Region implements timer.Alarm {
   }
 
   /** Ends the region at `at` at the latest. */
-  end(at: number): void {
+  endBy(at: number): void {
     if (at < this.at) this.move(at)
   }
 
   override attach(): void {
     super.attach()
-    this.attached = true
     this.arm()
   }
 
@@ -260,71 +291,20 @@ export class Timed extends Region implements timer.Alarm {
   }
 
   private move(at: number): void {
-    this.at = at
-    if (!this.attached || this.over) return
     this.disarm()
+    this.at = at
     this.arm()
   }
 
   private arm(): void {
-    if (this.at === Infinity) return
-    this.entry = timer.of(this.clock).set(this.fiber!, this.at, this)
+    if (this.at === Infinity || this.index >= 0 || this.fiber === undefined || this.over) return
+    timer.of(this.clock).set(this, this.fiber)
   }
 
   private disarm(): void {
-    if (this.entry === undefined) return
-    timer.of(this.clock).clear(this.entry, this.fiber!)
-    this.entry = undefined
+    if (this.index >= 0) timer.of(this.clock).clear(this, this.fiber!)
   }
 }
-
-/**
- * A boundary turned round: what runs in it is not cut with the regions around it, but a grace after them.
- *
- * The reasons around it can still be read inside.
- */
-export class Shield extends Timed {
-  private readonly graceMillis: number
-  private counting = false
-
-  constructor(parent: Region | undefined, clock: Clock.Clock, since: number, graceMillis: number) {
-    super(parent, clock, since, Infinity)
-    this.graceMillis = graceMillis
-  }
-
-  override get outer(): Region | undefined {
-    return undefined
-  }
-
-  override get own(): number {
-    const own = super.own
-    if (this.counting || this.parent === undefined) return own
-    return Math.min(own, this.parent.deadline + this.graceMillis)
-  }
-
-  /** The grace counts from now. */
-  count(): void {
-    if (this.counting) return
-    this.counting = true
-    this.narrowUnsafe(this.graceMillis)
-  }
-
-  override told(): void {
-    this.count()
-  }
-
-  protected override leave(): Effect.Effect<void> {
-    this.count()
-    return ended(this.fiber!)
-  }
-}
-
-/** Waits for the end of a fiber that was interrupted; fails with what went wrong in its clean-up. */
-const ended = (fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void> =>
-  Effect.callback((resume) => {
-    const unobserve = fiber.addObserver((exit) => stack.nest(() => resume(stack.flat(cleanUp(exit)))))
-    return Effect.sync(unobserve)
-  })
 
 /** What went wrong beside the interrupt. Its type is known to whoever made the region, who is being interrupted. */
 export const cleanUp = (exit: Exit.Exit<unknown, unknown>): Exit.Exit<void> => {
@@ -343,7 +323,12 @@ export const Current: Context.Reference<Region | undefined> = Context.Reference<
 )
 
 /** The region around a fiber. */
-export const current = (fiber: Fiber.Fiber<unknown, unknown>): Region | undefined => fiber.getRef(Current)
+export const current = (fiber: Fiber.Fiber<unknown, unknown>): Region | undefined => {
+  let region = fiber.getRef(Current)
+  // A fiber may outlive the region in which it was forked.
+  while (region !== undefined && region.over) region = region.parent
+  return region
+}
 
 /** Begins `body` as `region`, on a fiber of its own, which is not attached yet. */
 export const fork = <A, E, R>(
@@ -362,54 +347,44 @@ export const fork = <A, E, R>(
   return fiber
 }
 
-/**
- * Begins `body` as `region`, on the one fiber that the region is. `onEnd` is told how that has ended, on the spot or later,
- * and detaches the region.
- */
+/** Begins `body` as `region`, on the one fiber that the region is. Nobody waits for it. */
 export const start = <A, E, R>(
   context: Context.Context<R>,
   region: Region,
-  body: Effect.Effect<A, E, R>,
-  onEnd: (exit: Exit.Exit<A, E>) => void
+  body: Effect.Effect<A, E, R>
 ): Fiber.Fiber<A, E> => {
   const fiber = fork(context, region, body)
-  const done = fiber.pollUnsafe()
-  if (done !== undefined) {
-    onEnd(done)
-    return fiber
-  }
-  region.attach()
-  fiber.addObserver(onEnd)
+  if (fiber.pollUnsafe() === undefined) {
+    region.attach()
+    fiber.addObserver(() => region.detach())
+  } else region.detach()
   return fiber
 }
 
 /**
- * Runs `body` as `region`, and hands its end to `end`, which turns a cut into a value.
+ * Runs `body` as `region`; ends with its outcome.
  *
  * Interrupting the caller interrupts the region and waits for it.
  */
-export const run = <A, E, R, B, E2, G extends Region>(
+export const run = <R>(
   caller: Fiber.Fiber<unknown, unknown>,
-  region: G,
-  body: Effect.Effect<A, E, R>,
-  end: (exit: Exit.Exit<A, E>, region: G) => Effect.Effect<B, E2>
-): Effect.Effect<B, E2, R> =>
+  region: Region,
+  body: Effect.Effect<any, any, R>
+): Effect.Effect<any, any, R> =>
   // All in one `callback`: between its start and its finalizer there is no place where an interrupt could land.
-  Effect.callback<B, E2, R>((resume) => suspend(caller.context as Context.Context<R>, region, body, end, resume))
-
-/** A function of its own: its closures share one scope, which is all that a region holds while it goes on. */
-const suspend = <A, E, R, B, E2, G extends Region>(
-  context: Context.Context<R>,
-  region: G,
-  body: Effect.Effect<A, E, R>,
-  end: (exit: Exit.Exit<A, E>, region: G) => Effect.Effect<B, E2>,
-  resume: (effect: Effect.Effect<B, E2>) => void
-): Effect.Effect<void> | undefined => {
-  const fiber = start(context, region, body, (exit) => {
-    region.detach()
-    stack.nest(() => resume(stack.flat(end(exit, region))))
+  Effect.callback((resume) => {
+    const fiber = fork(caller.context as Context.Context<R>, region, body)
+    const done = fiber.pollUnsafe()
+    if (done !== undefined) return finish(region, resume, done)
+    region.attach()
+    // Bound, not closed over: what a region that waits retains is most of what it costs.
+    fiber.addObserver(finish.bind(undefined, region, resume))
+    return region.abandon()
   })
-  return fiber.pollUnsafe() === undefined ? Effect.suspend(() => region.abandon()) : undefined
+
+const finish = (region: Region, resume: (effect: Effect.Effect<any, any>) => void, exit: AnyExit): void => {
+  region.detach()
+  stack.nest(() => resume(stack.flat(region.outcome(exit))))
 }
 
 /**

@@ -5,21 +5,23 @@ import type * as Nursery from "../Nursery.ts"
 import * as Reason from "../Reason.ts"
 import type * as Registry from "../Registry.ts"
 import * as boundary from "./boundary.ts"
+import type { Link } from "./chain.ts"
 import type { Handshake } from "./handshake.ts"
 import type { Block } from "./nursery.ts"
 import type { Pending } from "./places.ts"
 import * as stack from "./stack.ts"
+import * as wait from "./wait.ts"
 
 type AnyExit = Exit.Exit<any, any>
 
-export class Child<A = any, E = any> extends boundary.Region implements Nursery.Child<A, E> {
+export class Child<A = any, E = any> extends boundary.Region implements Nursery.Child<A, E>, Link {
   private readonly given: string | undefined
   readonly index: number
-  /** When it went on after its first stack; whole milliseconds, which take no memory of their own. */
-  since = 0
+  /** When it went on after its first stack; whole milliseconds, which take no memory of their own. -1 before. */
+  since = -1
   /** Its neighbours among those that have begun. */
-  before: Child | undefined = undefined
-  behind: Child | undefined = undefined
+  before: Link | undefined = undefined
+  behind: Link | undefined = undefined
   private rare: Rare | undefined = undefined
 
   constructor(block: Block, name: string | undefined, index: number) {
@@ -37,7 +39,7 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
   }
 
   override get label(): string {
-    return `child ${this.name}`
+    return this.given === undefined ? this.name : `child ${this.given}`
   }
 
   get begun(): boolean {
@@ -66,7 +68,7 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
   }
 
   get join(): Effect.Effect<A> {
-    return this.observe(joined)
+    return this.observe((exit) => this.joined(exit))
   }
 
   get await(): Effect.Effect<Exit.Exit<A, E>> {
@@ -108,16 +110,16 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
     for (const waiter of waiters) waiter(exit)
   }
 
-  get node(): Registry.Node {
+  node(depth: number): Registry.Node {
     const waitingFor = this.what
     return {
       kind: "child",
       name: this.name,
       state: this.state(waitingFor),
-      ageMillis: this.fiber === undefined ? 0 : this.block.now - this.since,
+      ageMillis: this.since < 0 ? 0 : Math.trunc(this.block.now) - this.since,
       waitingFor: waitingFor ?? null,
       ...this.block.bounds(this),
-      children: this.nodes
+      children: this.nodes(depth)
     }
   }
 
@@ -129,16 +131,48 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
   }
 
   private observe<B>(map: (exit: AnyExit) => Exit.Exit<B>): Effect.Effect<B> {
-    // To ask and to get in line is one step: in between the end might come, and be told to nobody.
-    return Effect.callback<B>((resume) => {
-      const { exit } = this
-      if (exit !== undefined) return resume(map(exit))
-      const waiter = (exit: AnyExit) => stack.nest(() => resume(stack.flat(map(exit))))
-      if (this.fiber !== undefined) return Effect.sync(this.fiber.addObserver(waiter))
-      const waiters = ((this.rare ??= new Rare()).waiters ??= new Set())
-      waiters.add(waiter)
-      return Effect.sync(() => waiters.delete(waiter))
+    return Effect.withFiber((joiner) => {
+      if (joiner === this.fiber) {
+        return Effect.die(new Error(`Expected ${this.label} to wait for another child, got itself`))
+      }
+      // To ask and to get in line is one step: in between the end might come, and be told to nobody.
+      return Effect.callback<B>((resume) => {
+        const { exit } = this
+        if (exit !== undefined) return resume(map(exit))
+        const region = boundary.current(joiner)
+        const joining: wait.Wait = { what: this.label, told: () => {} }
+        if (region !== undefined) wait.begin(region, joining)
+        const leave = () => {
+          if (region !== undefined) wait.end(region, joining)
+        }
+        const waiter = (exit: AnyExit) => {
+          leave()
+          stack.nest(() => resume(stack.flat(map(exit))))
+        }
+        const forget = this.notify(waiter)
+        return Effect.sync(() => {
+          leave()
+          forget()
+        })
+      })
     })
+  }
+
+  /** Calls `waiter` at its end; gives what takes that back. */
+  private notify(waiter: (exit: AnyExit) => void): () => void {
+    if (this.fiber !== undefined) return this.fiber.addObserver(waiter)
+    const waiters = ((this.rare ??= new Rare()).waiters ??= new Set())
+    waiters.add(waiter)
+    return () => waiters.delete(waiter)
+  }
+
+  /** A joiner gets the value; one of a child that has none is interrupted, and can read why. */
+  private joined(exit: AnyExit): Exit.Exit<A> {
+    if (Exit.isSuccess(exit)) return exit as Exit.Exit<A>
+    const interrupts = exit.cause.reasons.filter(Cause.isInterruptReason)
+    if (interrupts.length > 0) return Exit.failCause(Cause.fromReasons(interrupts))
+    const failed = new Reason.SiblingFailed({ child: this.name })
+    return Exit.failCause(Cause.annotate(Cause.interrupt(), boundary.annotation(failed)!))
   }
 }
 
@@ -150,11 +184,4 @@ class Rare {
   waiters: Set<(exit: AnyExit) => void> | undefined = undefined
   handshake: Handshake<any> | undefined = undefined
   pending: Pending | undefined = undefined
-}
-
-/** A joiner gets the value; one of a child that has none is interrupted, for the same reason. */
-const joined = (exit: AnyExit): Exit.Exit<any> => {
-  if (Exit.isSuccess(exit)) return exit as Exit.Exit<any>
-  const interrupts = exit.cause.reasons.filter(Cause.isInterruptReason)
-  return Exit.failCause(interrupts.length > 0 ? Cause.fromReasons(interrupts) : Cause.interrupt())
 }

@@ -44,7 +44,7 @@ export class Engine implements Gate {
   private refused = 0
   private rate: rate.Rate
   /** Set while the head of the line waits for a window. */
-  private opening: timer.Entry | undefined = undefined
+  private opening: timer.Alarm | undefined = undefined
 
   constructor(name: string, options: Options, clock: Clock.Clock) {
     const limit = options.limit ?? Infinity
@@ -296,7 +296,9 @@ export class Engine implements Gate {
     }
     if (this.opening?.at === at && this.opening.index >= 0) return
     this.disarm(fiber)
-    if (at !== Infinity) this.opening = timer.of(this.clock).set(fiber, at, { ring: () => this.next(fiber) })
+    if (at === Infinity) return
+    this.opening = new timer.Alarm(at, () => this.next(fiber))
+    timer.of(this.clock).set(this.opening, fiber)
   }
 
   private disarm(fiber: Fiber.Fiber<unknown, unknown>): void {

@@ -2,6 +2,7 @@
 import { Effect, Exit } from "effect"
 import { blame } from "./blame.ts"
 import type { Child } from "./child.ts"
+import * as stack from "./stack.ts"
 
 export class Handshake<V> {
   /**
@@ -22,23 +23,26 @@ export class Handshake<V> {
     return this.state === "Waiting"
   }
 
-  /** What the child says when it is ready. */
-  readonly ready = (value: V): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      if (this.state === "Left") return Effect.void
-      if (this.state !== "Waiting") {
-        return Effect.die(new Error(`Expected child ${this.child.name} to say ready once, got a second time`))
-      }
-      this.settle(Exit.succeed(value))
-      return Effect.void
-    })
+  /** What the child says when it is ready, once in each attempt: one that is started again is ready again. */
+  attempt(): (value: V) => Effect.Effect<void> {
+    let said = false
+    return (value) =>
+      Effect.suspend(() => {
+        if (said) {
+          return Effect.die(new Error(`Expected child ${this.child.name} to say ready once, got a second time`))
+        }
+        said = true
+        if (this.state === "Waiting") this.settle(Exit.succeed(value))
+        return Effect.void
+      })
+  }
 
   /** The child has ended; whether its starter gets to know, and nobody else has to. */
   ended(exit: Exit.Exit<unknown, unknown>): boolean {
     if (this.state !== "Waiting") return false
     this.settle(
       Exit.isFailure(exit)
-        ? (blame(exit, this.child.name) as Exit.Exit<never>)
+        ? (blame(exit, this.child) as Exit.Exit<never>)
         : Exit.die(new Error(`Expected child ${this.child.name} to say ready before it ended, got its end`))
     )
     return true
@@ -62,7 +66,7 @@ export class Handshake<V> {
   private settle(ending: Exit.Exit<V, any>): void {
     this.state = "Settled"
     this.ending = ending
-    this.resume?.(this.take)
+    stack.nest(() => this.resume?.(stack.flat(this.take)))
   }
 
   private readonly take: Effect.Effect<V, any> = Effect.suspend(() => {

@@ -8,15 +8,15 @@
  * The line decides and keeps count; it reads no clock and wakes nobody.
  */
 import { levels } from "../Priority.ts"
+import { Chain } from "./chain.ts"
+import type { Link } from "./chain.ts"
 
-/** One who waits. The line alone writes `before` and `behind`. */
-export interface Place {
+/** One who waits. */
+export interface Place extends Link {
   readonly urgency: number
   readonly cost: number
   /** What is held in memory for it while it waits. */
   readonly bytes: number
-  before: Place | undefined
-  behind: Place | undefined
 }
 
 export interface Bounds {
@@ -24,31 +24,18 @@ export interface Bounds {
   readonly maxBytes: number
 }
 
-/** One level: a linked list, first come first served. */
-class Level<P extends Place> {
-  first: P | undefined
-  last: P | undefined
-  items = 0
+/** One level: first come first served. */
+class Level<P extends Place> extends Chain<P> {
   cost = 0
 
   enter(place: P): void {
-    place.before = this.last
-    place.behind = undefined
-    if (this.last === undefined) this.first = place
-    else this.last.behind = place
-    this.last = place
-    this.items++
+    this.push(place)
     this.cost += place.cost
   }
 
   leave(place: P): void {
-    if (place.before === undefined) this.first = place.behind as P | undefined
-    else place.before.behind = place.behind
-    if (place.behind === undefined) this.last = place.before as P | undefined
-    else place.behind.before = place.before
-    place.before = place.behind = undefined
-    this.items--
-    this.cost = this.items === 0 ? 0 : this.cost - place.cost
+    this.remove(place)
+    this.cost = this.size === 0 ? 0 : this.cost - place.cost
   }
 }
 
@@ -86,7 +73,7 @@ export class Line<P extends Place> {
   leave(place: P): void {
     const level = this.levels[place.urgency]!
     level.leave(place)
-    if (level.items === 0) this.occupied &= ~(1 << place.urgency)
+    if (level.size === 0) this.occupied &= ~(1 << place.urgency)
     this.items--
     // Fractions leave a rest in floats.
     this.cost = this.items === 0 ? 0 : this.cost - place.cost
@@ -104,7 +91,7 @@ export class Line<P extends Place> {
     let items = 0
     let cost = 0
     for (let level = 0; level <= urgency; level++) {
-      items += this.levels[level]!.items
+      items += this.levels[level]!.size
       cost += this.levels[level]!.cost
     }
     return { items, cost }
@@ -112,6 +99,6 @@ export class Line<P extends Place> {
 
   /** How many wait at each urgency. */
   get byUrgency(): ReadonlyArray<number> {
-    return this.levels.map((level) => level.items)
+    return this.levels.map((level) => level.size)
   }
 }

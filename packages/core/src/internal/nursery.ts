@@ -9,12 +9,12 @@
 import { Cause, Clock, Effect, Exit } from "effect"
 import type { Context, Fiber } from "effect"
 import type * as Join from "../Join.ts"
-import { failed } from "../Join.ts"
 import type * as Nursery from "../Nursery.ts"
 import * as Reason from "../Reason.ts"
 import * as Registry from "../Registry.ts"
 import { blame } from "./blame.ts"
 import * as boundary from "./boundary.ts"
+import { Chain } from "./chain.ts"
 import { Child } from "./child.ts"
 import { Handshake } from "./handshake.ts"
 import * as millis from "./millis.ts"
@@ -47,10 +47,15 @@ export const terms = (options: Nursery.Options, join?: AnyJoin, expected?: numbe
     name,
     maxRunning: count("maxRunning", 1, maxRunning),
     maxPending: count("maxPending", 0, maxPending),
-    rejects: overflow === "reject",
+    rejects: rejects(overflow),
     join,
     expected
   }
+}
+
+const rejects = (overflow: "suspend" | "reject"): boolean => {
+  if (overflow === "suspend" || overflow === "reject") return overflow === "reject"
+  throw new TypeError(`Expected overflow to be suspend or reject, got ${String(overflow)}`)
 }
 
 const count = (what: string, least: number, value: number): number => {
@@ -69,7 +74,7 @@ export const run = (terms: Terms, body: (nursery: Block) => AnyEffect): AnyEffec
         Effect.suspend(() => body(block)),
         (exit) => stack.nest(() => resume(stack.flat(exit)))
       )
-      return block.over ? undefined : Effect.suspend(() => block.abandon())
+      return block.over ? undefined : block.abandon()
     })
   })
 
@@ -93,15 +98,27 @@ class Tally implements Join.Tally<any, any> {
   }
 }
 
+/** The defects in the clean-up of children that were cut: no join puts up with those. */
+const uncleanly = ({ ended }: Tally): Cause.Cause<never> =>
+  Cause.fromReasons(
+    ended.flatMap(({ exit, reason }) =>
+      reason === undefined || Exit.isSuccess(exit) ? [] : exit.cause.reasons.filter(Cause.isDieReason)
+    )
+  )
+
+const ended = (): void => {}
+
+/** The tree shows as many nurseries in one another; deeper ones are left out of it. */
+const maxDepth = 100
+
 /** The region of a nursery: its body, and its children. */
 export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
   private readonly terms: Terms
   private readonly places: Places
   private readonly tally: Tally | undefined
   private readonly intensity: Intensity | undefined
-  /** Children that have begun and not ended, in the order of spawning: a list, which takes no memory beside them. */
-  private first: Child | undefined = undefined
-  private last: Child | undefined = undefined
+  /** Children that have begun and not ended, in the order of spawning. */
+  private readonly children = new Chain<Child>()
   private spawned = 0
   /** Why no child begins any more, though the body may go on. */
   private stopped: Reason.Reason | undefined = undefined
@@ -111,7 +128,7 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
   /** What went wrong, in the order in which it did; of the children only where there is no join. */
   private readonly failures: Array<Cause.Reason<any>> = []
   private unregister: (() => void) | undefined = undefined
-  private onEnd: (exit: AnyExit) => void = () => {}
+  private onEnd: (exit: AnyExit) => void = ended
   /** Who waits for the children, or for all, to end. */
   private readonly waiters = new Set<() => void>()
 
@@ -140,7 +157,7 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
   /** The newest child last. */
   override inside(into: Array<Wait | string>): void {
     super.inside(into)
-    for (let child = this.first; child !== undefined; child = child.behind) into.push(child)
+    for (const child of this.children.members) into.push(child)
   }
 
   /** Begins the body. Calls `onEnd` once, on the spot if nothing goes on. */
@@ -154,7 +171,7 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
     this.attach()
     // A nursery in another is found through that.
     if (!this.isNested) {
-      this.unregister = caller.getRef(Registry.Registry).register("nursery", this.name, () => this.node)
+      this.unregister = caller.getRef(Registry.Registry).register("nursery", this.name, () => this.node(maxDepth - 1))
     }
   }
 
@@ -190,7 +207,7 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
       const child = this.child<A, E>(name)
       const handshake = new Handshake<V>(child)
       child.handshake = handshake
-      const effect = Effect.suspend(() => body(handshake.ready))
+      const effect = Effect.suspend(() => body(handshake.attempt()))
       // The frame that takes back stands before the child begins.
       return Effect.onExitPrimitive(
         Effect.suspend(() => Effect.andThen(this.admit(child, fiber, effect) ?? Effect.void, handshake.outcome)),
@@ -223,24 +240,22 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
     return timer.now(this.clock)
   }
 
-  get node(): Registry.Node {
-    const children: Array<Registry.Node> = [...super.nodes]
-    for (let child = this.first; child !== undefined; child = child.behind) children.push(child.node)
-    for (const child of this.places.waiting) children.push(child.node)
+  private node(depth: number): Registry.Node {
+    const children = [...this.children.members, ...this.places.waiting]
     return {
       kind: "nursery",
       name: this.name,
       state: this.cutting || this.stopped !== undefined ? "ending" : this.body === undefined ? "open" : "joining",
-      ageMillis: this.now - this.since,
+      ageMillis: Math.trunc(this.now) - Math.trunc(this.since),
       waitingFor: this.what ?? null,
       ...this.bounds(this),
       ...(this.intensity === undefined ? {} : { restarts: this.intensity.count }),
-      children
+      children: [...super.nodes(depth), ...children.map((child) => child.node(depth))]
     }
   }
 
-  override get nodes(): ReadonlyArray<Registry.Node> {
-    return [this.node]
+  override nodes(depth: number): ReadonlyArray<Registry.Node> {
+    return [this.node(depth - 1)]
   }
 
   /** Until when a region goes on, and why not longer. */
@@ -258,10 +273,8 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
       this.refuse(child)
       return this.placeFree()
     }
-    child.before = this.last
-    if (this.last === undefined) this.first = child
-    else this.last.behind = child
-    this.last = child
+    // Before its first step: that may end others, and none may think it was the last.
+    this.children.push(child)
     const context = spawner.context as Context.Context<any>
     const fiber = boundary.fork(context, child, this.intensity === undefined ? effect : this.intensity.around(effect))
     const exit = fiber.pollUnsafe()
@@ -322,10 +335,7 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
   /** The newest first. Those that wait for a place never begin. */
   private cutChildren(cut: (child: Child) => void): void {
     for (const child of this.places.clear()) this.refuse(child)
-    // A list of its own: one that is cut may end at once, and others with it.
-    const children: Array<Child> = []
-    for (let child = this.last; child !== undefined; child = child.before) children.push(child)
-    children.forEach(cut)
+    this.children.members.toReversed().forEach(cut)
   }
 
   /** It waits for its place no more. */
@@ -344,12 +354,7 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
 
   /** A child has ended that had begun. */
   childEnded(child: Child, exit: AnyExit): void {
-    if (child.before === undefined) this.first = child.behind
-    else child.before.behind = child.behind
-    if (child.behind === undefined) this.last = child.before
-    else child.behind.before = child.before
-    // Whoever keeps its handle must not keep its neighbours, and theirs.
-    child.before = child.behind = undefined
+    this.children.remove(child)
     this.note(child, exit)
     child.settled(exit)
     this.placeFree()
@@ -362,14 +367,14 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
 
   /** Takes a child's end into account. One that ends before it is ready is its starter's affair. */
   private note(child: Child, exit: AnyExit): void {
-    if (child.handshake?.ended(exit) !== true) this.judge(child, blame(exit, child.name))
+    if (child.handshake?.ended(exit) !== true) this.judge(child, blame(exit, child))
   }
 
   private judge(child: Child, exit: AnyExit): void {
     const failed = Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)
     if (this.tally === undefined) {
       if (!failed) return
-      this.failures.push(...boundary.withoutInterrupts(exit.cause))
+      this.fail(exit.cause)
       return this.cut(new Reason.SiblingFailed({ child: child.name }))
     }
     const reason = Exit.hasInterrupts(exit) ? (child.reasonInForce ?? this.stopped) : undefined
@@ -380,6 +385,11 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
         ? new Reason.SiblingFailed({ child: child.name })
         : new Reason.Manual({ text: `${this.terms.join!.policy}: enough` })
     )
+  }
+
+  /** Notes what went wrong. There may be more than a call takes arguments. */
+  private fail(cause: Cause.Cause<unknown>): void {
+    for (const reason of boundary.withoutInterrupts(cause)) this.failures.push(reason)
   }
 
   private hasEnough(tally: Tally): boolean {
@@ -394,7 +404,7 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
   private bodyEnded(exit: AnyExit): void {
     this.body = exit
     if (Exit.isFailure(exit)) {
-      this.failures.push(...boundary.withoutInterrupts(exit.cause))
+      this.fail(exit.cause)
       this.cut(new Reason.SiblingFailed({ child: "body" }))
     }
     this.settle()
@@ -418,7 +428,10 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
       this.closed = true
       this.detach()
       this.unregister?.()
-      this.onEnd(this.result(this.body))
+      const { onEnd } = this
+      // A child's handle may be kept, and must not keep the caller.
+      this.onEnd = ended
+      onEnd(this.result(this.body))
     }
     for (const waiter of this.waiters) waiter()
   }
@@ -427,6 +440,10 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
     const { failures, tally } = this
     if (failures.length > 0) return Exit.failCause(Cause.fromReasons(this.allFailures))
     if (tally === undefined || (Exit.isFailure(body) && this.endedByBody)) return body
+    return this.joined(tally)
+  }
+
+  private joined(tally: Tally): AnyExit {
     try {
       return this.terms.join!.result(tally)
     } catch (defect) {
@@ -440,10 +457,12 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
     return reason === undefined || (reason._tag === "SiblingFailed" && reason.child === "body")
   }
 
+  /** What went wrong, where there is no result. What the join puts up with is no failure, but for clean-up. */
   private get allFailures(): ReadonlyArray<Cause.Reason<any>> {
     if (this.tally === undefined || this.tally.failed === 0) return this.failures
-    const children = failed(this.tally)
-    return [...this.failures, ...(Exit.isFailure(children) ? boundary.withoutInterrupts(children.cause) : [])]
+    const joined = this.joined(this.tally)
+    const children = Exit.isFailure(joined) ? joined.cause : uncleanly(this.tally)
+    return [...this.failures, ...boundary.withoutInterrupts(children)]
   }
 
   /** Waits until `done`, which an end of something brings about. */

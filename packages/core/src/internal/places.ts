@@ -10,6 +10,8 @@ import { Duration, Effect, Option } from "effect"
 import type { Fiber } from "effect"
 import * as Refused from "../Refused.ts"
 import * as boundary from "./boundary.ts"
+import { Chain } from "./chain.ts"
+import type { Link } from "./chain.ts"
 import type { Child } from "./child.ts"
 import * as wait from "./wait.ts"
 import { Wake } from "./wake.ts"
@@ -33,8 +35,8 @@ export class Places {
   private readonly rejects: boolean
   /** Invariant: running <= maxRunning; where running < maxRunning, nobody waits. */
   running = 0
-  private readonly accepted = new Set<Pending>()
-  private readonly spawners = new Set<Pending>()
+  private readonly accepted = new Chain<Pending>()
+  private readonly spawners = new Chain<Pending>()
   private wake: Wake | undefined = undefined
 
   constructor(owner: Owner, maxRunning: number, maxPending: number, rejects: boolean) {
@@ -55,7 +57,7 @@ export class Places {
 
   /** Children that have not begun. */
   get waiting(): ReadonlyArray<Child> {
-    return [...this.accepted, ...this.spawners].map(({ child }) => child)
+    return [...this.accepted.members, ...this.spawners.members].map(({ child }) => child)
   }
 
   /** Begins `child`, or puts it in line; what its spawner has to do for that, if anything. */
@@ -75,7 +77,7 @@ export class Places {
       // The spawner may have given way on its way here: what happened meanwhile counts.
       const late = this.owner.late(child)
       if (late !== undefined) return resume(late)
-      this.spawners.add(pending)
+      this.spawners.push(pending)
       pending.suspend(resume)
       this.next()
       return Effect.sync(() => this.leave(pending))
@@ -92,8 +94,8 @@ export class Places {
   leave(pending: Pending): void {
     const { state } = pending
     pending.end()
-    if (state === "Waiting") this.spawners.delete(pending)
-    else if (state === "Accepted") this.accepted.delete(pending)
+    if (state === "Waiting") this.spawners.remove(pending)
+    else if (state === "Accepted") this.accepted.remove(pending)
     else if (state === "Admitted") this.running--
     this.next()
   }
@@ -101,9 +103,8 @@ export class Places {
   /** Puts out all that wait; their spawners go on. Gives the children, none of which begins. */
   clear(): ReadonlyArray<Child> {
     if (this.pending === 0) return []
-    const out = [...this.accepted, ...this.spawners]
-    this.accepted.clear()
-    this.spawners.clear()
+    const out: Array<Pending> = []
+    for (let next = this.take(); next !== undefined; next = this.take()) out.push(next)
     for (const pending of out) {
       pending.state = "Out"
       pending.child.pending = undefined
@@ -115,20 +116,25 @@ export class Places {
   private accept(pending: Pending): void {
     pending.state = "Accepted"
     pending.child.pending = pending
-    this.accepted.add(pending)
+    this.accepted.push(pending)
+  }
+
+  /** Whoever has waited longest for a place. */
+  private take(): Pending | undefined {
+    return this.accepted.shift() ?? this.spawners.shift()
   }
 
   /** Hands free places to those who wait. */
   private next(): void {
     while (this.hasRoom) {
-      const pending = first(this.accepted) ?? first(this.spawners)
+      const pending = this.take()
       if (pending === undefined) break
       this.running++
       pending.state = "Admitted"
       this.push(pending)
     }
     while (this.spawners.size > 0 && this.accepted.size < this.maxPending) {
-      const pending = first(this.spawners)!
+      const pending = this.spawners.shift()!
       this.accept(pending)
       this.push(pending)
     }
@@ -157,17 +163,8 @@ export class Places {
   }
 }
 
-/** Takes the first out of a set. */
-const first = (set: Set<Pending>): Pending | undefined => {
-  for (const pending of set) {
-    set.delete(pending)
-    return pending
-  }
-  return undefined
-}
-
 /** A child that has not begun, and its spawner, if that is suspended. */
-export class Pending implements Waiter, wait.Wait {
+export class Pending implements Waiter, wait.Wait, Link {
   /**
    * Waiting: its spawner is suspended. Accepted: it will have its turn. Admitted: it holds a place. Out: it never begins.
    * Gone: it has begun, or its spawner has left.
@@ -176,6 +173,8 @@ export class Pending implements Waiter, wait.Wait {
   readonly child: Child
   readonly spawner: Fiber.Fiber<unknown, unknown>
   readonly effect: AnyEffect
+  before: Link | undefined = undefined
+  behind: Link | undefined = undefined
   private readonly places: Places
   private resume: ((effect: AnyEffect) => void) | undefined = undefined
 

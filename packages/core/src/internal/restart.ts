@@ -13,8 +13,8 @@ export class Intensity {
   private readonly clock: Clock.Clock
   private readonly restart: Restart
   private readonly lengthMillis: number
-  /** When the last ones were; at most as many as are allowed. */
-  private instants: Array<number> = []
+  /** When the last ones were, as many as are allowed within the length, each written over the one that many before it. */
+  private readonly instants: Array<number> = []
 
   constructor(restart: Restart, clock: Clock.Clock) {
     this.restart = restart
@@ -28,7 +28,7 @@ export class Intensity {
    */
   around<A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
     const attempt = Effect.withFiber<A, E, R>((fiber) =>
-      boundary.run(fiber, new boundary.Region(boundary.current(fiber)), effect, (exit) => exit)
+      boundary.run(fiber, new boundary.Region(boundary.current(fiber)), effect)
     )
     return Effect.flatMap(Schedule.toStepWithSleep(this.restart.schedule), (step) => {
       const again: Effect.Effect<A, E, R> = Effect.catchCause(attempt, (cause) => {
@@ -46,9 +46,12 @@ export class Intensity {
 
   private allows(): boolean {
     const now = timer.now(this.clock)
-    this.instants = this.instants.filter((instant) => instant > now - this.lengthMillis)
-    if (this.instants.length >= this.restart.restarts) return false
-    this.instants.push(now)
+    const { restarts } = this.restart
+    if (restarts !== Infinity) {
+      const place = this.count % restarts
+      if (restarts < 1 || this.instants[place]! > now - this.lengthMillis) return false
+      this.instants[place] = now
+    }
     this.count++
     return true
   }

@@ -8,6 +8,7 @@ import type * as Reason from "../Reason.ts"
 import * as Refused from "../Refused.ts"
 import * as boundary from "./boundary.ts"
 import type { Engine } from "./gate.ts"
+import type { Link } from "./chain.ts"
 import type { Place } from "./line.ts"
 import * as timer from "./timer.ts"
 import * as wait from "./wait.ts"
@@ -37,7 +38,7 @@ export const guarded = (ticket: Ticket): AnyEffect => {
  * One caller at one gate, from its first step to its last. As lean as it goes: a line of 100,000 is 100,000 of these,
  * and what they take is collected before what they do.
  */
-export class Ticket implements Place, Waiter, wait.Wait, timer.Alarm {
+export class Ticket implements Place, Waiter, wait.Wait {
   /**
    * New → (Waiting → Admitted →) Running → Gone, or New → (Waiting →) Refused → Gone. `Admitted`: a permit was handed to
    * it and it has not begun. Invariant: in the line in `Waiting` only; holds a permit in `Admitted` and `Running` only.
@@ -51,11 +52,11 @@ export class Ticket implements Place, Waiter, wait.Wait, timer.Alarm {
   /** What its caller goes on with: the work, or the refusal. */
   body: AnyEffect
   urgency = 0
-  before: Place | undefined = undefined
-  behind: Place | undefined = undefined
+  before: Link | undefined = undefined
+  behind: Link | undefined = undefined
   /** When it came to a door that was not open; -1 if it was. */
   since = -1
-  private expiry: timer.Entry | undefined = undefined
+  private expiry: timer.Alarm | undefined = undefined
   private resume: ((effect: AnyEffect) => void) | undefined = undefined
 
   constructor(gate: Engine, fiber: Fiber.Fiber<unknown, unknown>, terms: Terms, unsent: boolean, body: AnyEffect) {
@@ -88,11 +89,6 @@ export class Ticket implements Place, Waiter, wait.Wait, timer.Alarm {
       this.putOut(new Refused.TooLate({ short: Duration.zero }))
   }
 
-  /** It has waited for as long as it may. */
-  ring(): void {
-    this.putOut(this.waitExceeded())
-  }
-
   /** How long it has stood in the line by now. */
   get waited(): Duration.Duration {
     return Duration.millis(this.since < 0 ? 0 : timer.now(this.gate.clock) - this.since)
@@ -105,7 +101,8 @@ export class Ticket implements Place, Waiter, wait.Wait, timer.Alarm {
     const region = boundary.current(this.fiber)
     if (region !== undefined) wait.begin(region, this)
     if (this.maxWaitMillis !== Infinity) {
-      this.expiry = timer.of(this.gate.clock).set(this.fiber, now + this.maxWaitMillis, this)
+      this.expiry = new timer.Alarm(now + this.maxWaitMillis, () => this.putOut(this.waitExceeded()))
+      timer.of(this.gate.clock).set(this.expiry, this.fiber)
     }
   }
 

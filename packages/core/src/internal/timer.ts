@@ -25,19 +25,29 @@ export const Background: Context.Reference<boolean> = Context.Reference<boolean>
 /** Monotonic milliseconds. */
 export const now = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
-/** What happens at an instant. */
-export interface Alarm {
+/** Something that rings at an instant, unless it is taken back. */
+export interface Entry {
+  /** Does not change while the entry is set. */
+  readonly at: number
+  /** Where it stands in the heap; -1 when it is not set. */
+  index: number
+  /** Breaks ties: of two entries for one instant, the one that was set earlier rings first. */
+  order: number
+  /** Its instant has come. */
   ring(): void
 }
 
-/** A place in the timer: an alarm that rings at an instant, unless it is taken back. */
-export interface Entry {
+/** An entry that is nothing else. */
+export class Alarm implements Entry {
   readonly at: number
-  readonly alarm: Alarm
-  /** Where it stands in the heap; -1 when it has fired or was taken back. */
-  index: number
-  /** Breaks ties: of two entries for one instant, the earlier set fires first. */
-  readonly order: number
+  readonly ring: () => void
+  index = -1
+  order = 0
+
+  constructor(at: number, ring: () => void) {
+    this.at = at
+    this.ring = ring
+  }
 }
 
 const before = (a: Entry, b: Entry): boolean => a.at < b.at || (a.at === b.at && a.order < b.order)
@@ -60,9 +70,10 @@ export class Timer {
     return this.heap.length
   }
 
-  /** Rings `alarm` at `at`, on the driver's stack. `fiber` lends its scheduler if a driver must be started. */
-  set(fiber: Fiber.Fiber<unknown, unknown>, at: number, alarm: Alarm): Entry {
-    const entry: Entry = { at, alarm, index: this.heap.length, order: this.order++ }
+  /** Lets `entry` ring at its instant, on the driver's stack. `fiber` lends its scheduler if a driver must be started. */
+  set(entry: Entry, fiber: Fiber.Fiber<unknown, unknown>): void {
+    entry.index = this.heap.length
+    entry.order = this.order++
     this.heap.push(entry)
     this.up(entry)
     if (this.driver === undefined) this.start(fiber.cache.scheduler)
@@ -70,10 +81,9 @@ export class Timer {
       this.driver.interruptUnsafe()
       this.start(fiber.cache.scheduler)
     }
-    return entry
   }
 
-  /** Takes an entry back; does nothing if it has fired. */
+  /** Takes an entry back; does nothing if it is not set. */
   clear(entry: Entry, fiber: Fiber.Fiber<unknown, unknown>): void {
     if (entry.index < 0) return
     this.remove(entry)
@@ -108,23 +118,33 @@ export class Timer {
     // Never at once: whoever sets an entry must have it in hand before it fires.
     const sleep = rest > 0 ? this.clock.sleep(Duration.millis(rest)) : Effect.yieldNow
     return Effect.flatMap(sleep, () => {
-      this.fire()
-      if (this.heap.length > 0) return this.drive
-      this.driver = undefined
-      this.armedFor = Infinity
-      return Effect.void
+      const defects = this.fire()
+      const logged = defects.length === 0 ? Effect.void : Effect.logError("What a deadline has cut threw:", ...defects)
+      return Effect.flatMap(logged, () => {
+        if (this.heap.length > 0) return this.drive
+        this.driver = undefined
+        this.armedFor = Infinity
+        return Effect.void
+      })
     })
   })
 
-  private fire(): void {
+  /** Gives what those that rang have thrown: one must not keep the others from ringing. */
+  private fire(): ReadonlyArray<unknown> {
+    const defects: Array<unknown> = []
     // While it fires, whatever is set anew must not start a second driver: this one looks at the heap when it is done.
     this.armedFor = -Infinity
     const time = now(this.clock) + grain
     while (this.heap.length > 0 && this.heap[0]!.at <= time) {
       const entry = this.heap[0]!
       this.remove(entry)
-      entry.alarm.ring()
+      try {
+        entry.ring()
+      } catch (defect) {
+        defects.push(defect)
+      }
     }
+    return defects
   }
 
   private remove(entry: Entry): void {

@@ -1,37 +1,27 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Clock, Effect } from "effect"
+import { Clock, Effect, References } from "effect"
+import type { Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import * as timer from "../../src/internal/timer.ts"
 
 const make = Effect.withFiber((fiber) => Effect.succeed([timer.of(fiber.getRef(Clock.Clock)), fiber] as const))
 
-const ring = (run: () => unknown): timer.Alarm => ({ ring: () => void run() })
+/** Sets what runs `ring` at `at`. */
+const set = (t: timer.Timer, fiber: Fiber.Fiber<unknown, unknown>, at: number, ring: () => unknown) => {
+  const alarm = new timer.Alarm(at, ring)
+  t.set(alarm, fiber)
+  return alarm
+}
 
 describe("timer", () => {
   it.effect("fires in order of instants, and of setting where these are equal", () =>
     Effect.gen(function* () {
       const [t, fiber] = yield* make
       const seen: Array<string> = []
-      t.set(
-        fiber,
-        30,
-        ring(() => seen.push("30"))
-      )
-      t.set(
-        fiber,
-        10,
-        ring(() => seen.push("10a"))
-      )
-      t.set(
-        fiber,
-        20,
-        ring(() => seen.push("20"))
-      )
-      t.set(
-        fiber,
-        10,
-        ring(() => seen.push("10b"))
-      )
+      set(t, fiber, 30, () => seen.push("30"))
+      set(t, fiber, 10, () => seen.push("10a"))
+      set(t, fiber, 20, () => seen.push("20"))
+      set(t, fiber, 10, () => seen.push("10b"))
       yield* TestClock.adjust(9)
       expect(seen).toEqual([])
       yield* TestClock.adjust(1)
@@ -46,13 +36,7 @@ describe("timer", () => {
     Effect.gen(function* () {
       const [t, fiber] = yield* make
       const seen: Array<number> = []
-      const entries = Array.from({ length: 1000 }, (_, i) =>
-        t.set(
-          fiber,
-          (i * 7919) % 1000,
-          ring(() => seen.push(i))
-        )
-      )
+      const entries = Array.from({ length: 1000 }, (_, i) => set(t, fiber, (i * 7919) % 1000, () => seen.push(i)))
       for (let i = 0; i < 1000; i += 2) t.clear(entries[i]!, fiber)
       expect(t.size).toBe(500)
       for (let i = 0; i < 1000; i += 2) t.clear(entries[i]!, fiber)
@@ -71,11 +55,7 @@ describe("timer", () => {
       const [t, fiber] = yield* make
       yield* TestClock.adjust(50)
       let fired = false
-      t.set(
-        fiber,
-        10,
-        ring(() => (fired = true))
-      )
+      set(t, fiber, 10, () => (fired = true))
       expect(fired).toBe(false)
       yield* TestClock.adjust(0)
       expect(fired).toBe(true)
@@ -86,29 +66,13 @@ describe("timer", () => {
     Effect.gen(function* () {
       const [t, fiber] = yield* make
       const seen: Array<string> = []
-      const later = t.set(
-        fiber,
-        20,
-        ring(() => seen.push("taken back"))
-      )
-      t.set(
-        fiber,
-        10,
-        ring(() => {
-          seen.push("first")
-          t.clear(later, fiber)
-          t.set(
-            fiber,
-            5,
-            ring(() => seen.push("at once"))
-          )
-          t.set(
-            fiber,
-            15,
-            ring(() => seen.push("soon"))
-          )
-        })
-      )
+      const later = set(t, fiber, 20, () => seen.push("taken back"))
+      set(t, fiber, 10, () => {
+        seen.push("first")
+        t.clear(later, fiber)
+        set(t, fiber, 5, () => seen.push("at once"))
+        set(t, fiber, 15, () => seen.push("soon"))
+      })
       yield* TestClock.adjust(12)
       expect(seen).toEqual(["first", "at once"])
       yield* TestClock.adjust(12)
@@ -124,15 +88,27 @@ describe("timer", () => {
       const before = timeouts()
       for (let i = 0; i < 100; i++)
         t.clear(
-          t.set(
-            fiber,
-            timer.now(t.clock) + 60_000,
-            ring(() => {})
-          ),
+          set(t, fiber, timer.now(t.clock) + 60_000, () => {}),
           fiber
         )
       yield* Effect.callback<void>((resume) => void setImmediate(() => setImmediate(() => resume(Effect.void))))
       expect(timeouts()).toBe(before)
+    })
+  )
+
+  it.effect("goes on ringing when one of them throws", () =>
+    Effect.gen(function* () {
+      const [t, fiber] = yield* make
+      const seen: Array<string> = []
+      set(t, fiber, 10, () => {
+        throw new Error("an observer")
+      })
+      set(t, fiber, 10, () => seen.push("the next"))
+      set(t, fiber, 20, () => seen.push("later"))
+      yield* TestClock.adjust(10).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
+      yield* TestClock.adjust(10)
+      expect(seen).toEqual(["the next", "later"])
+      expect(t.size).toBe(0)
     })
   )
 })

@@ -1,0 +1,51 @@
+import { Exit } from "effect"
+import type { Clock, Effect } from "effect"
+import * as Deadline from "../Deadline.ts"
+import * as boundary from "./boundary.ts"
+
+/**
+ * A boundary turned round: what runs in it is not cut with the regions around it, but a grace after them.
+ *
+ * The reasons around it can still be read inside.
+ */
+export class Shield extends boundary.Timed {
+  private readonly graceMillis: number
+  private counting = false
+
+  constructor(parent: boundary.Region | undefined, clock: Clock.Clock, since: number, graceMillis: number) {
+    super(parent, clock, since, Infinity)
+    this.graceMillis = graceMillis
+  }
+
+  override get outer(): boundary.Region | undefined {
+    return undefined
+  }
+
+  override get own(): number {
+    const own = super.own
+    if (this.counting || this.parent === undefined) return own
+    return Math.min(own, this.parent.deadline + this.graceMillis)
+  }
+
+  /** The grace counts from now. */
+  count(): void {
+    if (this.counting) return
+    this.counting = true
+    this.narrowUnsafe(this.graceMillis)
+  }
+
+  override told(): void {
+    this.count()
+  }
+
+  protected override leave(): Effect.Effect<void> {
+    this.count()
+    // That it was cut after all is told to whoever is being interrupted, too.
+    return this.untilEnd((exit) => boundary.cleanUp(this.outcome(exit)))
+  }
+
+  override outcome(exit: Exit.Exit<any, any>): Exit.Exit<any, any> {
+    const exceeded = Deadline.exceededBy(this)
+    return exceeded === undefined ? exit : boundary.cutInto(exit, Exit.fail(exceeded))
+  }
+}
