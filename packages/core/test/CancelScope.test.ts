@@ -351,6 +351,29 @@ describe("CancelScope.reason", () => {
     })
   )
 
+  it.effect("is the nearest's, also where a scope around it is cut while it cleans up; who ran that gets its own", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const outer = yield* CancelScope.make()
+      const inner = yield* CancelScope.make()
+      const tell = Effect.map(CancelScope.reason, (reason) => seen.push(Reason.format(Option.getOrThrow(reason))))
+      const fiber = yield* Effect.never.pipe(
+        Effect.onInterrupt(() => Effect.andThen(tell, Effect.andThen(Effect.sleep("1 second"), tell))),
+        inner.run,
+        outer.run,
+        Effect.forkChild
+      )
+      yield* TestClock.adjust(0)
+      inner.cancelUnsafe("inner")
+      outer.cancelUnsafe("outer")
+      yield* TestClock.adjust(0)
+      yield* TestClock.adjust("1 second")
+      expect(yield* Fiber.join(fiber)).toEqual(new CancelScope.Cancelled({ reason: manual("outer") }))
+      expect(seen).toEqual(["Manual: inner", "Manual: inner"])
+      yield* nothingLeft
+    })
+  )
+
   it.effect("is the first cut's: a deadline that passes during the clean-up does not change it", () =>
     Effect.gen(function* () {
       const seen: Array<string> = []
@@ -506,6 +529,29 @@ describe("CancelScope.shield", () => {
       yield* TestClock.adjust("1 millis")
       expect((yield* Fiber.join(fiber))._tag).toBe("DeadlineExceeded")
       expect(seen).toEqual([3000, 1500])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("follows the deadline around it as that is tightened and lifted, and a deadline inside it is its own", () =>
+    Effect.gen(function* () {
+      const seen: Array<number> = []
+      const look = Effect.map(Deadline.remaining, (left) => seen.push(Duration.toMillis(left)))
+      yield* Deadline.region((region) =>
+        Effect.gen(function* () {
+          yield* region.narrow(100)
+          yield* Effect.gen(function* () {
+            yield* look
+            yield* region.lift
+            yield* look
+            yield* region.narrow(10)
+            yield* look
+            yield* Deadline.within(look, 5)
+          }).pipe(CancelScope.shield({ grace: 50 }))
+          yield* look
+        })
+      )
+      expect(seen).toEqual([150, Infinity, 60, 5, 10])
       yield* nothingLeft
     })
   )

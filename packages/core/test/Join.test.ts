@@ -328,6 +328,32 @@ describe("Join.supervise", () => {
     })
   )
 
+  it.effect("a schedule that has a bug of its own fails the child, beside what it was asked about", () =>
+    Effect.gen(function* () {
+      const broken = Schedule.tap(Schedule.forever, () => Effect.die("schedule"))
+      const exit = yield* within(1, Nursery.all([failing("child", 1)], Join.supervise(broken)))
+      expect(failures(exit)).toEqual([
+        ["child 1", "child"],
+        ["child 1", "schedule"]
+      ])
+    })
+  )
+
+  it.effect("counts restarts by the instants at which they were, though an hour passes in one jump", () =>
+    Effect.gen(function* () {
+      let attempts = 0
+      const fails = Effect.andThen(
+        Effect.sleep(10),
+        Effect.suspend(() => Effect.fail(new Boom({ text: `attempt ${++attempts}` })))
+      )
+      const join = Join.supervise<never, Boom>(Schedule.forever, { restarts: 3, within: 100 })
+      const fiber = yield* Effect.forkChild(Nursery.all([fails], join))
+      yield* TestClock.adjust("1 hour")
+      expect(failures(yield* Fiber.await(fiber))).toEqual([["child 1", "attempt 4"]])
+      yield* nothingLeft
+    })
+  )
+
   it.effect("an interrupt is no failure: what is cut stays so", () =>
     Effect.gen(function* () {
       const seen: Array<string> = []

@@ -2,7 +2,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Clock, Effect, Fiber } from "effect"
 import type { Exit } from "effect"
-import { CancelScope, Gate, Join, Nursery, Registry } from "@fairlead/core"
+import { CancelScope, Deadline, Gate, Join, Nursery, Registry } from "@fairlead/core"
 import { Simulation, Sweep } from "@fairlead/testing"
 import * as timer from "../src/internal/timer.ts"
 
@@ -107,7 +107,49 @@ const subjects: Record<string, (state: State) => Effect.Effect<unknown, unknown>
           yield* outer.spawn(use(state, Effect.sleep(99)))
         })
       )
-    )
+    ),
+  "children spawned from finalizers": (state) =>
+    Nursery.run(
+      (nursery) =>
+        Effect.gen(function* () {
+          const spawns = (length: number) => Effect.asVoid(nursery.spawn(use(state, Effect.sleep(length))))
+          yield* nursery.spawn(Effect.onExit(use(state, Effect.sleep(3)), () => spawns(2)))
+          const child = yield* nursery.spawn(Effect.onInterrupt(use(state, Effect.sleep(50)), () => spawns(1)))
+          yield* Effect.sleep(2)
+          yield* child.cancel()
+        }),
+      { maxRunning: 2, maxPending: 2 }
+    ),
+  "a nursery in the hands of another's children": (state) =>
+    Nursery.run((a) =>
+      Nursery.run((b) =>
+        Effect.gen(function* () {
+          yield* b.spawn(
+            Effect.gen(function* () {
+              const child = yield* a.spawn(use(state, Effect.sleep(5)))
+              yield* child.join
+              yield* a.spawn(use(state, Effect.andThen(Effect.sleep(1), b.cancel())))
+              yield* use(state, Effect.sleep(30))
+            })
+          )
+          yield* a.spawn(use(state, b.spawn(use(state, state.gate.run(Effect.sleep(2))))))
+          yield* state.gate.run(Effect.sleep(1))
+        })
+      )
+    ),
+  "a shield, a scope and a deadline, all cut": (state) =>
+    Nursery.run((nursery) =>
+      Effect.gen(function* () {
+        const hangs = Effect.onInterrupt(Effect.never, () =>
+          Effect.ignore(CancelScope.shield(use(state, Effect.sleep(2)), { grace: 1 }))
+        )
+        yield* nursery.spawn(CancelScope.shield(use(state, Effect.sleep(9)), { grace: 4 }))
+        yield* nursery.spawn(hangs)
+        yield* nursery.spawn(Effect.andThen(Effect.sleep(3), state.scope.cancel()))
+        yield* nursery.spawn(Effect.uninterruptible(use(state, Effect.sleep(6))))
+        yield* state.gate.run(use(state, Effect.sleep(20)))
+      })
+    ).pipe(state.scope.run, Deadline.within(5), Effect.ignore)
 }
 
 describe("sweep", () => {

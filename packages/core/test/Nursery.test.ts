@@ -1,7 +1,8 @@
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
-import { describe, expect, it } from "@effect/vitest"
-import { Cause, Clock, Data, Deferred, Duration, Effect, Exit, Fiber, Latch, Option, Schedule } from "effect"
+import { describe, expect, expectTypeOf, it } from "@effect/vitest"
+import { Cause, Clock, Context, Data, Deferred, Duration, Effect, Exit, Fiber, Latch, Option, Schedule } from "effect"
+import type { Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { CancelScope, Deadline, Gate, Join, Nursery, Priority, Reason, Refused, Registry } from "@fairlead/core"
 import { Simulation } from "@fairlead/testing"
@@ -925,6 +926,157 @@ describe("bounds", () => {
   )
 })
 
+describe("a cancel from inside", () => {
+  // However deep the canceller stands, and whatever it stands in: it does not wait for itself.
+  const places: Record<string, <A>(inside: Effect.Effect<A>) => Effect.Effect<unknown, unknown>> = {
+    "code that cannot be interrupted": Effect.uninterruptible,
+    "a shield": CancelScope.shield({ grace: "1 second" }),
+    "a forked fiber that is joined": (inside) => Effect.flatMap(Effect.forkChild(inside), Fiber.join),
+    "a nursery in it, whose body joins": (inside) =>
+      Nursery.run((nursery) => Effect.flatMap(nursery.spawn(inside), (child) => child.join)),
+    "a nursery in a shield": (inside) =>
+      CancelScope.shield(
+        Nursery.run((nursery) => nursery.spawn(inside)),
+        { grace: "1 second" }
+      ),
+    "a nursery, all of which cannot be interrupted": (inside) =>
+      Effect.uninterruptible(Nursery.run((nursery) => nursery.spawn(Effect.uninterruptible(inside)))),
+    "one of several": (inside) => Effect.all([inside, Effect.never], { concurrency: 2 }),
+    "a gate": (inside) => Effect.scoped(Effect.flatMap(Gate.make("g", { limit: 1 }), (gate) => gate.run(inside))),
+    "a finalizer": (inside) => Effect.onInterrupt(Effect.interrupt, () => inside)
+  }
+
+  for (const [name, place] of Object.entries(places)) {
+    it.effect(`ends: of the child, the nursery and the scope around, in ${name}`, () =>
+      Effect.gen(function* () {
+        const cancelled = (cancel: Effect.Effect<void>) => place(Effect.andThen(Effect.yieldNow, cancel))
+        const handle = yield* Deferred.make<Nursery.Child<unknown, unknown>>()
+        const own = Effect.flatMap(Deferred.await(handle), (child) => child.cancel())
+        const outcome = yield* CancelScope.run((scope) =>
+          Effect.gen(function* () {
+            yield* Nursery.run((nursery) =>
+              Effect.flatMap(nursery.spawn(cancelled(own)), (child) => Deferred.succeed(handle, child))
+            )
+            yield* Nursery.run((nursery) => nursery.spawn(cancelled(nursery.cancel())))
+            yield* Nursery.run((nursery) => nursery.spawn(cancelled(scope.cancel())))
+            yield* Effect.never
+          })
+        )
+        expect(outcome._tag).toBe("Cancelled")
+        yield* nothingLeft
+      })
+    )
+  }
+
+  it.effect("two nurseries whose children cancel each other both end", () =>
+    Effect.gen(function* () {
+      const first = yield* Deferred.make<Nursery.Nursery>()
+      const second = yield* Deferred.make<Nursery.Nursery>()
+      const half = (own: typeof first, other: typeof first) =>
+        Nursery.run((nursery) =>
+          Effect.gen(function* () {
+            yield* Deferred.succeed(own, nursery)
+            const slow = Effect.onInterrupt(Effect.never, () => Effect.yieldNow)
+            const cancel = Effect.flatMap(Deferred.await(other), (nursery) => nursery.cancel())
+            yield* nursery.spawn(Effect.raceFirst(slow, Effect.andThen(Effect.yieldNow, cancel)))
+          })
+        )
+      yield* Effect.all([half(first, second), half(second, first)], { concurrency: 2 })
+      yield* nothingLeft
+    })
+  )
+})
+
+describe("whose a child is", () => {
+  it.effect("spawned in the clean-up of a child or a scope that is cut, it is the nursery's, and lives on", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      yield* TestClock.adjust(0)
+      const fiber = yield* Effect.forkChild(
+        Nursery.run((nursery) =>
+          Effect.gen(function* () {
+            const spawns = (name: string) =>
+              Effect.onInterrupt(Effect.never, () => nursery.spawn(worker(seen, name, "1 second")))
+            const child = yield* nursery.spawn(spawns("of the child"))
+            yield* child.cancel()
+            yield* CancelScope.run((scope) => Effect.andThen(Effect.forkChild(scope.cancel()), spawns("of the scope")))
+          })
+        )
+      )
+      yield* TestClock.adjust(0)
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(fiber)
+      expect(seen).toEqual(["of the child done", "of the scope done"])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("spawned by a child of another nursery, or by a fiber of nobody, it is waited for here", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      yield* TestClock.adjust(0)
+      const fiber = yield* Effect.forkChild(
+        Nursery.run((nursery) =>
+          Effect.gen(function* () {
+            yield* Nursery.run((other) => other.spawn(nursery.spawn(worker(seen, "of another's", "2 seconds"))))
+            seen.push("the other has ended")
+            yield* Effect.forkDetach(nursery.spawn(worker(seen, "of nobody's", "1 second")))
+            yield* Effect.yieldNow
+          })
+        )
+      )
+      yield* TestClock.adjust(0)
+      yield* TestClock.adjust("1 second")
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(fiber)
+      expect(seen).toEqual(["the other has ended", "of nobody's done", "of another's done"])
+      yield* nothingLeft
+    })
+  )
+})
+
+describe("types", () => {
+  class Gone extends Data.TaggedError("Gone")<{}> {}
+  class Service extends Context.Service<Service, { readonly n: number }>()("test/Service") {}
+
+  it("a child's error, its needs and a refusal are the block's; what it comes to is its handle's", () => {
+    const failing = Nursery.run((nursery) => nursery.spawn(Effect.fail(boom("no"))))
+    expectTypeOf(failing).toEqualTypeOf<Effect.Effect<Nursery.Child<never, Boom>, Boom>>()
+    const refusing = Nursery.run((nursery) => nursery.spawn(Effect.map(Service, ({ n }) => n)), { overflow: "reject" })
+    expectTypeOf(refusing).toEqualTypeOf<Effect.Effect<Nursery.Child<number>, Refused.Refused, Service>>()
+    const joining = Nursery.run((nursery) =>
+      Effect.flatMap(
+        nursery.spawn(Effect.succeed(1).pipe(Effect.tap(() => Effect.fail(boom("no"))))),
+        (child) => child.join
+      )
+    )
+    expectTypeOf(joining).toEqualTypeOf<Effect.Effect<number, Boom>>()
+    const starting = Nursery.run((nursery) =>
+      nursery.start((ready: (port: number) => Effect.Effect<void>) => Effect.andThen(ready(1), Effect.fail(new Gone())))
+    )
+    expectTypeOf(starting).toEqualTypeOf<Effect.Effect<number, Gone>>()
+  })
+
+  it("a join's value and errors are the block's, inferred from a list", () => {
+    const list = [Effect.succeed(1), Effect.fail(boom("no"))]
+    expectTypeOf(Nursery.all(list)).toEqualTypeOf<Effect.Effect<ReadonlyArray<number>, Boom>>()
+    expectTypeOf(Nursery.all(list, Join.anySuccess())).toEqualTypeOf<Effect.Effect<number, Boom>>()
+    const ended = Nursery.all(
+      list,
+      Join.until(({ exit }) => Exit.isSuccess(exit) && exit.value > 0)
+    )
+    expectTypeOf(ended).toEqualTypeOf<Effect.Effect<ReadonlyArray<Join.Ended<number, Boom>>>>()
+    expectTypeOf(Nursery.stream(list)).toEqualTypeOf<Stream.Stream<Join.Ended<number, Boom>>>()
+    // @ts-expect-error: its children fail with Boom alone
+    void Nursery.run((nursery) => nursery.spawn(Effect.fail(new Gone())), { join: Join.failFast<number, Boom>() })
+  })
+
+  it("a nursery that may refuse is not one that does not, nor one of children that are alike", () => {
+    expectTypeOf<Nursery.Nursery<Refused.Refused>>().not.toExtend<Nursery.Nursery>()
+    expectTypeOf<Nursery.Joined<number, Boom>>().not.toExtend<Nursery.Nursery>()
+  })
+})
+
 describe("misuse", () => {
   it.effect("a child that waits for itself is told so, where it would wait for ever", () =>
     Effect.gen(function* () {
@@ -1052,6 +1204,28 @@ describe("memory", () => {
         return nursery.spawn(next(10_000))
       })
       expect(count).toBe(10_001)
+      yield* nothingLeft
+    })
+  )
+
+  it.live("chains of those who wait for each other, five thousand long, do not nest the stack", () =>
+    Effect.gen(function* () {
+      const chain = <A>(first: Effect.Effect<A>, next: (child: Nursery.Child<A>) => Effect.Effect<A>) =>
+        Nursery.run((nursery) =>
+          Effect.gen(function* () {
+            const head = yield* nursery.spawn(first)
+            let last = head
+            for (let i = 0; i < 5000; i++) last = yield* nursery.spawn(next(last))
+            yield* Effect.yieldNow
+            yield* head.cancel()
+            return yield* last.await
+          })
+        )
+      const { never } = Effect
+      expect(Exit.hasInterrupts(yield* chain(never, (child) => child.join))).toBe(true)
+      expect(yield* chain(Effect.as(Effect.yieldNow, 1), (child) => child.join)).toEqual(Exit.succeed(1))
+      const waits = (child: Nursery.Child<void>) => Effect.uninterruptible(Effect.asVoid(child.await))
+      expect(yield* chain(never as Effect.Effect<void>, waits)).toEqual(Exit.void)
       yield* nothingLeft
     })
   )
