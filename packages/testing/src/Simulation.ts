@@ -253,8 +253,8 @@ class Chance implements Guide {
   /** Whether the interrupt found its fiber. */
   struck = false
   private steps = 0
-  /** For how many steps a fiber does not yield again. */
-  private readonly rests = new WeakMap<Fiber.Fiber<unknown, unknown>, number>()
+  /** By number, for how many steps a fiber does not yield again. */
+  private readonly rests = new Map<number, number>()
   private victim: Fiber.Fiber<unknown, unknown> | undefined
   private readonly machine: Machine
   private readonly draw: chance.Draw
@@ -285,9 +285,9 @@ class Chance implements Guide {
       if (this.steps === this.cancel?.step) return this.strike(fiber)
     }
     // Asked on waking, and then once more for the step before which it yielded: else few would ever get past one.
-    const rest = this.rests.get(fiber) ?? 0
+    const rest = this.rests.get(number) ?? 0
     const yields = rest === 0 && this.draw() < this.yieldChance
-    if (rest > 0 || yields) this.rests.set(fiber, yields ? 2 : rest - 1)
+    if (rest > 0 || yields) this.rests.set(number, yields ? 2 : rest - 1)
     this.trace.add(yields ? 1 : 0)
     return yields
   }
