@@ -213,6 +213,23 @@ describe("Join.soFar", () => {
     })
   )
 
+  it.effect("a time of zero is no time: nothing begins", () =>
+    Effect.gen(function* () {
+      let began = 0
+      const begin = Effect.sync(() => began++)
+      expect(yield* Nursery.all([begin, begin], Join.soFar(0))).toEqual([])
+      const body = Nursery.run(
+        (nursery: Nursery.Joined<number, never>) => Effect.andThen(begin, nursery.spawn(begin)),
+        {
+          join: Join.soFar<number, never>(0)
+        }
+      )
+      expect(yield* body).toEqual([])
+      expect(began).toBe(0)
+      yield* nothingLeft
+    })
+  )
+
   it.effect("an earlier deadline around it is that region's affair", () =>
     Effect.gen(function* () {
       const exit = yield* within(

@@ -163,6 +163,8 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
   /** Begins the body. Calls `onEnd` once, on the spot if nothing goes on. */
   open(caller: Fiber.Fiber<unknown, unknown>, body: AnyEffect, onEnd: (exit: AnyExit) => void): void {
     this.onEnd = onEnd
+    // No time is none: nothing begins.
+    if (this.own <= this.since) this.cut(new Reason.Deadline())
     const fiber = boundary.fork(caller.context as Context.Context<any>, this, body)
     const exit = fiber.pollUnsafe()
     if (exit !== undefined) this.bodyEnded(exit)
