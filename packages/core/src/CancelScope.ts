@@ -23,6 +23,7 @@ import * as Reason from "./Reason.ts"
 import * as boundary from "./internal/boundary.ts"
 import * as millis from "./internal/millis.ts"
 import { Shield } from "./internal/shield.ts"
+import * as stack from "./internal/stack.ts"
 import * as timer from "./internal/timer.ts"
 
 /** It ended by itself. */
@@ -46,8 +47,8 @@ export interface CancelScope {
    */
   readonly run: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<Outcome<A>, E, R>
   /**
-   * Cuts all that runs in the scope and waits for its clean-up; from inside it does not wait for itself. A second cancel
-   * changes nothing and waits too. A string is `Reason.Manual`.
+   * Cuts all that runs in the scope and waits for its clean-up; from inside it waits for nothing, since it would wait for
+   * itself. A second cancel changes nothing and waits too. A string is `Reason.Manual`.
    *
    * Interrupting it stops the waiting, and nothing else.
    */
@@ -106,7 +107,11 @@ export const shield: {
       const around = boundary.current(fiber)
       const region = new Shield(around, clock, timer.now(clock), grace)
       // Where an interrupt cannot be told from its absence, `restore` has nothing to restore.
-      if (restore(Effect.void) === Effect.void || around?.cutting === true) region.count()
+      if (restore(Effect.void) === Effect.void || around?.cutting === true) {
+        region.count()
+        // A grace of 0 is none: nothing begins.
+        if (grace <= 0) region.ring()
+      }
       return restore(boundary.run(fiber, region, self))
     })
   )
@@ -144,7 +149,7 @@ class Scope implements CancelScope {
   }
 
   cancel(reason?: Reason.Reason | string): Effect.Effect<void> {
-    return Effect.withFiber((fiber) => {
+    return stack.step((fiber) => {
       this.cancelUnsafe(reason)
       // From inside it must not wait for itself. To give way lets the interrupt strike before anything else is done.
       return this.contains(fiber) ? Effect.yieldNow : this.empty
@@ -208,7 +213,7 @@ class Scope implements CancelScope {
     if (this.members.size === 0) return resume(Effect.void)
     const waiter = () => {
       this.waiters.delete(waiter)
-      resume(Effect.void)
+      stack.nest(() => resume(stack.flat(Effect.void)))
     }
     this.waiters.add(waiter)
     return Effect.sync(() => this.waiters.delete(waiter))

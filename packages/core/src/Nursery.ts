@@ -16,12 +16,13 @@
  * A nursery holds nothing of a child that has ended, but what its join keeps. To let a group be cancelled from elsewhere
  * use a `CancelScope` around it; to order admission by urgency, a `Gate` in the children.
  */
-import { Cause, Context, Effect, Exit, Fiber, Queue, Stream } from "effect"
+import { Cause, Context, Effect, Exit, Fiber, Option, Queue, Stream } from "effect"
 import { ChildName } from "./internal/blame.ts"
 import * as boundary from "./internal/boundary.ts"
 import * as engine from "./internal/nursery.ts"
+import * as CancelScope from "./CancelScope.ts"
 import * as Join from "./Join.ts"
-import type * as Reason from "./Reason.ts"
+import * as Reason from "./Reason.ts"
 import type { Refused } from "./Refused.ts"
 
 export interface Options {
@@ -45,7 +46,7 @@ export interface Child<out A, out E = never> {
   readonly join: Effect.Effect<A>
   /** Waits for its end, whatever it is. */
   readonly await: Effect.Effect<Exit.Exit<A, E>>
-  /** Cuts this child alone, which is no failure, and waits for its clean-up (not when called from inside it). */
+  /** Cuts this child alone, which is no failure, and waits for its clean-up; from inside it waits for nothing. */
   readonly cancel: (reason?: Reason.Reason | string) => Effect.Effect<void>
 }
 
@@ -70,7 +71,10 @@ export interface Nursery<out X = never> {
     body: (ready: (value: V) => Effect.Effect<void>) => Effect.Effect<A, E, R>,
     name?: string
   ) => Effect.Effect<V, E | X, R>
-  /** Cuts the children, those to come included, and waits for their clean-up. The body goes on. */
+  /**
+   * Cuts the children, those to come included, and waits for their clean-up; from inside one of them it waits for nothing.
+   * The body goes on.
+   */
   readonly cancel: (reason?: Reason.Reason | string) => Effect.Effect<void>
 }
 
@@ -161,20 +165,29 @@ export const stream = <Eff extends Effect.Effect<any, any, any>>(
       const ended = yield* Queue.bounded<Join.Ended<any, any>, Cause.Done>(0)
       const tell = (effect: Effect.Effect<any, any, any>, name: string, index: number) =>
         Effect.flatMap(Effect.exit(effect), (exit) => Queue.offer(ended, { name, index, exit, reason: undefined }))
-      const block = engine.run(engine.terms(options), (nursery) =>
-        spawnAll(nursery, effects, options, tell)
-      ) as Effect.Effect<void, never, Effect.Services<Eff>>
+      const scope = yield* CancelScope.make()
+      const block = engine.run(engine.terms(options), (nursery) => spawnAll(nursery, effects, options, tell))
       yield* Effect.acquireRelease(
-        Effect.forkDetach(
-          Effect.onExit(block, (exit) =>
-            Effect.asVoid(Exit.isSuccess(exit) ? Queue.end(ended) : Queue.failCause(ended, exit.cause))
-          ),
-          { startImmediately: true }
+        Effect.map(
+          Effect.forkDetach(scope.run(block) as Effect.Effect<unknown, never, Effect.Services<Eff>>, {
+            startImmediately: true
+          }),
+          (fiber) => {
+            fiber.addObserver((exit) => {
+              if (Exit.isSuccess(exit)) Queue.endUnsafe(ended)
+              else Queue.failCauseUnsafe(ended, exit.cause)
+            })
+            return fiber
+          }
         ),
         (fiber) =>
           fiber.pollUnsafe() !== undefined
             ? Effect.void
-            : Effect.andThen(Fiber.interrupt(fiber), Effect.flatMap(Fiber.await(fiber), boundary.cleanUp))
+            : Effect.gen(function* () {
+                const reason = yield* CancelScope.reason
+                yield* scope.cancel(Option.getOrElse(reason, () => Reason.from("the stream has ended")))
+                yield* boundary.cleanUp(yield* Fiber.await(fiber))
+              })
       )
       return Stream.fromQueue(ended)
     })

@@ -1077,6 +1077,111 @@ describe("types", () => {
   })
 })
 
+describe("seldom seen", () => {
+  it.effect("a child that fails with nothing is no failure, and is waited for like any other", () =>
+    Effect.gen(function* () {
+      const value = yield* Nursery.run((nursery) => Effect.as(nursery.spawn(Effect.failCause(Cause.empty)), "body"))
+      expect(value).toBe("body")
+    })
+  )
+
+  it.effect("a spawn that waits where it cannot be interrupted ends at the deadline: its child never begins", () =>
+    Effect.gen(function* () {
+      yield* TestClock.adjust(0)
+      const seen: Array<string> = []
+      const fiber = yield* Effect.forkChild(
+        Nursery.run(
+          (nursery) =>
+            Effect.gen(function* () {
+              yield* nursery.spawn(Effect.sleep("1 minute"))
+              yield* nursery.spawn(Effect.sync(() => seen.push("began"))).pipe(
+                Effect.flatMap((child) => child.await),
+                Effect.tap((exit) => Effect.sync(() => seen.push(exit._tag))),
+                Effect.uninterruptible,
+                Deadline.option("1 second")
+              )
+              yield* nursery.cancel()
+            }),
+          { maxRunning: 1 }
+        )
+      )
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(fiber)
+      expect(seen).toEqual(["Failure"])
+      yield* nothingLeft
+    })
+  )
+
+  it.live("a thousand cancels, each in the clean-up that the one before it causes, do not nest the stack", () =>
+    Effect.gen(function* () {
+      let cleaned = 0
+      yield* Nursery.run((nursery) =>
+        Effect.gen(function* () {
+          let child: Nursery.Child<unknown> = yield* nursery.spawn(Effect.never)
+          for (let i = 0; i < 1000; i++) {
+            const next = child
+            child = yield* nursery.spawn(
+              Effect.onInterrupt(Effect.never, () => {
+                cleaned++
+                return next.cancel()
+              })
+            )
+          }
+          yield* child.cancel()
+        })
+      )
+      expect(cleaned).toBe(1000)
+      const scopes = [yield* CancelScope.make()]
+      const latch = yield* Deferred.make<void>()
+      const first = scopes[0]!.run(Effect.uninterruptible(Deferred.await(latch)))
+      const runs = [yield* Effect.forkChild(first, { startImmediately: true })]
+      for (let i = 0; i < 1000; i++) {
+        const before = scopes.at(-1)!
+        const scope = yield* CancelScope.make()
+        scopes.push(scope)
+        const waits = scope.run(Effect.uninterruptible(before.cancel()))
+        runs.push(yield* Effect.forkChild(waits, { startImmediately: true }))
+      }
+      yield* Deferred.succeed(latch, undefined)
+      yield* Fiber.await(runs.at(-1)!)
+      yield* nothingLeft
+    })
+  )
+
+  it.live("a thousand starts in one another, of which the innermost is ready last, do not nest the stack", () =>
+    Effect.gen(function* () {
+      type Ready = (value: number) => Effect.Effect<void>
+      const chain = (depth: number): Effect.Effect<number> =>
+        depth === 0
+          ? Effect.as(Effect.yieldNow, 0)
+          : Nursery.run((nursery) =>
+              nursery.start((ready: Ready) => Effect.flatMap(chain(depth - 1), (value) => ready(value + 1)))
+            )
+      expect(yield* chain(1000)).toBe(1000)
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("whoever waited for a child to be ready, and is cut, cuts it for that reason", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      yield* TestClock.adjust(0)
+      const fiber = yield* Effect.forkChild(
+        Nursery.run((nursery) =>
+          Deadline.option(
+            nursery.start(() => worker(seen, "slow", "1 hour")),
+            "1 second"
+          )
+        )
+      )
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(fiber)
+      expect(seen).toEqual(["slow cut: Deadline"])
+      yield* nothingLeft
+    })
+  )
+})
+
 describe("misuse", () => {
   it.effect("a child that waits for itself is told so, where it would wait for ever", () =>
     Effect.gen(function* () {

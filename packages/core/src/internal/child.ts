@@ -76,7 +76,7 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
   }
 
   cancel(reason: Reason.Reason | string = "cancelled"): Effect.Effect<void> {
-    return Effect.withFiber((fiber) => {
+    return stack.step((fiber) => {
       this.block.cutChild(this, Reason.from(reason))
       // From inside it must not wait for itself. To give way lets the interrupt strike before anything else is done.
       return this.contains(fiber) ? Effect.yieldNow : Effect.asVoid(this.await)

@@ -78,6 +78,9 @@ export const run = (terms: Terms, body: (nursery: Block) => AnyEffect): AnyEffec
     })
   })
 
+/** Whether something went wrong; an interrupt is nothing of that kind. */
+const hasFailed = (exit: AnyExit): boolean => Exit.isFailure(exit) && boundary.withoutInterrupts(exit.cause).length > 0
+
 /** What a join knows of the children; without one nothing of them is kept. */
 class Tally implements Join.Tally<any, any> {
   readonly ended: Array<Join.Ended<any, any>> = []
@@ -93,8 +96,8 @@ class Tally implements Join.Tally<any, any> {
   note(ended: Join.Ended<any, any>): void {
     this.ended.push(ended)
     if (Exit.isSuccess(ended.exit)) this.succeeded++
-    else if (Cause.hasInterruptsOnly(ended.exit.cause)) this.cut++
-    else this.failed++
+    else if (hasFailed(ended.exit)) this.failed++
+    else this.cut++
   }
 }
 
@@ -129,8 +132,9 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
   private readonly failures: Array<Cause.Reason<any>> = []
   private unregister: (() => void) | undefined = undefined
   private onEnd: (exit: AnyExit) => void = ended
-  /** Who waits for the children, or for all, to end. */
+  /** Who waits for the children, or for all, to end; and who for a place. */
   private readonly waiters = new Set<() => void>()
+  private readonly spawners = new Set<() => void>()
 
   constructor(parent: boundary.Region | undefined, clock: Clock.Clock, terms: Terms) {
     const since = timer.now(clock)
@@ -213,13 +217,13 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
       // The frame that takes back stands before the child begins.
       return Effect.onExitPrimitive(
         Effect.suspend(() => Effect.andThen(this.admit(child, fiber, effect) ?? Effect.void, handshake.outcome)),
-        () => this.starterLeft(child, handshake)
+        () => this.starterLeft(child, handshake, fiber)
       )
     })
   }
 
   cancel(reason: Reason.Reason | string = "cancelled"): Effect.Effect<void> {
-    return Effect.withFiber((fiber) => {
+    return stack.step((fiber) => {
       if (!this.closed && this.stopped === undefined) {
         const why = Reason.from(reason)
         this.stopped = why
@@ -314,7 +318,7 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
 
   /** Waits until a child may begin. */
   get room(): Effect.Effect<void> {
-    return this.places.hasRoom ? Effect.void : this.until(() => this.places.hasRoom)
+    return this.until(() => this.places.hasRoom, this.spawners)
   }
 
   private get idle(): boolean {
@@ -348,7 +352,7 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
   }
 
   /** It never begins. */
-  private refuse(child: Child): void {
+  refuse(child: Child): void {
     const exit = child.refuse(child.reason ?? this.stopped ?? this.reasonInForce)
     this.note(child, exit)
     child.settled(exit)
@@ -373,9 +377,9 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
   }
 
   private judge(child: Child, exit: AnyExit): void {
-    const failed = Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)
+    const failed = hasFailed(exit)
     if (this.tally === undefined) {
-      if (!failed) return
+      if (!failed || Exit.isSuccess(exit)) return
       this.fail(exit.cause)
       return this.cut(new Reason.SiblingFailed({ child: child.name }))
     }
@@ -413,14 +417,20 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
   }
 
   /** A starter goes on. A child that is not ready yet goes with it. */
-  private starterLeft(child: Child, handshake: Handshake<any>): Effect.Effect<void> | undefined {
+  private starterLeft(
+    child: Child,
+    handshake: Handshake<any>,
+    starter: Fiber.Fiber<unknown, unknown>
+  ): Effect.Effect<void> | undefined {
     const { waiting } = handshake
     const unheard = handshake.leave()
     if (unheard !== undefined) this.judge(child, unheard)
     if (!waiting || child.exit !== undefined) return undefined
     if (child.pending !== undefined) return void this.dismiss(child, child.pending)
     if (!child.begun) return undefined
-    child.interrupt()
+    const reason = boundary.current(starter)?.reasonInForce
+    if (reason === undefined) child.interrupt()
+    else child.cut(reason)
     return Effect.asVoid(child.await)
   }
 
@@ -435,7 +445,8 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
       this.onEnd = ended
       onEnd(this.result(this.body))
     }
-    for (const waiter of this.waiters) waiter()
+    if (this.idle) for (const waiter of this.waiters) waiter()
+    if (this.places.hasRoom) for (const spawner of this.spawners) spawner()
   }
 
   private result(body: AnyExit): AnyExit {
@@ -468,16 +479,16 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
   }
 
   /** Waits until `done`, which an end of something brings about. */
-  private until(done: () => boolean): Effect.Effect<void> {
+  private until(done: () => boolean, waiters = this.waiters): Effect.Effect<void> {
     return Effect.callback((resume) => {
       if (done()) return resume(Effect.void)
       const waiter = () => {
         if (!done()) return
-        this.waiters.delete(waiter)
+        waiters.delete(waiter)
         stack.nest(() => resume(stack.flat(Effect.void)))
       }
-      this.waiters.add(waiter)
-      return Effect.sync(() => this.waiters.delete(waiter))
+      waiters.add(waiter)
+      return Effect.sync(() => waiters.delete(waiter))
     })
   }
 }

@@ -8,6 +8,7 @@
  */
 import { Duration, Effect, Option } from "effect"
 import type { Fiber } from "effect"
+import type * as Reason from "../Reason.ts"
 import * as Refused from "../Refused.ts"
 import * as boundary from "./boundary.ts"
 import { Chain } from "./chain.ts"
@@ -24,6 +25,8 @@ export interface Owner {
   readonly name: string
   /** What a spawn of `child` comes to when all has ended; undefined before. */
   late(child: Child): Effect.Effect<never> | undefined
+  /** `child` never begins. */
+  refuse(child: Child): void
   /** `child` has a place: it begins, or never does and gives the place back. */
   launch(child: Child, spawner: Fiber.Fiber<unknown, unknown>, effect: AnyEffect): void
 }
@@ -98,6 +101,14 @@ export class Places {
     else if (state === "Accepted") this.accepted.remove(pending)
     else if (state === "Admitted") this.running--
     this.next()
+  }
+
+  /** Its spawner cannot be interrupted, and its time is up: the child never begins. */
+  putOut(pending: Pending): void {
+    this.spawners.remove(pending)
+    pending.state = "Out"
+    this.owner.refuse(pending.child)
+    this.push(pending)
   }
 
   /** Puts out all that wait; their spawners go on. Gives the children, none of which begins. */
@@ -189,7 +200,10 @@ export class Pending implements Waiter, wait.Wait, Link {
     return this.places.what
   }
 
-  told(): void {}
+  /** Spawning is a wait that ends at the deadline, in code that cannot be interrupted too. */
+  told(reason: Reason.Reason): void {
+    if (this.state === "Waiting" && reason._tag === "Deadline") this.places.putOut(this)
+  }
 
   suspend(resume: (effect: AnyEffect) => void): void {
     this.resume = resume

@@ -1,9 +1,10 @@
 /**
  * Keeps the stack flat. A region begins on its caller's stack and ends on it, and so does its cut: regions in regions
  * nest there, and some thousand deep Node ends the process. Beyond a depth the next step gives way first, and so goes on
- * from a stack of its own.
+ * from a stack of its own. (Then it is not for `Effect.runSync`, which needs all to be done on one stack.)
  */
 import { Effect } from "effect"
+import type { Fiber } from "effect"
 
 const maxDepth = 64
 let depth = 0
@@ -21,3 +22,8 @@ export const nest = <A>(step: () => A): A => {
 /** `effect` as it is, or, where the stack is deep already, after giving way. */
 export const flat = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   depth <= maxDepth ? effect : Effect.andThen(Effect.yieldNow, effect)
+
+/** A step that may run other fibers on its stack, which is flat when it is taken. */
+export const step = <A, E, R>(
+  next: (fiber: Fiber.Fiber<unknown, unknown>) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => Effect.suspend(() => flat(Effect.withFiber(next)))
