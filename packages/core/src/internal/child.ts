@@ -11,6 +11,7 @@ import type { Block } from "./nursery.ts"
 import type { Pending } from "./places.ts"
 import * as stack from "./stack.ts"
 import * as wait from "./wait.ts"
+import type { Wait } from "./wait.ts"
 
 type AnyExit = Exit.Exit<any, any>
 
@@ -104,10 +105,10 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
 
   /** Tells those who wait for its end, which has come. */
   settled(exit: AnyExit): void {
-    const waiters = this.rare?.waiters
-    if (waiters === undefined) return
-    this.rare!.waiters = undefined
-    for (const waiter of waiters) waiter(exit)
+    const { joiners } = this
+    if (joiners.length === 0) return
+    this.joiners = []
+    for (const joiner of joiners) joiner.end(exit)
   }
 
   node(depth: number): Registry.Node {
@@ -131,39 +132,31 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
   }
 
   private observe<B>(map: (exit: AnyExit) => Exit.Exit<B>): Effect.Effect<B> {
-    return Effect.withFiber((joiner) => {
-      if (joiner === this.fiber) {
+    return Effect.withFiber((fiber) => {
+      if (fiber === this.fiber) {
         return Effect.die(new Error(`Expected ${this.label} to wait for another child, got itself`))
       }
+      if (this.exit !== undefined) return map(this.exit)
       // To ask and to get in line is one step: in between the end might come, and be told to nobody.
       return Effect.callback<B>((resume) => {
         const { exit } = this
         if (exit !== undefined) return resume(map(exit))
-        const region = boundary.current(joiner)
-        const joining: wait.Wait = { what: this.label, told: () => {} }
-        if (region !== undefined) wait.begin(region, joining)
-        const leave = () => {
-          if (region !== undefined) wait.end(region, joining)
-        }
-        const waiter = (exit: AnyExit) => {
-          leave()
-          stack.nest(() => resume(stack.flat(map(exit))))
-        }
-        const forget = this.notify(waiter)
+        const joiner = new Joiner(this, boundary.current(fiber), (exit) => resume(stack.flat(map(exit))))
+        this.joiners = [...this.joiners, joiner]
         return Effect.sync(() => {
-          leave()
-          forget()
+          this.joiners = this.joiners.filter((other) => other !== joiner)
+          joiner.leave()
         })
       })
     })
   }
 
-  /** Calls `waiter` at its end; gives what takes that back. */
-  private notify(waiter: (exit: AnyExit) => void): () => void {
-    if (this.fiber !== undefined) return this.fiber.addObserver(waiter)
-    const waiters = ((this.rare ??= new Rare()).waiters ??= new Set())
-    waiters.add(waiter)
-    return () => waiters.delete(waiter)
+  private get joiners(): ReadonlyArray<Joiner> {
+    return this.rare?.joiners ?? []
+  }
+
+  private set joiners(joiners: ReadonlyArray<Joiner>) {
+    ;(this.rare ??= new Rare()).joiners = joiners
   }
 
   /** A joiner gets the value; one of a child that has none is interrupted, and can read why. */
@@ -180,8 +173,36 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
 class Rare {
   /** How it ended, though it never began. */
   exit: AnyExit | undefined = undefined
-  /** Who waits for its end, and came before it began. */
-  waiters: Set<(exit: AnyExit) => void> | undefined = undefined
+  joiners: ReadonlyArray<Joiner> = []
   handshake: Handshake<any> | undefined = undefined
   pending: Pending | undefined = undefined
+}
+
+/** One who waits for a child's end, which the region around him knows meanwhile. */
+class Joiner implements Wait {
+  private readonly child: Child
+  private readonly region: boundary.Region | undefined
+  private readonly goOn: (exit: AnyExit) => void
+
+  constructor(child: Child, region: boundary.Region | undefined, goOn: (exit: AnyExit) => void) {
+    this.child = child
+    this.region = region
+    this.goOn = goOn
+    if (region !== undefined) wait.begin(region, this)
+  }
+
+  get what(): string {
+    return this.child.label
+  }
+
+  told(): void {}
+
+  leave(): void {
+    if (this.region !== undefined) wait.end(this.region, this)
+  }
+
+  end(exit: AnyExit): void {
+    this.leave()
+    stack.nest(() => this.goOn(exit))
+  }
 }

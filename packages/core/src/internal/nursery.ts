@@ -362,8 +362,8 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
   childEnded(child: Child, exit: AnyExit): void {
     this.children.remove(child)
     this.note(child, exit)
-    child.settled(exit)
     this.placeFree()
+    child.settled(exit)
   }
 
   private placeFree(): void {
