@@ -814,6 +814,27 @@ describe("bounds", () => {
     })
   )
 
+  it.effect(
+    "a child that waits for its turn begins with the context it was spawned with, wherever its spawner is by then",
+    () =>
+      Effect.gen(function* () {
+        const Word = Context.Reference<string>("test/Word", { defaultValue: () => "nobody's" })
+        const spoken = yield* Nursery.run(
+          (nursery) =>
+            Effect.gen(function* () {
+              const first = yield* Deferred.make<void>()
+              yield* nursery.spawn(Deferred.await(first))
+              const second = yield* Effect.provideService(nursery.spawn(Word), Word, "the spawner's")
+              yield* Deferred.succeed(first, undefined)
+              return yield* second.join
+            }),
+          { maxRunning: 1, maxPending: 1 }
+        )
+        expect(spoken).toBe("the spawner's")
+        yield* nothingLeft
+      })
+  )
+
   it.effect("a spawner that is interrupted while it waits takes its child back", () =>
     Effect.gen(function* () {
       const seen: Array<string> = []

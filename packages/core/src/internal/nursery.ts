@@ -274,15 +274,18 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
   }
 
   /** A child has its place. */
-  launch(child: Child, spawner: Fiber.Fiber<unknown, unknown>, effect: AnyEffect): void {
+  launch(child: Child, context: Context.Context<never>, effect: AnyEffect): void {
     if (!this.begins || child.reason !== undefined) {
       this.refuse(child)
       return this.placeFree()
     }
     // Before its first step: that may end others, and none may think it was the last.
     this.children.push(child)
-    const context = spawner.context as Context.Context<any>
-    const fiber = boundary.fork(context, child, this.intensity === undefined ? effect : this.intensity.around(effect))
+    const fiber = boundary.fork(
+      context as Context.Context<any>,
+      child,
+      this.intensity === undefined ? effect : this.intensity.around(effect)
+    )
     const exit = fiber.pollUnsafe()
     if (exit !== undefined) return this.childEnded(child, exit)
     child.since = Math.trunc(this.now)

@@ -7,7 +7,7 @@
  * and used through `Wake`.
  */
 import { Duration, Effect, Option } from "effect"
-import type { Fiber } from "effect"
+import type { Context, Fiber } from "effect"
 import type * as Reason from "../Reason.ts"
 import * as Refused from "../Refused.ts"
 import * as boundary from "./boundary.ts"
@@ -28,7 +28,7 @@ export interface Owner {
   /** `child` never begins. */
   refuse(child: Child): void
   /** `child` has a place: it begins, or never does and gives the place back. */
-  launch(child: Child, spawner: Fiber.Fiber<unknown, unknown>, effect: AnyEffect): void
+  launch(child: Child, context: Context.Context<never>, effect: AnyEffect): void
 }
 
 export class Places {
@@ -67,7 +67,7 @@ export class Places {
   admit(child: Child, spawner: Fiber.Fiber<unknown, unknown>, effect: AnyEffect): AnyEffect | undefined {
     if (this.hasRoom) {
       this.running++
-      this.owner.launch(child, spawner, effect)
+      this.owner.launch(child, spawner.context, effect)
       return undefined
     }
     const pending = new Pending(this, child, spawner, effect)
@@ -156,8 +156,8 @@ export class Places {
   }
 
   /** Uses the place that was handed to `pending`. */
-  use({ child, effect, spawner }: Pending): void {
-    this.owner.launch(child, spawner, effect)
+  use({ child, context, effect }: Pending): void {
+    this.owner.launch(child, context, effect)
   }
 
   get what(): string {
@@ -183,6 +183,8 @@ export class Pending implements Waiter, wait.Wait, Link {
   state: "Waiting" | "Accepted" | "Admitted" | "Out" | "Gone" = "Waiting"
   readonly child: Child
   readonly spawner: Fiber.Fiber<unknown, unknown>
+  /** The spawner's at the spawn: one whose child was accepted goes on, and may be elsewhere when the child begins. */
+  readonly context: Context.Context<never>
   readonly effect: AnyEffect
   before: Link | undefined = undefined
   behind: Link | undefined = undefined
@@ -193,6 +195,7 @@ export class Pending implements Waiter, wait.Wait, Link {
     this.places = places
     this.child = child
     this.spawner = spawner
+    this.context = spawner.context
     this.effect = effect
   }
 
