@@ -1,6 +1,6 @@
 /** Interrupts at every step, and at pairs of steps: nothing may be left, nobody may hang, no place may be lost. */
 import { describe, expect, it } from "@effect/vitest"
-import { Clock, Effect, Fiber } from "effect"
+import { Clock, Effect, Fiber, Stream } from "effect"
 import type { Exit } from "effect"
 import { CancelScope, Deadline, Gate, Join, Nursery, Registry } from "@fairlead/core"
 import { Simulation, Sweep } from "@fairlead/testing"
@@ -149,7 +149,17 @@ const subjects: Record<string, (state: State) => Effect.Effect<unknown, unknown>
         yield* nursery.spawn(Effect.uninterruptible(use(state, Effect.sleep(6))))
         yield* state.gate.run(use(state, Effect.sleep(20)))
       })
-    ).pipe(state.scope.run, Deadline.within(5), Effect.ignore)
+    ).pipe(state.scope.run, Deadline.within(5), Effect.ignore),
+  "a stream whose consumer is slow, and has had enough": (state) =>
+    Nursery.stream(
+      [1, 2, 3, 4, 5].map((length) =>
+        length === 3 ? use(state, Effect.fail("no")) : use(state, state.gate.run(Effect.sleep(length)))
+      ),
+      { maxRunning: 2 }
+    ).pipe(
+      Stream.take(3),
+      Stream.runForEach(() => Effect.sleep(2))
+    )
 }
 
 describe("sweep", () => {
