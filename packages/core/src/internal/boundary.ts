@@ -330,6 +330,12 @@ export const current = (fiber: Fiber.Fiber<unknown, unknown>): Region | undefine
   return region
 }
 
+/** Notes that a wait of `fiber` has ended, in whatever region it began: that may have ended meanwhile. */
+export const endWait = (fiber: Fiber.Fiber<unknown, unknown>, wait: Wait): void => {
+  let region = fiber.getRef(Current)
+  while (region !== undefined && region.waits?.delete(wait) !== true) region = region.parent
+}
+
 /** Begins `body` as `region`, on a fiber of its own, which is not attached yet. */
 export const fork = <A, E, R>(
   context: Context.Context<R>,

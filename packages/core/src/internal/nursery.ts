@@ -22,6 +22,7 @@ import { Places } from "./places.ts"
 import type { Owner, Pending } from "./places.ts"
 import { Intensity } from "./restart.ts"
 import * as stack from "./stack.ts"
+import { hasFailed, Tally } from "./tally.ts"
 import * as timer from "./timer.ts"
 import type { Wait } from "./wait.ts"
 
@@ -78,37 +79,6 @@ export const run = (terms: Terms, body: (nursery: Block) => AnyEffect): AnyEffec
     })
   })
 
-/** Whether something went wrong; an interrupt is nothing of that kind. */
-const hasFailed = (exit: AnyExit): boolean => Exit.isFailure(exit) && boundary.withoutInterrupts(exit.cause).length > 0
-
-/** What a join knows of the children; without one nothing of them is kept. */
-class Tally implements Join.Tally<any, any> {
-  readonly ended: Array<Join.Ended<any, any>> = []
-  readonly expected: number | undefined
-  succeeded = 0
-  failed = 0
-  cut = 0
-
-  constructor(expected: number | undefined) {
-    this.expected = expected
-  }
-
-  note(ended: Join.Ended<any, any>): void {
-    this.ended.push(ended)
-    if (Exit.isSuccess(ended.exit)) this.succeeded++
-    else if (hasFailed(ended.exit)) this.failed++
-    else this.cut++
-  }
-}
-
-/** The defects in the clean-up of children that were cut: no join puts up with those. */
-const uncleanly = ({ ended }: Tally): Cause.Cause<never> =>
-  Cause.fromReasons(
-    ended.flatMap(({ exit, reason }) =>
-      reason === undefined || Exit.isSuccess(exit) ? [] : exit.cause.reasons.filter(Cause.isDieReason)
-    )
-  )
-
 const ended = (): void => {}
 
 /** The tree shows as many nurseries in one another; deeper ones are left out of it. */
@@ -142,7 +112,7 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
     super(parent, clock, since, within === undefined ? Infinity : since + millis.from(within))
     this.terms = terms
     this.places = new Places(this, terms.maxRunning, terms.maxPending, terms.rejects)
-    this.tally = terms.join === undefined ? undefined : new Tally(terms.expected)
+    this.tally = terms.join === undefined ? undefined : new Tally(terms.join, terms.expected)
     this.intensity = restart === undefined ? undefined : new Intensity(restart, clock)
     // `pipe(nursery.spawn)` is what one writes.
     this.spawn = this.spawn.bind(this)
@@ -268,7 +238,7 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
   bounds(region: boundary.Region): Pick<Registry.Node, "deadlineMillis" | "reason"> {
     const { deadline, reasonInForce } = region
     return {
-      deadlineMillis: deadline === Infinity ? null : deadline - this.now,
+      deadlineMillis: deadline === Infinity ? null : Math.max(0, Math.round(deadline - this.now)),
       reason: reasonInForce === undefined ? null : Reason.format(reasonInForce)
     }
   }
@@ -380,19 +350,19 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
   }
 
   private judge(child: Child, exit: AnyExit): void {
-    const failed = hasFailed(exit)
-    if (this.tally === undefined) {
-      if (!failed || Exit.isSuccess(exit)) return
+    const { tally } = this
+    if (tally === undefined) {
+      if (!hasFailed(exit)) return
       this.fail(exit.cause)
       return this.cut(new Reason.SiblingFailed({ child: child.name }))
     }
     const reason = Exit.hasInterrupts(exit) ? (child.reasonInForce ?? this.stopped) : undefined
-    this.tally.note({ name: child.name, index: child.index, exit, reason })
-    if (this.interrupted || !this.hasEnough(this.tally)) return
+    tally.note({ name: child.name, index: child.index, exit, reason })
+    if (this.interrupted || !this.hasEnough(tally)) return
     this.cut(
-      failed
+      hasFailed(exit)
         ? new Reason.SiblingFailed({ child: child.name })
-        : new Reason.Manual({ text: `${this.terms.join!.policy}: enough` })
+        : new Reason.Manual({ text: `${tally.join.policy}: enough` })
     )
   }
 
@@ -403,7 +373,7 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
 
   private hasEnough(tally: Tally): boolean {
     try {
-      return this.terms.join!.enough(tally)
+      return tally.join.enough(tally)
     } catch (defect) {
       this.failures.push(Cause.makeDieReason(defect))
       return true
@@ -456,15 +426,7 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
     const { failures, tally } = this
     if (failures.length > 0) return Exit.failCause(Cause.fromReasons(this.allFailures))
     if (tally === undefined || (Exit.isFailure(body) && this.endedByBody)) return body
-    return this.joined(tally)
-  }
-
-  private joined(tally: Tally): AnyExit {
-    try {
-      return this.terms.join!.result(tally)
-    } catch (defect) {
-      return Exit.die(defect)
-    }
+    return tally.result
   }
 
   /** Whether it was the body's end that cut the rest, or all was interrupted from outside. */
@@ -473,12 +435,8 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
     return reason === undefined || (reason._tag === "SiblingFailed" && reason.child === "body")
   }
 
-  /** What went wrong, where there is no result. What the join puts up with is no failure, but for clean-up. */
   private get allFailures(): ReadonlyArray<Cause.Reason<any>> {
-    if (this.tally === undefined || this.tally.failed === 0) return this.failures
-    const joined = this.joined(this.tally)
-    const children = Exit.isFailure(joined) ? joined.cause : uncleanly(this.tally)
-    return [...this.failures, ...boundary.withoutInterrupts(children)]
+    return this.tally === undefined ? this.failures : [...this.failures, ...this.tally.failures]
   }
 
   /** Waits until `done`, which an end of something brings about. */

@@ -233,7 +233,6 @@ export class Pending implements Waiter, wait.Wait, Link {
 
   private goOn(): void {
     this.resume = undefined
-    const region = boundary.current(this.spawner)
-    if (region !== undefined) wait.end(region, this)
+    boundary.endWait(this.spawner, this)
   }
 }

@@ -115,8 +115,7 @@ export class Ticket implements Place, Waiter, wait.Wait {
   /** Leaves the line, for whatever reason. */
   endWait(): void {
     this.gate.line.leave(this)
-    const region = boundary.current(this.fiber)
-    if (region !== undefined) wait.end(region, this)
+    boundary.endWait(this.fiber, this)
     if (this.expiry !== undefined) {
       timer.of(this.gate.clock).clear(this.expiry, this.fiber)
       this.expiry = undefined
