@@ -20,12 +20,12 @@ const names = (source: string): ReadonlySet<string> => {
   return found
 }
 
-const tests = new Map(
-  globSync("packages/*/test/**/*.test.ts", { cwd: root }).map((path) => [
-    basename(path),
-    names(readFileSync(join(root, path), "utf8"))
-  ])
-)
+/** By the name of the file, which two packages may share. */
+const tests = new Map<string, ReadonlySet<string>>()
+for (const path of globSync("packages/*/test/**/*.test.ts", { cwd: root })) {
+  const found = names(readFileSync(join(root, path), "utf8"))
+  tests.set(basename(path), new Set([...(tests.get(basename(path)) ?? []), ...found]))
+}
 
 interface Row {
   readonly there: string
