@@ -115,8 +115,9 @@ export class Timer {
   private readonly drive: Effect.Effect<void> = Effect.suspend(() => {
     this.armedFor = this.heap[0]!.at
     const rest = this.armedFor - now(this.clock)
-    // Never at once: whoever sets an entry must have it in hand before it fires.
-    const sleep = rest > 0 ? this.clock.sleep(Duration.millis(rest)) : Effect.yieldNow
+    // In whole milliseconds while it can, as the host counts: one timeout with a fraction, and V8 gives every timeout of
+    // the process a number of its own on the heap. Never at once: whoever sets an entry must have it in hand before.
+    const sleep = rest > 0 ? this.clock.sleep(Duration.millis(rest < 1 ? rest : Math.floor(rest))) : Effect.yieldNow
     return Effect.flatMap(sleep, () => {
       const defects = this.fire()
       const logged = defects.length === 0 ? Effect.void : Effect.logError("What a deadline has cut threw:", ...defects)
