@@ -579,7 +579,8 @@ describe("what has ended", () => {
         return [
           Duration.toMillis(yield* Deadline.remaining),
           yield* CancelScope.reason,
-          yield* Deadline.within(Effect.succeed("in time"), "1 second")
+          yield* Deadline.within(Effect.succeed("in time"), "1 second"),
+          Duration.toMillis(yield* CancelScope.shield(Deadline.remaining, { grace: "1 second" }))
         ]
       })
       yield* TestClock.adjust(0)
@@ -588,7 +589,7 @@ describe("what has ended", () => {
       yield* scope.cancel()
       yield* TestClock.adjust("1 hour")
       if (outcome._tag !== "Completed") return yield* Effect.die(outcome)
-      expect(yield* Fiber.join(outcome.value)).toEqual([Infinity, Option.none(), "in time"])
+      expect(yield* Fiber.join(outcome.value)).toEqual([Infinity, Option.none(), "in time", Infinity])
       yield* nothingLeft
     })
   )

@@ -474,14 +474,21 @@ describe("Nursery.run with a join", () => {
   it.effect("what a join puts up with is no failure of the block, when that fails, or is cut", () =>
     Effect.gen(function* () {
       expect(failures(yield* within(3, failingBody(Join.collectAll())))).toEqual([[undefined, "body"]])
-      const cancelled = yield* within(
-        1,
-        CancelScope.run((scope) => {
-          const stop = Effect.andThen(Effect.sleep("1 second"), scope.cancel("enough"))
-          return Nursery.all([failing("down", 0), stop], Join.collectAll())
-        })
-      )
-      expect(Exit.map(cancelled, ({ _tag }) => _tag)).toEqual(Exit.succeed("Cancelled"))
+      const joins: ReadonlyArray<Join.Join<string | void, Boom, unknown, Boom>> = [
+        Join.collectAll(),
+        Join.anySuccess(),
+        Join.quorum(1)
+      ]
+      for (const join of joins) {
+        const cancelled = yield* within(
+          1,
+          CancelScope.run((scope) => {
+            const stop = Effect.andThen(Effect.sleep("1 second"), scope.cancel("enough"))
+            return Nursery.all([failing("down", 0), stop], join)
+          })
+        )
+        expect(Exit.map(cancelled, ({ _tag }) => _tag)).toEqual(Exit.succeed("Cancelled"))
+      }
     })
   )
 })

@@ -358,7 +358,8 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
     }
     const reason = Exit.hasInterrupts(exit) ? (child.reasonInForce ?? this.stopped) : undefined
     tally.note({ name: child.name, index: child.index, exit, reason })
-    if (this.interrupted || !this.hasEnough(tally)) return
+    // Once all is being cut, one more that was cut decides nothing.
+    if ((this.interrupted && !hasFailed(exit)) || !this.hasEnough(tally) || this.interrupted) return
     this.cut(
       hasFailed(exit)
         ? new Reason.SiblingFailed({ child: child.name })
@@ -373,7 +374,7 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
 
   private hasEnough(tally: Tally): boolean {
     try {
-      return tally.join.enough(tally)
+      return tally.enough
     } catch (defect) {
       this.failures.push(Cause.makeDieReason(defect))
       return true

@@ -23,8 +23,10 @@ export class Shield extends boundary.Timed {
 
   override get own(): number {
     const own = super.own
-    if (this.counting || this.parent === undefined) return own
-    return Math.min(own, this.parent.deadline + this.graceMillis)
+    if (this.counting) return own
+    let around = this.parent
+    while (around !== undefined && around.over) around = around.parent
+    return around === undefined ? own : Math.min(own, around.deadline + this.graceMillis)
   }
 
   /** The grace counts from now. */

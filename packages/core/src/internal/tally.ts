@@ -17,6 +17,8 @@ export class Tally implements Join.Tally<any, any> {
   succeeded = 0
   failed = 0
   cut = 0
+  /** Whether the join has had enough. What it comes to because of a cut from outside, it did not decide. */
+  private decided = false
 
   constructor(join: AnyJoin, expected: number | undefined) {
     this.join = join
@@ -28,6 +30,10 @@ export class Tally implements Join.Tally<any, any> {
     if (Exit.isSuccess(ended.exit)) this.succeeded++
     else if (hasFailed(ended.exit)) this.failed++
     else this.cut++
+  }
+
+  get enough(): boolean {
+    return (this.decided ||= this.join.enough(this))
   }
 
   /** What the join comes to; a join that throws is a defect. */
@@ -43,7 +49,7 @@ export class Tally implements Join.Tally<any, any> {
   get failures(): ReadonlyArray<Cause.Reason<any>> {
     if (this.failed === 0) return []
     const { result } = this
-    return Exit.isFailure(result) ? boundary.withoutInterrupts(result.cause) : this.uncleanly
+    return this.decided && Exit.isFailure(result) ? boundary.withoutInterrupts(result.cause) : this.uncleanly
   }
 
   /** The defects in the clean-up of children that were cut: no join puts up with those. */
