@@ -1,11 +1,10 @@
 /** One contender, once: what `harness.ts` starts for each measure. */
-import { parts } from "./parts.ts"
+import { part } from "./parts.ts"
 import type { Task } from "./harness.ts"
 
 const task: Task = JSON.parse(process.argv[2] ?? "{}")
-const contender = parts
-  .find(({ name }) => name === task.part)
-  ?.rows.find(({ name }) => name === task.row)
+const contender = (await part(task.part))?.rows
+  .find(({ name }) => name === task.row)
   ?.contenders.find(({ name }) => name === task.contender)
 if (contender === undefined) throw new Error(`Expected a contender of the bench, got ${process.argv[2]}`)
 

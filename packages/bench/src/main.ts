@@ -8,11 +8,11 @@ import { parseArgs } from "node:util"
 import { measure } from "./harness.ts"
 import type { Sample } from "./harness.ts"
 import { describe, machine } from "./machine.ts"
-import { parts } from "./parts.ts"
+import { names, part } from "./parts.ts"
 import { lines, markdown } from "./table.ts"
 import type { Line } from "./table.ts"
 
-const usage = `usage: pnpm bench [${parts.map(({ name }) => name).join("|")}]… [--rounds N] [--quick] [--json FILE] [--write FILE]`
+const usage = `usage: pnpm bench [${names.join("|")}]… [--rounds N] [--quick] [--json FILE] [--write FILE]`
 
 /** A mistake on the command line. */
 const expected = (text: string): never => {
@@ -31,17 +31,18 @@ const { values, positionals } = parseArgs({
 })
 const rounds = Number(values.rounds ?? (values.quick ? 1 : 5))
 if (!Number.isInteger(rounds) || rounds < 1) expected(`a number of rounds, got ${values.rounds}`)
-const wanted = parts.filter(({ name }) => positionals.length === 0 || positionals.includes(name))
-for (const name of positionals) if (!parts.some((part) => part.name === name)) expected(`a part, got ${name}`)
+for (const name of positionals) if (!names.includes(name)) expected(`a part, got ${name}`)
+const wanted = names.filter((name) => positionals.length === 0 || positionals.includes(name))
 
 const facts = machine()
 const samples: Array<Sample> = []
 const table: Array<Line> = []
-for (const part of wanted) {
+for (const name of wanted) {
+  const found = (await part(name))!
   const options = { rounds, scale: values.quick ? 0.2 : 1, progress: (line: string) => console.error(line) }
-  const measured = await measure(part, options)
+  const measured = await measure(found, options)
   samples.push(...measured)
-  table.push(...lines(part, measured))
+  table.push(...lines(found, measured))
 }
 
 const text = `${describe(facts, rounds)}\n\n${markdown(table)}`
