@@ -86,7 +86,8 @@ const vitest = (copy, { files, names, bail = 0, limit, testLimit }) =>
     for (const name of Object.keys(env)) if (name.startsWith("VITEST")) delete env[name]
     const args = ["--project=unit", "--project=socket", "--reporter=json", `--outputFile=${report}`]
     args.push(`--bail=${bail}`)
-    if (testLimit !== undefined) args.push(`--testTimeout=${testLimit}`)
+    // What hangs, hangs when it is put away, too: that is a hook.
+    if (testLimit !== undefined) args.push(`--testTimeout=${testLimit}`, `--hookTimeout=${testLimit / 2}`)
     if (names.length > 0) args.push(`--testNamePattern=${pattern(names)}`)
     const child = spawn(process.execPath, [join(copy, "node_modules/vitest/vitest.mjs"), "run", ...args, ...files], {
       cwd: copy,

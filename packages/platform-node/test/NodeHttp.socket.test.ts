@@ -65,6 +65,33 @@ describe("NodeHttp", () => {
     })
   )
 
+  it.live("knows how many calls are under way, in whatever order they end", () =>
+    Effect.gen(function* () {
+      const ends = new Map<string, Deferred.Deferred<void>>()
+      const server = yield* serve(({ target }) => {
+        const end = Deferred.makeUnsafe<void>()
+        ends.set(target, end)
+        return Effect.as(Deferred.await(end), reply(200, `<${target}>`))
+      })
+      const clients = new Map<string, RawClient.RawClient>()
+      for (const target of ["/a", "/b", "/c"]) {
+        const client = yield* RawClient.connect(server.port)
+        clients.set(target, client)
+        client.write(request(target))
+        while (!ends.has(target)) yield* Effect.sleep("1 millis")
+      }
+      for (const [target, left] of [
+        ["/a", 2],
+        ["/c", 1],
+        ["/b", 0]
+      ] as const) {
+        yield* Deferred.succeed(ends.get(target)!, undefined)
+        yield* soon(clients.get(target)!.until(`<${target}>`))
+        expect([target, server.inFlight()]).toEqual([target, left])
+      }
+    })
+  )
+
   it.live("serves one request after the other on one connection, and those sent ahead in their order", () =>
     Effect.gen(function* () {
       const server = yield* serve(({ target }) =>
