@@ -510,6 +510,21 @@ describe("CancelScope.shield", () => {
     })
   )
 
+  it.effect("a second cut around it gives it no second grace", () =>
+    Effect.gen(function* () {
+      const scope = yield* CancelScope.make()
+      const shielded = CancelScope.shield(Effect.never, { grace: "5 seconds" }).pipe(Deadline.within("1 second"))
+      const fiber = yield* Effect.forkChild(Effect.exit(scope.run(shielded)), { startImmediately: true })
+      yield* TestClock.adjust("3 seconds")
+      yield* Effect.forkChild(scope.cancel(), { startImmediately: true })
+      yield* TestClock.adjust("2999 millis")
+      expect(fiber.pollUnsafe()).toBe(undefined)
+      yield* TestClock.adjust("1 millis")
+      expect(fiber.pollUnsafe()).not.toBe(undefined)
+      yield* nothingLeft
+    })
+  )
+
   it.effect("extends the deadline around it by the grace, and no further", () =>
     Effect.gen(function* () {
       const seen: Array<number> = []

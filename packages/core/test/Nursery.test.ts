@@ -1318,6 +1318,22 @@ describe("memory", () => {
     })
   )
 
+  it.effect("a joiner that leaves is forgotten, though the child goes on", () =>
+    Effect.gen(function* () {
+      yield* Nursery.run((nursery) =>
+        Effect.gen(function* () {
+          const child = yield* nursery.spawn(Effect.never)
+          const joiners = () => (child as unknown as { readonly joiners: ReadonlyArray<unknown> }).joiners.length
+          const joiner = yield* Effect.forkChild(child.join, { startImmediately: true })
+          expect(joiners()).toBe(1)
+          yield* Fiber.interrupt(joiner)
+          expect(joiners()).toBe(0)
+          yield* nursery.cancel()
+        })
+      )
+    })
+  )
+
   it.live("children that spawn the next, ten thousand deep, do not nest the stack", () =>
     Effect.gen(function* () {
       let count = 0
