@@ -3,7 +3,7 @@
  * fibers, and runs again with an interrupt at each of a hundred places.
  */
 import { describe, expect, it } from "@effect/vitest"
-import { Clock, Effect, Random } from "effect"
+import { Clock, Effect, Random, Schedule, Stream } from "effect"
 import { CancelScope, Deadline, Gate, Join, Nursery, Priority, Registry } from "@fairlead/core"
 import { Simulation } from "@fairlead/testing"
 import * as timer from "../src/internal/timer.ts"
@@ -19,6 +19,7 @@ interface World {
   readonly gates: ReadonlyArray<Gate.Gate>
   readonly inside: ReadonlyArray<Count>
   readonly scopes: ReadonlyArray<CancelScope.CancelScope>
+  readonly registry: Registry.Registry
   /** How often each kind of work was made. */
   readonly made: Map<string, number>
 }
@@ -33,6 +34,7 @@ const world = (made: Map<string, number>) =>
       open: 0,
       gates: yield* Effect.forEach(levels, (level) => Gate.make(`gate ${level}`, { limit: 1 })),
       inside: levels.map(() => new Count(1)),
+      registry: Registry.make(),
       scopes: yield* Effect.forEach(levels, () => CancelScope.make()),
       made
     }
@@ -102,10 +104,9 @@ const large: Record<string, Kind> = {
     return block((part) => world.gates[level - 1]!.run(part(inner), { maxWait: millis + 1 }))
   },
   hold: (world, millis, level) => {
-    const urgency = millis as Priority.Urgency
-    return Effect.scoped(Effect.andThen(world.gates[level - 1]!.hold(), make(world, level - 1))).pipe(
-      Priority.at(urgency)
-    )
+    const inner = world.inside[level - 1]!.of(make(world, level - 1))
+    const held = Effect.scoped(Effect.andThen(world.gates[level - 1]!.hold(), inner))
+    return Priority.at(held, millis as Priority.Urgency)
   },
   deadline: (world, millis, level) => {
     const inner = Effect.andThen(make(world, level - 1), Effect.never)
@@ -120,11 +121,40 @@ const large: Record<string, Kind> = {
     return block((part) => CancelScope.shield(part(inner), { grace: millis }))
   },
   all: (world, millis, level) => {
-    const joins = [Join.collectAll(), Join.anySuccess(), Join.quorum(1), Join.soFar(millis), Join.failFast()]
+    const joins = [
+      Join.collectAll(),
+      Join.anySuccess(),
+      Join.quorum(1),
+      Join.soFar(millis),
+      Join.supervise(Schedule.spaced(1), { restarts: 2, within: 10 }),
+      Join.failFast()
+    ]
     const join = joins[world.pick(joins.length)] as Join.Join<unknown, unknown, unknown, unknown>
     const children = [make(world, level - 1), Effect.sleep(1)]
     const maxRunning = 1 + (millis % 2)
     return block((part) => Nursery.all(children.map(part), join, { maxRunning }), maxRunning)
+  },
+  stream: (world, millis, level) => {
+    const children = [make(world, level - 1), Effect.sleep(millis), Effect.yieldNow]
+    const taken = 1 + world.pick(3)
+    return block((part) => {
+      const ends = Nursery.stream(children.map(part), { maxRunning: 2 })
+      return Stream.runDrain(Stream.take(ends, taken))
+    }, 2)
+  },
+  start: (world, millis, level) => {
+    const inner = make(world, level - 1)
+    const server = (ready: (value: number) => Work) =>
+      Effect.andThen(Effect.andThen(Effect.sleep(millis), ready(millis)), inner)
+    return block((part) => Nursery.run((nursery) => nursery.start((ready) => part(server(ready)))))
+  },
+  crowd: (world, millis, level) => {
+    const children = [make(world, level - 1), Effect.sleep(millis), Effect.yieldNow]
+    const options = { maxRunning: 1, maxPending: 1, overflow: "reject" } as const
+    return block(
+      (part) => Nursery.run((nursery) => Effect.forEach(children, (child) => nursery.spawn(part(child))), options),
+      1
+    )
   },
   family: (world, _, level) => family(world, level)
 }
@@ -155,7 +185,8 @@ const program = (
   made = new Map<string, number>()
 ): Simulation.Program<Effect.Success<ReturnType<typeof world>>, unknown, unknown> => ({
   setup: world(made),
-  subject: ({ work }) => work,
+  // What a run that fails leaves does not count for the next.
+  subject: ({ work, world }) => Effect.provideService(work, Registry.Registry, world.registry),
   check: ({ world }) =>
     Effect.gen(function* () {
       is(world.open === 0, `${world.open} open`)
@@ -165,7 +196,7 @@ const program = (
         is(wrong.length === 0, wrong.join())
         is(statistics.running + statistics.waiting === 0, "a gate is held, or waited for")
       }
-      is((yield* Registry.tree).length === 0, "a nursery is registered")
+      is(world.registry.snapshot().length === 0, "a nursery is registered")
       is(timer.of(yield* Clock.Clock).size === 0, "a timer entry is left")
     })
 })
