@@ -126,7 +126,7 @@ const large: Record<string, Kind> = {
       Join.anySuccess(),
       Join.quorum(1),
       Join.soFar(millis),
-      Join.supervise(Schedule.spaced(1), { restarts: 2, within: 10 }),
+      Join.supervise(Schedule.upTo(Schedule.spaced(1), { times: 3 }), { restarts: 2, within: 10 }),
       Join.failFast()
     ]
     const join = joins[world.pick(joins.length)] as Join.Join<unknown, unknown, unknown, unknown>
