@@ -279,10 +279,6 @@ const left: ReadonlyArray<Row> = [
             )
           ),
         atMostBytes: 1
-      },
-      {
-        name: "Effect.forkChild",
-        round: (scale) => Effect.runPromise(leftBy(Effect.flatMap(Effect.forkChild(promise.effect), Fiber.join), scale))
       }
     ]
   },
@@ -293,10 +289,6 @@ const left: ReadonlyArray<Row> = [
         name: "Deadline.within",
         round: (scale) => Effect.runPromise(leftBy(Deadline.within(promise.effect, "1 hour"), scale)),
         atMostBytes: 1
-      },
-      {
-        name: "Effect.timeout",
-        round: (scale) => Effect.runPromise(leftBy(Effect.timeout(promise.effect, "1 hour"), scale))
       }
     ]
   }

@@ -107,7 +107,7 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
   settled(exit: AnyExit): void {
     const { joiners } = this
     if (joiners.length === 0) return
-    this.joiners = []
+    this.joiners = none
     for (const joiner of joiners) joiner.end(exit)
   }
 
@@ -152,7 +152,7 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
   }
 
   private get joiners(): ReadonlyArray<Joiner> {
-    return this.rare?.joiners ?? []
+    return this.rare?.joiners ?? none
   }
 
   private set joiners(joiners: ReadonlyArray<Joiner>) {
@@ -169,11 +169,13 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
   }
 }
 
+const none: ReadonlyArray<Joiner> = []
+
 /** What few children have. */
 class Rare {
   /** How it ended, though it never began. */
   exit: AnyExit | undefined = undefined
-  joiners: ReadonlyArray<Joiner> = []
+  joiners: ReadonlyArray<Joiner> = none
   handshake: Handshake<any> | undefined = undefined
   pending: Pending | undefined = undefined
 }
