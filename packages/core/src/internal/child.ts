@@ -1,6 +1,5 @@
 /** One child of a nursery: a region in the block's, and the handle that its spawner gets. As lean as it goes. */
-import { Cause, Effect, Exit } from "effect"
-import type { Fiber } from "effect"
+import { Cause, Effect, Exit, Fiber } from "effect"
 import type * as Nursery from "../Nursery.ts"
 import * as Reason from "../Reason.ts"
 import type * as Registry from "../Registry.ts"
@@ -132,21 +131,20 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
   }
 
   private observe<B>(map: (exit: AnyExit) => Exit.Exit<B>): Effect.Effect<B> {
-    return Effect.withFiber((fiber) => {
+    if (this.exit !== undefined) return map(this.exit)
+    // To ask and to get in line is one step: in between the end might come, and be told to nobody.
+    return Effect.callback<B>((resume) => {
+      const { exit } = this
+      if (exit !== undefined) return resume(map(exit))
+      const fiber = Fiber.getCurrent()!
       if (fiber === this.fiber) {
-        return Effect.die(new Error(`Expected ${this.label} to wait for another child, got itself`))
+        return resume(Effect.die(new Error(`Expected ${this.label} to wait for another child, got itself`)))
       }
-      if (this.exit !== undefined) return map(this.exit)
-      // To ask and to get in line is one step: in between the end might come, and be told to nobody.
-      return Effect.callback<B>((resume) => {
-        const { exit } = this
-        if (exit !== undefined) return resume(map(exit))
-        const joiner = new Joiner(this, boundary.current(fiber), (exit) => resume(stack.flat(map(exit))))
-        this.joiners = [...this.joiners, joiner]
-        return Effect.sync(() => {
-          this.joiners = this.joiners.filter((other) => other !== joiner)
-          joiner.leave()
-        })
+      const joiner = new Joiner(this, boundary.current(fiber), (exit) => resume(stack.flat(map(exit))))
+      this.joiners = [...this.joiners, joiner]
+      return Effect.sync(() => {
+        this.joiners = this.joiners.filter((other) => other !== joiner)
+        joiner.leave()
       })
     })
   }
