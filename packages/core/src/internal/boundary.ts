@@ -239,6 +239,8 @@ export class Timed extends Region implements timer.Entry {
   at: number
   index = -1
   order = 0
+  /** Wakes the caller, who waits for its end. */
+  resume: ((outcome: Effect.Effect<any, any>) => void) | undefined = undefined
 
   constructor(parent: Region | undefined, clock: Clock.Clock, since: number, at: number) {
     super(parent)
@@ -283,6 +285,14 @@ export class Timed extends Region implements timer.Entry {
   override detach(): void {
     super.detach()
     this.disarm()
+  }
+
+  /** Its fiber has ended. A region may be kept, and must not keep the caller. */
+  finish(exit: AnyExit): void {
+    const { resume } = this
+    this.resume = undefined
+    this.detach()
+    stack.nest(() => resume!(stack.flat(this.outcome(exit))))
   }
 
   /** Its time is up. */
@@ -374,24 +384,20 @@ export const start = <A, E, R>(
  */
 export const run = <R>(
   caller: Fiber.Fiber<unknown, unknown>,
-  region: Region,
+  region: Timed,
   body: Effect.Effect<any, any, R>
 ): Effect.Effect<any, any, R> =>
   // All in one `callback`: between its start and its finalizer there is no place where an interrupt could land.
   Effect.callback((resume) => {
     const fiber = fork(caller.context as Context.Context<R>, region, body)
     const done = fiber.pollUnsafe()
-    if (done !== undefined) return finish(region, resume, done)
+    region.resume = resume
+    if (done !== undefined) return region.finish(done)
     region.attach()
     // Bound, not closed over: what a region that waits retains is most of what it costs.
-    fiber.addObserver(finish.bind(undefined, region, resume))
+    fiber.addObserver(region.finish.bind(region))
     return region.abandon()
   })
-
-const finish = (region: Region, resume: (effect: Effect.Effect<any, any>) => void, exit: AnyExit): void => {
-  region.detach()
-  stack.nest(() => resume(stack.flat(region.outcome(exit))))
-}
 
 /**
  * How a region that was cut has ended, once its cut has been turned into `end`. Its own end stands where the cut came

@@ -28,7 +28,11 @@ export class Intensity {
    */
   around<A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
     const attempt = Effect.withFiber<A, E, R>((fiber) =>
-      boundary.run(fiber, new boundary.Region(boundary.current(fiber)), effect)
+      boundary.run(
+        fiber,
+        new boundary.Timed(boundary.current(fiber), this.clock, timer.now(this.clock), Infinity),
+        effect
+      )
     )
     return Effect.flatMap(Schedule.toStepWithSleep(this.restart.schedule), (step) => {
       const again: Effect.Effect<A, E, R> = Effect.catchCause(attempt, (cause) => {
