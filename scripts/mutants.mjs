@@ -86,8 +86,7 @@ const vitest = (copy, { files, names, bail = 0, limit, testLimit }) =>
     for (const name of Object.keys(env)) if (name.startsWith("VITEST")) delete env[name]
     const args = ["--project=unit", "--project=socket", "--reporter=json", `--outputFile=${report}`]
     args.push(`--bail=${bail}`)
-    // What hangs, hangs when it is put away, too: that is a hook.
-    if (testLimit !== undefined) args.push(`--testTimeout=${testLimit}`, `--hookTimeout=${testLimit / 2}`)
+    if (testLimit !== undefined) args.push(`--testTimeout=${testLimit}`)
     if (names.length > 0) args.push(`--testNamePattern=${pattern(names)}`)
     const child = spawn(process.execPath, [join(copy, "node_modules/vitest/vitest.mjs"), "run", ...args, ...files], {
       cwd: copy,
@@ -106,7 +105,7 @@ const vitest = (copy, { files, names, bail = 0, limit, testLimit }) =>
     child.on("close", (code) => {
       clearTimeout(timer)
       groups.delete(child.pid)
-      const suites = existsSync(report) ? JSON.parse(readFileSync(report, "utf8")).testResults : []
+      const suites = !late && existsSync(report) ? JSON.parse(readFileSync(report, "utf8")).testResults : []
       const results = suites.flatMap(({ name: file, assertionResults }) =>
         assertionResults.map(({ fullName: name, status, duration = 0 }) => ({
           file: relative(copy, file),
