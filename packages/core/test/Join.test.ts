@@ -56,6 +56,49 @@ describe("Join.failFast", () => {
     })
   )
 
+  it.effect("does not take a child that was cut alone for a failure: the others go on", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const block = Nursery.run(
+        (nursery: Nursery.Joined<void, never>) =>
+          Effect.gen(function* () {
+            const child = yield* nursery.spawn(Effect.never)
+            yield* nursery.spawn(
+              Effect.andThen(
+                Effect.sleep("1 second"),
+                Effect.sync(() => void seen.push("went on"))
+              )
+            )
+            yield* child.cancel("alone")
+          }),
+        { join: Join.failFast<void, never>() }
+      )
+      const exit = yield* within(1, block)
+      expect([seen, Exit.hasInterrupts(exit)]).toEqual([["went on"], true])
+    })
+  )
+
+  it.effect("a defect in the clean-up of a child is not lost, though the join has no say: the body failed", () =>
+    Effect.gen(function* () {
+      const block = Nursery.run(
+        (nursery: Nursery.Joined<void, never>) =>
+          Effect.gen(function* () {
+            yield* nursery.spawn(
+              Effect.onInterrupt(Effect.never, () => Effect.die("unclean")),
+              "a"
+            )
+            yield* Effect.sleep("1 second")
+            return yield* new Boom({ text: "body" })
+          }),
+        { join: Join.collectAll<void, never>() }
+      )
+      expect(failures(yield* within(1, block))).toEqual([
+        [undefined, "body"],
+        ["a", "unclean"]
+      ])
+    })
+  )
+
   it.effect("fails with the first failure, at once", () =>
     Effect.gen(function* () {
       const exit = yield* within(1, Nursery.all([value("a", 9), failing("bad", 1), failing("later", 2)]))
