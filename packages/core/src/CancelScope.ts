@@ -189,6 +189,15 @@ class Scope implements CancelScope {
     if (this.at <= timer.now(this.clock)) this.cut(new Reason.Deadline())
   }
 
+  /** What people see of it in a log. */
+  toJSON(): object {
+    return { running: this.members.size, reason: this.struck ?? null }
+  }
+
+  [Symbol.for("nodejs.util.inspect.custom")](): object {
+    return this.toJSON()
+  }
+
   private ended(member: Member, reason: Reason.Reason): Cancelled | Deadline.DeadlineExceeded {
     member.strike(reason)
     return Deadline.exceededBy(member) ?? new Cancelled({ reason })

@@ -62,21 +62,21 @@ export interface Restart {
 }
 
 /** Every value, in the order of spawning. The first failure cuts the rest. */
-export const failFast = <A, E>(): Join<A, E, ReadonlyArray<A>, E> => ({
+export const failFast = <A = never, E = never>(): Join<A, E, ReadonlyArray<A>, E> => ({
   policy: "failFast",
   enough: ({ failed }) => failed > 0,
   result: (tally) => (tally.failed + tally.cut > 0 ? failed(tally) : Exit.succeed(values(inOrder(tally))))
 })
 
 /** How every child ended, in the order of spawning. Nothing cuts anything. */
-export const collectAll = <A, E>(): Join<A, E, ReadonlyArray<Ended<A, E>>, never> => ({
+export const collectAll = <A = never, E = never>(): Join<A, E, ReadonlyArray<Ended<A, E>>, never> => ({
   policy: "collectAll",
   enough: () => false,
   result: (tally) => Exit.succeed(inOrder(tally))
 })
 
 /** As `collectAll`, and the end of a child that matches cuts the rest. */
-export const until = <A, E>(
+export const until = <A = never, E = never>(
   predicate: (ended: Ended<A, E>) => boolean
 ): Join<A, E, ReadonlyArray<Ended<A, E>>, never> => ({
   ...collectAll(),
@@ -85,30 +85,36 @@ export const until = <A, E>(
 })
 
 /** As `collectAll`, and what has not ended within `budget` is cut, for `Reason.Deadline`. */
-export const soFar = <A, E>(budget: Duration.Input): Join<A, E, ReadonlyArray<Ended<A, E>>, never> => ({
+export const soFar = <A = never, E = never>(budget: Duration.Input): Join<A, E, ReadonlyArray<Ended<A, E>>, never> => ({
   ...collectAll(),
   policy: "soFar",
   within: budget
 })
 
 /** The first `n` values, in the order in which they came; then the rest is cut, and also once so many cannot come. */
-export const quorum = <A, E>(n: number): Join<A, E, ReadonlyArray<A>, E> => {
-  if (!(Number.isInteger(n) && n >= 1)) throw new RangeError(`Expected a quorum of at least 1, got ${n}`)
+export const quorum = <A = never, E = never>(n: number): Join<A, E, ReadonlyArray<A>, E> => {
+  if (!(Number.isInteger(n) && n >= 1)) {
+    throw new RangeError(`Expected a quorum of at least 1, got ${JSON.stringify(n)}`)
+  }
   return {
     policy: `quorum(${n})`,
     enough: ({ cut, expected = Infinity, failed, succeeded }) => succeeded >= n || expected - failed - cut < n,
     result: (tally) => {
+      const { ended, expected = Infinity } = tally
+      // No failure of theirs made it impossible.
+      if (expected < n) return tooFew(n, expected)
       if (tally.succeeded >= n && !uncleanly(tally)) return Exit.succeed(values(tally.ended).slice(0, n))
       if (tally.failed + tally.cut > 0) return failed(tally)
-      return Exit.die(
-        new RangeError(`Expected at least ${n} ${n === 1 ? "child" : "children"}, got ${tally.ended.length}`)
-      )
+      return tooFew(n, ended.length)
     }
   }
 }
 
+const tooFew = (n: number, got: number): Exit.Exit<never> =>
+  Exit.die(new RangeError(`Expected at least ${n} ${n === 1 ? "child" : "children"}, got ${got}`))
+
 /** The first value; the rest is cut. When all fail, with all of their failures. */
-export const anySuccess = <A, E>(): Join<A, E, A, E> => {
+export const anySuccess = <A = never, E = never>(): Join<A, E, A, E> => {
   const first = quorum<A, E>(1)
   return { ...first, policy: "anySuccess", result: (tally) => Exit.map(first.result(tally), ([value]) => value as A) }
 }
@@ -119,7 +125,7 @@ export const anySuccess = <A, E>(): Join<A, E, A, E> => {
  * whole nursery: what fails that often is not mended by starting it again. (Erlang's supervisors call this the
  * intensity.) Default: 10 within a minute.
  */
-export const supervise = <A, E>(
+export const supervise = <A = never, E = never>(
   schedule: Schedule.Schedule<unknown, Cause.Cause<unknown>>,
   intensity: { readonly restarts: number; readonly within: Duration.Input } = { restarts: 10, within: "1 minute" }
 ): Join<A, E, ReadonlyArray<A>, E> => {

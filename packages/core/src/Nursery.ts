@@ -196,21 +196,21 @@ export const stream = <Eff extends Effect.Effect<any, any, any>>(
 /** One thing that went wrong, and in which child: a path where nurseries nest (`import/page 3`), `undefined` for a body. */
 export interface Failure<out E> {
   readonly child: string | undefined
-  readonly reason: Cause.Fail<E> | Cause.Die
+  readonly failure: Cause.Fail<E> | Cause.Die
 }
 
 /** All that went wrong in a nursery, in the order in which it did. */
 export const failures = <E>(cause: Cause.Cause<E>): ReadonlyArray<Failure<E>> =>
   boundary.withoutInterrupts(cause).map((reason) => ({
     child: Context.getOrUndefined(Cause.reasonAnnotations(reason), ChildName),
-    reason: reason as Cause.Fail<E> | Cause.Die
+    failure: reason as Cause.Fail<E> | Cause.Die
   }))
 
 /** Spawns one after another, each taken from its source when there is room for it. */
 const spawnAll = (
   nursery: engine.Block,
   effects: Iterable<Effect.Effect<any, any, any>>,
-  { label = (index) => `child ${index + 1}` }: AllOptions,
+  { label }: AllOptions,
   wrap: (effect: Effect.Effect<any, any, any>, name: string, index: number) => Effect.Effect<any, any, any> = (
     effect
   ) => effect
@@ -221,8 +221,8 @@ const spawnAll = (
     const next: Effect.Effect<void, any, any> = Effect.suspend(() => {
       const { done, value } = source.next()
       if (done === true) return Effect.void
-      const name = label(index)
-      return Effect.andThen(nursery.spawn(wrap(value, name, index++), name), more)
+      const name = label?.(index)
+      return Effect.andThen(nursery.spawn(wrap(value, name ?? `child ${index + 1}`, index++), name), more)
     })
     const more = Effect.andThen(
       Effect.suspend(() => nursery.room),

@@ -41,7 +41,7 @@ export type Reason = QueueFull | Evicted | Shed | WaitExceeded | TooLate | RateL
 /** Not let in, or put out again before it began. */
 export class Refused extends Data.TaggedError("Refused")<{
   readonly reason: Reason
-  /** The name of the gate that refused. */
+  /** The name of the gate that refused, or of the nursery. */
   readonly gate: string
   /** How long the caller stood in the line. */
   readonly waited: Duration.Duration

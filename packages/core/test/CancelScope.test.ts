@@ -184,6 +184,9 @@ describe("misuse", () => {
   it.effect("a time that is no number is told, not taken for none", () =>
     Effect.sync(() => {
       const expected = new RangeError("Expected a duration, got NaN")
+      expect(() => CancelScope.make({ within: "soon" as never })).toThrow(
+        'Expected a duration such as "2 seconds" or 200 (milliseconds), got "soon"'
+      )
       expect(() => CancelScope.make({ within: NaN })).toThrow(expected)
       expect(() => CancelScope.shield(Effect.void, { grace: NaN })).toThrow(expected)
       expect(() => Deadline.within(Effect.void, NaN)).toThrow(expected)

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Clock, Data, Duration, Effect, Exit, Fiber, Schedule, Stream } from "effect"
+import { Cause, Clock, Data, Duration, Effect, Exit, Fiber, Schedule, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { CancelScope, Deadline, Join, Nursery, Reason, Registry } from "@fairlead/core"
 import type { Refused } from "@fairlead/core"
@@ -33,9 +33,9 @@ const within = <A, E>(seconds: number, effect: Effect.Effect<A, E>) =>
 const failures = (exit: Exit.Exit<unknown, unknown>) =>
   Exit.isSuccess(exit)
     ? []
-    : Nursery.failures(exit.cause).map(({ child, reason }) => [
+    : Nursery.failures(exit.cause).map(({ child, failure }) => [
         child,
-        reason._tag === "Fail" ? (reason.error as Boom).text : reason.defect
+        failure._tag === "Fail" ? (failure.error as Boom).text : failure.defect
       ])
 
 const endings = (ended: ReadonlyArray<Join.Ended<string, Boom>>) =>
@@ -190,8 +190,11 @@ describe("Join.quorum", () => {
     })
   )
 
-  it.effect("of too few is a defect that says how many there were", () =>
+  it.effect("of too few is a defect that says how many there were, also where they have to wait", () =>
     Effect.gen(function* () {
+      expect(yield* within(1, Nursery.all([value("a", 1), value("b", 9)], Join.quorum(3)))).toEqual(
+        Exit.die(new RangeError("Expected at least 3 children, got 2"))
+      )
       expect(yield* Effect.exit(Nursery.all([Effect.succeed(1)], Join.quorum(2)))).toEqual(
         Exit.die(new RangeError("Expected at least 2 children, got 1"))
       )
@@ -335,6 +338,7 @@ describe("Join.supervise", () => {
     Effect.gen(function* () {
       const exit = yield* within(3, Nursery.all([flaky(9, []), value("b", 99)], Join.supervise(Schedule.recurs(2))))
       expect(failures(exit)).toEqual([["child 1", "failure 6"]])
+      expect(Exit.isFailure(exit) && Cause.pretty(exit.cause)).toContain("given up: its schedule has ended")
     })
   )
 
@@ -349,6 +353,7 @@ describe("Join.supervise", () => {
         )
       )
       expect(failures(exit).length).toBeGreaterThanOrEqual(1)
+      expect(Exit.isFailure(exit) && Cause.pretty(exit.cause)).toContain("given up: no more than 3 restarts within 10s")
       expect(seen.length).toBe(5)
       const slowly: Array<string> = []
       expect(
@@ -435,6 +440,21 @@ describe("Join.supervise", () => {
       )
       expect(Exit.hasInterrupts(yield* Fiber.await(fiber))).toBe(true)
       expect(seen).toEqual(["began"])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("the tree says that a child waits for its next attempt", () =>
+    Effect.gen(function* () {
+      yield* TestClock.adjust(0)
+      const fiber = yield* Effect.forkChild(
+        Nursery.all([flaky(1, [])], Join.supervise(Schedule.spaced("1 hour")), { label: () => "db" })
+      )
+      yield* TestClock.adjust("1 second")
+      expect(yield* Registry.tree).toMatchObject([
+        { children: [{ name: "db", state: "waiting", waitingFor: "its next attempt" }] }
+      ])
+      yield* Fiber.interrupt(fiber)
       yield* nothingLeft
     })
   )

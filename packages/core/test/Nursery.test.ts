@@ -38,9 +38,9 @@ const worker = (seen: Array<string>, name: string, length: Duration.Input) =>
 const failures = (exit: Exit.Exit<unknown, unknown>) =>
   Exit.isSuccess(exit)
     ? []
-    : Nursery.failures(exit.cause).map(({ child, reason }) => [
+    : Nursery.failures(exit.cause).map(({ child, failure }) => [
         child,
-        reason._tag === "Fail" ? (reason.error as Boom).text : reason.defect
+        failure._tag === "Fail" ? (failure.error as Boom).text : failure.defect
       ])
 
 describe("Nursery.run", () => {
@@ -1098,6 +1098,54 @@ describe("types", () => {
   })
 })
 
+describe("in print", () => {
+  it.effect("a handle shows its name and state, not what it is made of", () =>
+    Effect.gen(function* () {
+      yield* Nursery.run(
+        (nursery) =>
+          Effect.gen(function* () {
+            const child = yield* nursery.spawn(Effect.never, "a")
+            expect(JSON.parse(JSON.stringify({ child, nursery }))).toMatchObject({
+              child: { kind: "child", name: "a", state: "running" },
+              nursery: { kind: "nursery", name: "block", children: [{ name: "a" }] }
+            })
+            yield* nursery.cancel()
+          }),
+        { name: "block" }
+      )
+      const scope = yield* CancelScope.make()
+      yield* scope.cancel("stop")
+      expect(JSON.parse(JSON.stringify(scope))).toEqual({ running: 0, reason: { _tag: "Manual", text: "stop" } })
+    })
+  )
+
+  it.effect("an interrupt shows the reason of the cut", () =>
+    Effect.gen(function* () {
+      const exit = yield* Effect.exit(
+        Nursery.run((nursery) =>
+          Effect.gen(function* () {
+            const child = yield* nursery.spawn(Effect.never)
+            yield* child.cancel("not wanted")
+            yield* child.join
+          })
+        )
+      )
+      expect(Exit.isFailure(exit) && Cause.pretty(exit.cause)).toContain("at Manual: not wanted")
+    })
+  )
+
+  it.effect("a child without a name is called by its number, once", () =>
+    Effect.gen(function* () {
+      const exit = yield* Effect.exit(Nursery.all([Effect.fail(boom("no"))]))
+      expect(Exit.isFailure(exit) && Cause.pretty(exit.cause)).toContain("at child 1")
+      expect(Exit.isFailure(exit) && Cause.pretty(exit.cause)).not.toContain("child child")
+      const fiber = yield* Effect.forkChild(Effect.flip(Nursery.all([Effect.never]).pipe(Deadline.within("1 second"))))
+      yield* TestClock.adjust("1 second")
+      expect((yield* Fiber.join(fiber)).message).toBe("not done within 1s (1s spent, waiting for child 1)")
+    })
+  )
+})
+
 describe("seldom seen", () => {
   it.effect("a child that fails with nothing is no failure, and is waited for like any other", () =>
     Effect.gen(function* () {
@@ -1244,7 +1292,14 @@ describe("misuse", () => {
     Effect.sync(() => {
       const run = (options: Nursery.Options) => () => Nursery.run(() => Effect.void, options as { maxRunning: number })
       expect(run({ maxRunning: 0 })).toThrow(new RangeError("Expected maxRunning of at least 1, got 0"))
-      expect(run({ maxRunning: 1.5 })).toThrow("Expected maxRunning of at least 1, got 1.5")
+      expect(run({ maxRunning: 1.5 })).toThrow("Expected maxRunning to be a whole number, got 1.5")
+      expect(run({ maxRunning: "10" as unknown as number })).toThrow(
+        'Expected maxRunning to be a whole number, got "10"'
+      )
+      expect(() => Nursery.all([Effect.void], Join.anySuccess as never)).toThrow("it may have to be called")
+      expect(() => Nursery.all([Effect.void], { maxRunning: 2 } as never)).toThrow(
+        'Expected a Join, such as Join.anySuccess(), got {"maxRunning":2}'
+      )
       expect(run({ maxPending: -1 })).toThrow("Expected maxPending of at least 0, got -1")
       expect(() => Join.quorum(0)).toThrow("Expected a quorum of at least 1, got 0")
       expect(() => Join.supervise(Schedule.forever, { restarts: -1, within: "1 second" })).toThrow(
@@ -1323,7 +1378,8 @@ describe("memory", () => {
       yield* Nursery.run((nursery) =>
         Effect.gen(function* () {
           const child = yield* nursery.spawn(Effect.never)
-          const joiners = () => (child as unknown as { readonly joiners: ReadonlyArray<unknown> }).joiners.length
+          const inside = child as unknown as { readonly rare?: { readonly joiners?: { readonly size: number } } }
+          const joiners = () => inside.rare?.joiners?.size
           const joiner = yield* Effect.forkChild(child.join, { startImmediately: true })
           expect(joiners()).toBe(1)
           yield* Fiber.interrupt(joiner)

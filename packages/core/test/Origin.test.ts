@@ -45,9 +45,9 @@ const play = <A, E, R>(effect: Effect.Effect<A, E, R>, seconds: number) =>
 const failures = <A, E>(exit: Exit.Exit<A, E>) =>
   Exit.isSuccess(exit)
     ? []
-    : Nursery.failures(exit.cause).map(({ child, reason }) => [
+    : Nursery.failures(exit.cause).map(({ child, failure }) => [
         child,
-        reason._tag === "Fail" ? reason.error : reason.defect
+        failure._tag === "Fail" ? failure.error : failure.defect
       ])
 
 describe("two workers, the first result wins", () => {

@@ -129,7 +129,7 @@ const large: Record<string, Kind> = {
       Join.supervise(Schedule.upTo(Schedule.spaced(1), { times: 3 }), { restarts: 2, within: 10 }),
       Join.failFast()
     ]
-    const join = joins[world.pick(joins.length)] as Join.Join<unknown, unknown, unknown, unknown>
+    const join = joins[world.pick(joins.length)] as unknown as Join.Join<unknown, unknown, unknown, unknown>
     const children = [make(world, level - 1), Effect.sleep(1)]
     const maxRunning = 1 + (millis % 2)
     return block((part) => Nursery.all(children.map(part), join, { maxRunning }), maxRunning)

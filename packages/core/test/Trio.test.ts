@@ -763,7 +763,7 @@ const failures = (exit: Exit.Exit<unknown, unknown>) =>
   Exit.isSuccess(exit)
     ? []
     : Nursery.failures(exit.cause)
-        .map(({ child, reason }) => [child, reason._tag === "Fail" ? reason.error : reason._tag])
+        .map(({ child, failure }) => [child, failure._tag === "Fail" ? failure.error : failure._tag])
         .toSorted()
 
 describe("nursery: failures", () => {

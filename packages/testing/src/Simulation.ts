@@ -99,6 +99,7 @@ export class SimulationFailed extends Error {
         `${chosen === "{}" ? "" : `, ${chosen}`})`,
       { cause }
     )
+    this.name = "SimulationFailed"
     this.run = run
   }
 }

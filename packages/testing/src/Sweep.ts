@@ -25,7 +25,7 @@ import type { Program } from "./internal/program.ts"
 
 /** Where an interrupt struck. */
 export interface Point {
-  /** The number of the step among those of the subject's fibers, from 1. */
+  /** The number of the step among those of the subject's fibers, from 1; 0 where there was no interrupt. */
   readonly step: number
   /** Whether the fiber whose step it is was struck, `running` or `parked` after it had yielded; or another that was `waiting`. */
   readonly mode: "running" | "parked" | "waiting"
@@ -49,7 +49,9 @@ export interface Pairs {
 export class SweepFailed extends Error {
   readonly point: Point
   constructor(point: Point, cause: unknown) {
-    super(`after an interrupt at ${place(point)}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+    const when = point.step === 0 ? "without any interrupt" : `after an interrupt at ${place(point)}`
+    super(`${when}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+    this.name = "SweepFailed"
     this.point = point
   }
 }
@@ -67,6 +69,8 @@ export const sweep = <S, A, E, R = never>(
   options: Options<S, A, E, R>
 ): Effect.Effect<number, never, Exclude<R, Scope.Scope>> =>
   run(options, async (strike) => {
+    // What goes wrong by itself is no interrupt's fault.
+    await strike(nowhere)
     let hits = 0
     for (const mode of ["running", "parked"] as const) {
       for (let step = 1; (await strike({ step, mode })).steps >= step; step++) hits++

@@ -96,6 +96,24 @@ const queue = (forgets: Parameters<typeof turnstile>[0]): Sweep.Options<Turnstil
   check: (gate) => expect(gate.free()).toBe(1)
 })
 
+describe("a program that goes wrong by itself", () => {
+  it.live("is not blamed on an interrupt", () =>
+    Effect.gen(function* () {
+      const wrong = yield* Effect.exit(
+        Sweep.sweep({
+          setup: Effect.void,
+          subject: () => Effect.void,
+          check: () => {
+            throw new Error("always")
+          }
+        })
+      )
+      const [reason] = Exit.isFailure(wrong) ? wrong.cause.reasons : []
+      expect(reason?._tag === "Die" && String(reason.defect)).toBe("SweepFailed: without any interrupt: always")
+    })
+  )
+})
+
 describe("Sweep.pairs", () => {
   const found = (exit: Exit.Exit<unknown>) => {
     const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : exit

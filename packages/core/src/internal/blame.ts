@@ -5,6 +5,16 @@ import type { References } from "effect"
 /** The path of names from the outermost nursery's child to the innermost, e.g. `import/page 3`. */
 export class ChildName extends Context.Service<ChildName, string>()("@fairlead/core/Nursery/ChildName") {}
 
+/** A failure with a word on it, which shows at the end of its printed stack. */
+export const note = <E>(cause: Cause.Cause<E>, word: string): Cause.Cause<E> =>
+  Cause.fromReasons(
+    cause.reasons.map((reason) => {
+      const frame = Context.getOrUndefined(Cause.reasonAnnotations(reason), Cause.StackTrace)
+      const context = Context.make(Cause.StackTrace, under(frame, word)) as Context.Context<never>
+      return reason.annotate(context, { overwrite: true })
+    })
+  )
+
 interface Blamed {
   readonly name: string
   /** How people read it, e.g. `child orders`. */

@@ -12,7 +12,7 @@
  *              └── a child of a nursery
  */
 import { Cause, Context, Effect, Exit } from "effect"
-import type { Clock, Duration, Fiber } from "effect"
+import type { Clock, Duration, Fiber, References } from "effect"
 import * as Reason from "../Reason.ts"
 import type * as Registry from "../Registry.ts"
 import * as millis from "./millis.ts"
@@ -195,6 +195,15 @@ export class Region implements Wait {
     })
   }
 
+  /** What people see of it in a log. */
+  toJSON(): object {
+    return { waitingFor: this.what ?? null, reason: this.reasonInForce ?? null }
+  }
+
+  [Symbol.for("nodejs.util.inspect.custom")](): object {
+    return this.toJSON()
+  }
+
   /** What its end comes to for its caller: here a cut is turned into a value. */
   outcome(exit: AnyExit): AnyExit {
     return exit
@@ -226,9 +235,13 @@ interface Struck {
 
 const withoutReason: Struck = { reason: undefined, waitedFor: undefined, deadline: Infinity }
 
-/** A reason as it rides on an interrupt. */
-export const annotation = (reason: Reason.Reason | undefined): Context.Context<never> | undefined =>
-  reason === undefined ? undefined : (Context.make(Reason.Annotation, reason) as Context.Context<never>)
+/** A reason as it rides on an interrupt, and stands under it in print. */
+export const annotation = (reason: Reason.Reason | undefined): Context.Context<never> | undefined => {
+  if (reason === undefined) return undefined
+  const frame: References.StackFrame = { name: Reason.format(reason), stack: () => undefined, parent: undefined }
+  const context = Context.make(Reason.Annotation, reason).pipe(Context.add(Cause.InterruptorStackTrace, frame))
+  return context as Context.Context<never>
+}
 
 /** A region with a deadline of its own: one entry in the timer while it goes on. */
 export class Timed extends Region implements timer.Entry {

@@ -4,6 +4,7 @@ import type * as Nursery from "../Nursery.ts"
 import * as Reason from "../Reason.ts"
 import type * as Registry from "../Registry.ts"
 import * as boundary from "./boundary.ts"
+import { Chain } from "./chain.ts"
 import type { Link } from "./chain.ts"
 import type { Handshake } from "./handshake.ts"
 import type { Block } from "./nursery.ts"
@@ -104,10 +105,9 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
 
   /** Tells those who wait for its end, which has come. */
   settled(exit: AnyExit): void {
-    const { joiners } = this
-    if (joiners.length === 0) return
-    this.joiners = none
-    for (const joiner of joiners) joiner.end(exit)
+    const joiners = this.rare?.joiners
+    if (joiners === undefined) return
+    for (let joiner = joiners.shift(); joiner !== undefined; joiner = joiners.shift()) joiner.end(exit)
   }
 
   node(depth: number): Registry.Node {
@@ -121,6 +121,11 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
       ...this.block.bounds(this),
       children: this.nodes(depth)
     }
+  }
+
+  /** What people see of it in a log. */
+  override toJSON(): object {
+    return this.node(1)
   }
 
   private state(waitingFor: string | undefined): Registry.Node["state"] {
@@ -141,20 +146,13 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
         return resume(Effect.die(new Error(`Expected ${this.label} to wait for another child, got itself`)))
       }
       const joiner = new Joiner(this, boundary.current(fiber), (exit) => resume(stack.flat(map(exit))))
-      this.joiners = [...this.joiners, joiner]
+      const joiners = ((this.rare ??= new Rare()).joiners ??= new Chain())
+      joiners.push(joiner)
       return Effect.sync(() => {
-        this.joiners = this.joiners.filter((other) => other !== joiner)
+        joiners.remove(joiner)
         joiner.leave()
       })
     })
-  }
-
-  private get joiners(): ReadonlyArray<Joiner> {
-    return this.rare?.joiners ?? none
-  }
-
-  private set joiners(joiners: ReadonlyArray<Joiner>) {
-    ;(this.rare ??= new Rare()).joiners = joiners
   }
 
   /** A joiner gets the value; one of a child that has none is interrupted, and can read why. */
@@ -167,19 +165,19 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
   }
 }
 
-const none: ReadonlyArray<Joiner> = []
-
 /** What few children have. */
 class Rare {
   /** How it ended, though it never began. */
   exit: AnyExit | undefined = undefined
-  joiners: ReadonlyArray<Joiner> = none
+  joiners: Chain<Joiner> | undefined = undefined
   handshake: Handshake<any> | undefined = undefined
   pending: Pending | undefined = undefined
 }
 
 /** One who waits for a child's end, which the region around him knows meanwhile. */
-class Joiner implements Wait {
+class Joiner implements Wait, Link {
+  before: Link | undefined = undefined
+  behind: Link | undefined = undefined
   private readonly child: Child
   private readonly region: boundary.Region | undefined
   private readonly goOn: (exit: AnyExit) => void

@@ -49,7 +49,7 @@ export const terms = (options: Nursery.Options, join?: AnyJoin, expected?: numbe
     maxRunning: count("maxRunning", 1, maxRunning),
     maxPending: count("maxPending", 0, maxPending),
     rejects: rejects(overflow),
-    join,
+    join: checked(join),
     expected
   }
 }
@@ -61,7 +61,14 @@ const rejects = (overflow: "suspend" | "reject"): boolean => {
 
 const count = (what: string, least: number, value: number): number => {
   if (value === Infinity || (Number.isInteger(value) && value >= least)) return value
-  throw new RangeError(`Expected ${what} of at least ${least}, got ${value}`)
+  if (value < least) throw new RangeError(`Expected ${what} of at least ${least}, got ${value}`)
+  throw new RangeError(`Expected ${what} to be a whole number, got ${JSON.stringify(value)}`)
+}
+
+const checked = (join: AnyJoin | undefined): AnyJoin | undefined => {
+  if (join === undefined || (typeof join.enough === "function" && typeof join.result === "function")) return join
+  const got = typeof join === "function" ? "a function: it may have to be called" : JSON.stringify(join)
+  throw new TypeError(`Expected a Join, such as Join.anySuccess(), got ${got}`)
 }
 
 /** Runs `body` with a nursery; ends when the body and every child have. */
@@ -232,6 +239,11 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
 
   override nodes(depth: number): ReadonlyArray<Registry.Node> {
     return [this.node(depth - 1)]
+  }
+
+  /** What people see of it in a log. */
+  override toJSON(): object {
+    return this.node(1)
   }
 
   /** Until when a region goes on, and why not longer. */

@@ -1,10 +1,12 @@
 /** Starts again what fails, by a schedule, within an intensity that all children of a nursery share. */
-import { Cause, Effect, Pull, Schedule } from "effect"
+import { Cause, Duration, Effect, Pull, Schedule } from "effect"
 import type { Clock } from "effect"
 import type { Restart } from "../Join.ts"
+import { note } from "./blame.ts"
 import * as boundary from "./boundary.ts"
 import * as millis from "./millis.ts"
 import * as timer from "./timer.ts"
+import * as wait from "./wait.ts"
 
 /** How often there were restarts lately. */
 export class Intensity {
@@ -36,12 +38,16 @@ export class Intensity {
     )
     return Effect.flatMap(Schedule.toStepWithSleep(this.restart.schedule), (step) => {
       const again: Effect.Effect<A, E, R> = Effect.catchCause(attempt, (cause) => {
-        const givenUp = Effect.failCause(cause)
-        if (Cause.hasInterrupts(cause) || !this.allows()) return givenUp
-        return Pull.matchEffect(step(cause), {
+        if (Cause.hasInterrupts(cause)) return Effect.failCause(cause)
+        const { restarts, within } = this.restart
+        if (!this.allows()) {
+          const time = millis.format(Duration.fromInputUnsafe(within))
+          return Effect.failCause(note(cause, `given up: no more than ${restarts} restarts within ${time}`))
+        }
+        return Pull.matchEffect(waiting("its next attempt", step(cause)), {
           onSuccess: () => again,
           onFailure: (why) => Effect.failCause(Cause.combine(cause, why)),
-          onDone: () => givenUp
+          onDone: () => Effect.failCause(note(cause, "given up: its schedule has ended"))
         })
       })
       return again
@@ -60,3 +66,18 @@ export class Intensity {
     return true
   }
 }
+
+/** `effect`, of which the region around it knows what it is for. */
+const waiting = <Eff extends Effect.Effect<any, any, any>>(what: string, effect: Eff): Eff =>
+  Effect.withFiber((fiber) => {
+    const region = boundary.current(fiber)
+    if (region === undefined) return effect
+    const entry: wait.Wait = { what, told: () => {} }
+    return Effect.onExitPrimitive(
+      Effect.suspend(() => {
+        wait.begin(region, entry)
+        return effect
+      }),
+      () => void wait.end(region, entry)
+    )
+  }) as Eff

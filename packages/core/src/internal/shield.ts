@@ -1,7 +1,8 @@
-import { Exit } from "effect"
+import { Duration, Exit, Option } from "effect"
 import type { Clock, Effect } from "effect"
 import * as Deadline from "../Deadline.ts"
 import * as boundary from "./boundary.ts"
+import * as timer from "./timer.ts"
 
 /**
  * A boundary turned round: what runs in it is not cut with the regions around it, but a grace after them.
@@ -10,7 +11,8 @@ import * as boundary from "./boundary.ts"
  */
 export class Shield extends boundary.Timed {
   private readonly graceMillis: number
-  private counting = false
+  /** When the grace began to count; -1 before. */
+  private from = -1
 
   constructor(parent: boundary.Region | undefined, clock: Clock.Clock, since: number, graceMillis: number) {
     super(parent, clock, since, Infinity)
@@ -23,7 +25,7 @@ export class Shield extends boundary.Timed {
 
   override get own(): number {
     const own = super.own
-    if (this.counting) return own
+    if (this.from >= 0) return own
     let around = this.parent
     while (around !== undefined && around.over) around = around.parent
     return around === undefined ? own : Math.min(own, around.deadline + this.graceMillis)
@@ -31,8 +33,8 @@ export class Shield extends boundary.Timed {
 
   /** The grace counts from now. */
   count(): void {
-    if (this.counting) return
-    this.counting = true
+    if (this.from >= 0) return
+    this.from = timer.now(this.clock)
     this.narrowUnsafe(this.graceMillis)
   }
 
@@ -47,7 +49,12 @@ export class Shield extends boundary.Timed {
   }
 
   override outcome(exit: Exit.Exit<any, any>): Exit.Exit<any, any> {
-    const exceeded = Deadline.exceededBy(this)
-    return exceeded === undefined ? exit : boundary.cutInto(exit, Exit.fail(exceeded))
+    if (this.reason === undefined) return exit
+    const exceeded = new Deadline.DeadlineExceeded({
+      timeBudget: Duration.millis(this.graceMillis),
+      spent: Duration.millis(timer.now(this.clock) - this.from),
+      waitingFor: Option.fromUndefinedOr(this.waitedFor)
+    })
+    return boundary.cutInto(exit, Exit.fail(exceeded))
   }
 }

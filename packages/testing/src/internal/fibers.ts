@@ -51,15 +51,30 @@ export class Fibers {
 }
 
 /** Work of Fairlead's is part of a region, which knows what it waits for. Read by its key: this package depends on Effect alone. */
-const Region = Context.Reference<{ readonly what?: string | undefined } | undefined>("@fairlead/core/Region", {
-  defaultValue: () => undefined
-})
+const Region = Context.Reference<Named | undefined>("@fairlead/core/Region", { defaultValue: () => undefined })
+
+interface Named {
+  /** What it is called, e.g. `child orders`. */
+  readonly label?: string | undefined
+  readonly what?: string | undefined
+  readonly parent?: Named | undefined
+}
+
+/** The nearest name around a region. */
+const labelOf = (region: Named | undefined): string | undefined =>
+  region === undefined ? undefined : (region.label ?? labelOf(region.parent))
 
 /** What a reader knows a fiber by: its span, the place where that or its `Effect.fn` stands, what its region waits for. */
 export const describe = (fiber: AnyFiber): string => {
   const { span, stackFrame } = fiber.cache
   const name = span?._tag === "Span" ? `in "${span.name}"` : "without a span"
   const place = stackFrame?.stack()?.trim()
-  const what = fiber.getRef(Region)?.what
-  return name + (place ? ` ${place}` : "") + (what === undefined ? "" : `, in a region that waits for ${what}`)
+  const region = fiber.getRef(Region)
+  const label = labelOf(region)
+  const what = region?.what
+  return [
+    name + (place ? ` ${place}` : ""),
+    ...(label === undefined ? [] : [`in ${label}`]),
+    ...(what === undefined ? [] : [`in a region that waits for ${what}`])
+  ].join(", ")
 }

@@ -25,6 +25,7 @@ export class LeaksFound extends Error {
   readonly left: ReadonlyArray<string>
   constructor(left: ReadonlyArray<string>) {
     super(["it has ended, but not all of it:", ...left].join("\n  "))
+    this.name = "LeaksFound"
     this.left = left
   }
 }
