@@ -67,6 +67,12 @@ describe.each([
     expect(new Set(all.map(({ there }) => there)).size).toBe(all.length)
   })
 
+  it("has its numbers at the top of the page", () => {
+    const [, ...numbers] = new RegExp(`^\\| ${heading} \\| \\d+ \\| (\\d+) \\| (\\d+) \\| (\\d+) \\|$`, "m").exec(page)!
+    const applying = all.filter(({ applies }) => applies).length
+    expect(numbers.map(Number)).toEqual([all.length, applying, all.length - applying])
+  })
+
   it("is long enough, and at most a quarter of it does not apply", () => {
     const applying = all.filter(({ applies }) => applies).length
     expect(all.length).toBeGreaterThanOrEqual(least)
