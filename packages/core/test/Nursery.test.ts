@@ -436,6 +436,25 @@ describe("a child", () => {
     })
   )
 
+  it.effect("that is cut tells every one of those who join it, from outside too", () =>
+    Effect.gen(function* () {
+      const child = yield* Deferred.make<Nursery.Child<never>>()
+      const join = Effect.flatMap(Deferred.await(child), ({ join }) => join)
+      const joiners = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(join, { startImmediately: true }))
+      yield* Nursery.run((nursery) =>
+        Effect.gen(function* () {
+          const cut = yield* nursery.spawn(Effect.never)
+          yield* Deferred.succeed(child, cut)
+          yield* Effect.yieldNow
+          yield* cut.cancel("not wanted")
+        })
+      )
+      yield* Effect.yieldNow
+      expect(joiners.map((joiner) => Exit.hasInterrupts(joiner.pollUnsafe() ?? Exit.void))).toEqual([true, true, true])
+      yield* nothingLeft
+    })
+  )
+
   it.effect("can be cut alone, which is no failure", () =>
     Effect.gen(function* () {
       const seen: Array<string> = []

@@ -107,7 +107,7 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
   settled(exit: AnyExit): void {
     const joiners = this.rare?.joiners
     if (joiners === undefined) return
-    for (let joiner = joiners.shift(); joiner !== undefined; joiner = joiners.shift()) joiner.end(exit)
+    for (let { first } = joiners; first !== undefined; first = joiners.first) first.end(exit)
   }
 
   node(depth: number): Registry.Node {
@@ -145,13 +145,9 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
       if (fiber === this.fiber) {
         return resume(Effect.die(new Error(`Expected ${this.label} to wait for another child, got itself`)))
       }
-      const joiner = new Joiner(this, boundary.current(fiber), (exit) => resume(stack.flat(map(exit))))
       const joiners = ((this.rare ??= new Rare()).joiners ??= new Chain())
-      joiners.push(joiner)
-      return Effect.sync(() => {
-        joiners.remove(joiner)
-        joiner.leave()
-      })
+      const joiner = new Joiner(this, joiners, boundary.current(fiber), (exit) => resume(stack.flat(map(exit))))
+      return Effect.sync(() => joiner.leave())
     })
   }
 
@@ -179,13 +175,23 @@ class Joiner implements Wait, Link {
   before: Link | undefined = undefined
   behind: Link | undefined = undefined
   private readonly child: Child
+  private readonly joiners: Chain<Joiner>
   private readonly region: boundary.Region | undefined
   private readonly goOn: (exit: AnyExit) => void
+  /** Whether it is in the chain. */
+  private waiting = true
 
-  constructor(child: Child, region: boundary.Region | undefined, goOn: (exit: AnyExit) => void) {
+  constructor(
+    child: Child,
+    joiners: Chain<Joiner>,
+    region: boundary.Region | undefined,
+    goOn: (exit: AnyExit) => void
+  ) {
     this.child = child
+    this.joiners = joiners
     this.region = region
     this.goOn = goOn
+    joiners.push(this)
     if (region !== undefined) wait.begin(region, this)
   }
 
@@ -195,7 +201,11 @@ class Joiner implements Wait, Link {
 
   told(): void {}
 
+  /** Waits no more. Only the first call counts: one that is told of an interrupt leaves again on its way out. */
   leave(): void {
+    if (!this.waiting) return
+    this.waiting = false
+    this.joiners.remove(this)
     if (this.region !== undefined) wait.end(this.region, this)
   }
 
