@@ -26,8 +26,8 @@ type AnyExit = Exit.Exit<any, any>
 /** One region, as those below it see it. Instants are monotonic milliseconds of the clock around it. */
 export class Region implements Wait {
   readonly parent: Region | undefined
-  /** What goes on waiting in it, in the order in which it began. Made by the first wait. */
-  waits: Set<Wait> | undefined = undefined
+  /** What goes on waiting in it. */
+  waits: wait.Waits = undefined
   protected fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
   /** Set when it is cut, or interrupted with what is around it. Invariant: once set, its fiber has been interrupted. */
   private struck: Struck | undefined = undefined
@@ -115,14 +115,16 @@ export class Region implements Wait {
 
   /** Adds what goes on waiting directly in it, in the order in which it began. */
   inside(into: Array<Wait | string>): void {
-    if (this.waits !== undefined) for (const wait of this.waits) into.push(wait)
+    for (const each of wait.all(this.waits)) into.push(each)
   }
 
   /** The nurseries that go on in it, with none between; below `depth` nurseries in one another the rest is left out. */
   nodes(depth: number): ReadonlyArray<Registry.Node> {
     const nodes: Array<Registry.Node> = []
-    if (this.waits === undefined || depth === 0) return nodes
-    for (const wait of this.waits) if (wait instanceof Region) for (const node of wait.nodes(depth)) nodes.push(node)
+    if (depth === 0) return nodes
+    for (const each of wait.all(this.waits)) {
+      if (each instanceof Region) for (const node of each.nodes(depth)) nodes.push(node)
+    }
     return nodes
   }
 
@@ -354,9 +356,9 @@ export const current = (fiber: Fiber.Fiber<unknown, unknown>): Region | undefine
 }
 
 /** Notes that a wait of `fiber` has ended, in whatever region it began: that may have ended meanwhile. */
-export const endWait = (fiber: Fiber.Fiber<unknown, unknown>, wait: Wait): void => {
+export const endWait = (fiber: Fiber.Fiber<unknown, unknown>, ended: Wait): void => {
   let region = fiber.getRef(Current)
-  while (region !== undefined && region.waits?.delete(wait) !== true) region = region.parent
+  while (region !== undefined && !wait.end(region, ended)) region = region.parent
 }
 
 /** Begins `body` as `region`, on a fiber of its own, which is not attached yet. */
