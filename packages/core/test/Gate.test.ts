@@ -2,7 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Cause, Clock, Deferred, Duration, Effect, Exit, Fiber, Option, Random, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
-import { Deadline, Gate, Priority, RateWindow, Refused, Registry } from "@fairlead/core"
+import { Deadline, Gate, Priority, RateWindow, Refused, Registry, Tenant } from "@fairlead/core"
 import { Simulation, Sweep } from "@fairlead/testing"
 import * as timer from "../src/internal/timer.ts"
 
@@ -30,6 +30,19 @@ const stage = () => {
   const end = (name: string) => Effect.andThen(Deferred.succeed(ends.get(name)!, undefined), settle)
   return { began, body, end }
 }
+
+/** The clock of the test, which counts how often it is read. */
+const countingClock = Effect.map(Clock.Clock, (clock) => {
+  const counted = {
+    ...clock,
+    reads: 0,
+    currentTimeMillisUnsafe: () => (counted.reads++, clock.currentTimeMillisUnsafe()),
+    currentTimeNanosUnsafe: () => (counted.reads++, clock.currentTimeNanosUnsafe()),
+    monotonicTimeNanosUnsafe: () => (counted.reads++, clock.monotonicTimeNanosUnsafe()),
+    sleep: (duration: Duration.Duration) => clock.sleep(duration)
+  }
+  return counted
+})
 
 /** Lets everything run that can. */
 const settle = Effect.forEach([1, 2, 3], () => Effect.yieldNow, { discard: true }).pipe(
@@ -202,6 +215,29 @@ describe("Gate.run", () => {
         })
       )
       yield* Simulation.simulate(50, Effect.exit(program), { cancelPoints: 20 })
+    })
+  )
+
+  it.effect("reads no clock unless somebody waits or a window asks", () =>
+    Effect.gen(function* () {
+      const clock = yield* countingClock
+      const reads = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+        Effect.suspend(() => {
+          const before = clock.reads
+          return Effect.map(effect, () => clock.reads - before)
+        }).pipe(Effect.provideService(Clock.Clock, clock))
+      const make = (options: Gate.Options) => Effect.provideService(Gate.make("test", options), Clock.Clock, clock)
+      const gate = yield* make({ limit: 2, line: { maxItems: 10, maxWait: "1 second" } })
+      const one = gate.run(Effect.void).pipe(Priority.at(1), Tenant.as("a"))
+      const two = gate.run(Effect.yieldNow, { cost: 2, bytes: 100 })
+      expect(yield* reads(Effect.all([one, one, one]))).toBe(0)
+      expect(yield* reads(Effect.all([two, two], { concurrency: "unbounded" }))).toBe(0)
+      expect(yield* reads(Effect.scoped(gate.hold()))).toBe(0)
+      expect(yield* reads(Effect.exit(gate.run(Effect.fail("no"))))).toBe(0)
+      expect(yield* reads(Effect.all([two, two, two], { concurrency: "unbounded" }))).toBeGreaterThan(0)
+      const windowed = yield* make({ limit: 2, windows: [RateWindow.per(10, "1 second")] })
+      expect(yield* reads(windowed.run(Effect.void))).toBeGreaterThan(0)
+      yield* nothingLeft(gate)
     })
   )
 
