@@ -1,0 +1,132 @@
+/**
+ * How many at once, found out instead of guessed.
+ *
+ *     every end ──► Sample { now, latencyMillis, inFlight, verdict } ──► step(state, sample) ──► State { limit }
+ *
+ * A `ConcurrencyLimit` only decides; permits and waiting are a `Gate`'s. It is a value: `step` reads no clock, knows no
+ * chance and changes nothing, so the same samples give the same limits.
+ *
+ * All of them stay within `min` and `max`, and do not grow while less runs than they allow: what was not tried is not
+ * known. They say how many run at once, not how many start per time; that is a `RateWindow`'s.
+ */
+import type { Duration } from "effect"
+import * as millis from "./internal/millis.ts"
+
+/** What an end says about the other side: it took the work, it had too much of it, or nothing. */
+export type Verdict = "ok" | "overload" | "ignore"
+
+/** One end of work that held a permit. */
+export interface Sample {
+  /** When it ended, in milliseconds of a monotonic clock. */
+  readonly now: number
+  /** How long it held its permit. */
+  readonly latencyMillis: number
+  /** How many held one when it ended, itself among them. */
+  readonly inFlight: number
+  /** `overload` cuts the limit, `ignore` changes nothing. */
+  readonly verdict: Verdict
+}
+
+/** What a limit remembers; plain data. */
+export interface State {
+  /** How many may run at once; only whole permits are given out. Never below 1. */
+  readonly limit: number
+}
+
+export interface ConcurrencyLimit<S extends State = State> {
+  readonly name: string
+  readonly min: number
+  readonly max: number
+  readonly initial: S
+  step(state: S, sample: Sample): S
+}
+
+export interface Options {
+  /** The least there ever is. Default: 1. */
+  readonly min?: number | undefined
+  /** The most there ever is: what the process, not the other side, can bear. */
+  readonly max: number
+  /** Where it begins. Default: `min`, from which it doubles with every round of calls until it meets resistance. */
+  readonly initial?: number | undefined
+}
+
+/** As people write it: `gradient 2–200`. */
+export const format = (self: ConcurrencyLimit): string =>
+  `${self.name} ${self.min === self.max ? self.min : `${self.min}–${self.max}`}`
+
+/** Always `limit`. */
+export const fixed = (limit: number): ConcurrencyLimit => {
+  whole("limit", limit)
+  return { name: "fixed", min: limit, max: limit, initial: { limit }, step: (state) => state }
+}
+
+export interface AimdOptions extends Options {
+  /** How much it grows in a round, which is as many good ends as the limit is. Default: 1. */
+  readonly increase?: number | undefined
+  /** What is left of the limit after a cut, above 0 and below 1. Default: 0.9. */
+  readonly backoff?: number | undefined
+  /** An end as late as this counts as `overload`, whatever its verdict. Default: none does. */
+  readonly slow?: Duration.Input | undefined
+}
+
+export interface AimdState extends State {
+  /** Work that began before this knows nothing of the last cut; -Infinity before the first. */
+  readonly cutAt: number
+}
+
+/**
+ * Grows by `increase` a round, and is cut to `backoff` of itself on `overload`: once, however many of those that ran
+ * together say so. Before the first cut it doubles every round, and that cut halves it.
+ *
+ * For an other side that says when it has too much (429, 503, a timeout). One that only gets slower never says so.
+ *
+ * Additive increase and multiplicative decrease let several who share one capacity end up with equal parts (Chiu & Jain
+ * 1989); doubling at first is TCP's slow start (Jacobson 1988).
+ */
+export const aimd = (options: AimdOptions): ConcurrencyLimit<AimdState> => {
+  const { initial, max, min } = bounds(options)
+  const increase = options.increase ?? 1
+  const backoff = options.backoff ?? 0.9
+  const slow = options.slow === undefined ? Infinity : millis.from(options.slow)
+  if (!(increase > 0 && Number.isFinite(increase)))
+    throw new RangeError(`Expected an increase above 0, got ${increase}`)
+  if (!(backoff > 0 && backoff < 1)) throw new RangeError(`Expected a backoff above 0 and below 1, got ${backoff}`)
+  if (!(slow > 0)) throw new RangeError(`Expected a slow latency above 0, got ${slow}`)
+  return {
+    name: "aimd",
+    min,
+    max,
+    initial: { limit: initial, cutAt: -Infinity },
+    step(state, sample) {
+      if (sample.verdict === "ignore" || began(sample) < state.cutAt) return state
+      const rising = state.cutAt === -Infinity
+      if (sample.verdict === "overload" || sample.latencyMillis >= slow) {
+        return { limit: Math.max(min, state.limit * (rising ? 0.5 : backoff)), cutAt: sample.now }
+      }
+      if (!used(state.limit, sample.inFlight)) return state
+      return { limit: Math.min(max, state.limit + (rising ? 1 : increase / state.limit)), cutAt: state.cutAt }
+    }
+  }
+}
+
+const began = (sample: Sample): number => sample.now - sample.latencyMillis
+
+/** Whether so many in flight show that the limit holds somebody up. */
+const used = (limit: number, inFlight: number): boolean => inFlight >= 0.8 * Math.floor(limit)
+
+const bounds = ({ initial: given, max, min = 1 }: Options) => {
+  whole("min", min)
+  whole("max", max)
+  if (max < min) throw new RangeError(`Expected a max of at least the min of ${min}, got ${max}`)
+  const initial = given ?? min
+  if (!(initial >= min && initial <= max)) {
+    throw new RangeError(`Expected an initial limit from ${min} to ${max}, got ${initial}`)
+  }
+  return { initial, max, min }
+}
+
+const whole = (what: string, value: number): void => {
+  if (!(Number.isInteger(value) && value >= 1)) {
+    throw new RangeError(`Expected a whole ${what} of at least 1, got ${value}`)
+  }
+}
