@@ -33,6 +33,8 @@ export interface Contender {
   readonly atMost?: number
   /** An aim for ours: it takes at most so many bytes. */
   readonly atMostBytes?: number
+  /** An aim for ours: so many operations per second. */
+  readonly atLeastPerSecond?: number
 }
 
 export interface Row {

@@ -6,6 +6,7 @@ import type { Part } from "./harness.ts"
 
 const load: Record<string, () => Promise<Part>> = {
   gate: () => import("./Gate.ts").then(({ gate }) => gate),
+  rate: () => import("./RateWindow.ts").then(({ rate }) => rate),
   deadline: () => import("./Deadline.ts").then(({ deadline }) => deadline),
   nursery: () => import("./Nursery.ts").then(({ nursery }) => nursery),
   proxy: () => import("./Proxy.ts").then(({ proxy }) => proxy)

@@ -36,7 +36,8 @@ const rowLines = (row: Row, samples: ReadonlyArray<Sample>): ReadonlyArray<Line>
     const bytes = theirs.flatMap((sample) => ("bytes" in sample ? [sample.bytes] : []))
     const times = theirs.flatMap((sample) => ("micros" in sample ? [sample] : []))
     const ratio = bytes.length > 0 ? timesAsMuch(ours.map(cost), bytes) : timesAsFast(ours.map(cost), times.map(cost))
-    const aim = aimOf(contender, ratio, bytes)
+    const perSecond = summarize(times.map(({ micros, perSecond }) => perSecond ?? 1e6 / micros)).median
+    const aim = aimOf(contender, ratio, bytes, perSecond)
     return {
       row: row.name,
       contender: contender.name,
@@ -44,7 +45,7 @@ const rowLines = (row: Row, samples: ReadonlyArray<Sample>): ReadonlyArray<Line>
         ? { bytes: summarize(bytes).median }
         : {
             micros: summarize(times.map(({ micros }) => micros)).median,
-            perSecond: summarize(times.map(({ micros, perSecond }) => perSecond ?? 1e6 / micros)).median
+            perSecond
           }),
       ...(place === 0 ? {} : { ratio }),
       ...(aim === undefined ? {} : { aim })
@@ -55,12 +56,16 @@ const rowLines = (row: Row, samples: ReadonlyArray<Sample>): ReadonlyArray<Line>
 const cost = (sample: Sample): number => ("bytes" in sample ? sample.bytes : sample.micros)
 
 const aimOf = (
-  { atLeast, atMost, atMostBytes }: Contender,
+  { atLeast, atLeastPerSecond, atMost, atMostBytes }: Contender,
   ratio: Summary,
-  bytes: ReadonlyArray<number>
+  bytes: ReadonlyArray<number>,
+  perSecond: number
 ): Aim | undefined => {
   if (atLeast !== undefined) return { text: `≥ ${atLeast}`, met: ratio.median >= atLeast }
   if (atMost !== undefined) return { text: `≤ ${atMost}`, met: ratio.median <= atMost }
+  if (atLeastPerSecond !== undefined) {
+    return { text: `≥ ${rate(atLeastPerSecond)}/s`, met: perSecond >= atLeastPerSecond }
+  }
   if (atMostBytes !== undefined) return { text: `≤ ${atMostBytes} B`, met: summarize(bytes).median <= atMostBytes }
   return undefined
 }

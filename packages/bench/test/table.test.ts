@@ -89,3 +89,17 @@ it("bytes stand in a table of their own, where less is better", () => {
     ].join("\n")
   )
 })
+
+it("an aim may be so many per second, whoever else is in the row", () => {
+  const row = (atLeastPerSecond: number) => ({
+    name: `${atLeastPerSecond}`,
+    contenders: [{ name: "ours", round: never, atLeastPerSecond }]
+  })
+  const rows = [row(400_000), row(1e6)]
+  const samples: ReadonlyArray<Sample> = rows.map(({ name }) => ({ row: name, contender: "ours", round: 0, micros: 2 }))
+  const aims = lines({ name: "toy", rows }, samples).map(({ aim }) => aim)
+  expect(aims).toEqual([
+    { text: "≥ 400 k/s", met: true },
+    { text: "≥ 1.00 M/s", met: false }
+  ])
+})
