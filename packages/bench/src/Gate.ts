@@ -8,12 +8,15 @@
  * The floor is what no gate can be cheaper than: the same fibers with the same body, each suspended once and resumed
  * once through a dispatcher, the most urgent first, with no limit and nobody to wait for. (In order of arrival it would
  * also walk through memory in order, which no gate with levels can: at 10,000 waiting that alone is a third of the time.)
+ *
+ * With everything on, the fibers share a thousand contexts: eight urgencies, a hundred tenants, a thousand deadlines of
+ * regions that go on, and none of them passes. Their floor is the same fibers in the same contexts.
  */
-import { Gate, Priority } from "@fairlead/core"
+import { Deadline, Gate, Priority, RateWindow, Tenant } from "@fairlead/core"
 import { priorityQueue } from "async"
 import { Context, Effect, PartitionedSemaphore, Scheduler, Scope, Semaphore } from "effect"
 import PQueue from "p-queue"
-import { perOperation } from "./harness.ts"
+import { perOperation, perThing } from "./harness.ts"
 import type { Contender, Figure, Measure, Part, Row } from "./harness.ts"
 
 const permits = 10
@@ -29,12 +32,22 @@ const levels = Array.from({ length: Priority.levels }, (_, urgency) => urgency a
 type Door = <A>(effect: Effect.Effect<A>, urgency: number) => Effect.Effect<A, unknown>
 type PromiseDoor = (body: () => Promise<void>, urgency: number) => Promise<unknown>
 
-const ours = (): Door => {
-  const gate = Effect.runSync(
-    Gate.make("bench", { limit: permits, line: { maxItems: 1_000_000 } }).pipe(Scope.provide(Scope.makeUnsafe()))
+const make = (options?: Gate.Options): Gate.Gate =>
+  Effect.runSync(
+    Gate.make("bench", { limit: permits, line: { maxItems: 1_000_000 }, ...options }).pipe(
+      Scope.provide(Scope.makeUnsafe())
+    )
   )
+
+const oursWith = (options?: Gate.Options) => (): Door => {
+  const gate = make(options)
   return (effect) => gate.run(effect)
 }
+
+const ours = oursWith()
+
+/** Both are asked at every hand-over, and neither ever says no. */
+const oursWithWindows = oursWith({ windows: [RateWindow.per(1e9, "1 second"), RateWindow.per(1e12, "1 hour")] })
 
 /** Resumes in the order of urgency, or else of arrival. */
 const floor = (byUrgency: boolean) => (): Door => {
@@ -91,29 +104,61 @@ const pQueueOfFibers = (): Door => {
     })
 }
 
-/** All at once, each on a fiber of its own with its urgency in its context; ends when all have. */
-const wave = (door: Door, task: Effect.Effect<void>, size: number) =>
-  Effect.withFiber((parent) => {
-    const contexts = levels.map((urgency) => Context.add(parent.context, Priority.Priority, urgency))
-    return Effect.forEach(
-      Array.from({ length: size }, (_, place) => urgencyOf(place)),
-      (urgency) =>
-        Effect.withFiber((fiber) => {
-          fiber.setContext(contexts[urgency]!)
-          return door(task, urgency)
-        }),
-      { concurrency: "unbounded", discard: true }
+/** The context of the caller at a place. Made once: it is no part of a gate. */
+type Ambience = () => (place: number) => Context.Context<never>
+
+const urgencies: Ambience = () => {
+  const contexts = levels.map((urgency) => Context.make(Priority.Priority, urgency))
+  return (place) => contexts[urgencyOf(place)]!
+}
+
+const everything: Ambience = () => {
+  const ofEach = 125
+  const contexts = Array.from({ length: levels.length * ofEach }, (_, index) => {
+    const context = Context.make(Priority.Priority, levels[index % levels.length]!).pipe(
+      Context.add(Tenant.Tenant, `tenant ${index % 100}`)
     )
+    // Later callers have earlier deadlines as often as not.
+    return regionOf(context, 3_600_000 + (Math.imul(index, 0x9e3779b1) >>> 22) * 1000)
   })
+  return (place) => contexts[(place % ofEach) * levels.length + urgencyOf(place)]!
+}
+
+/** The context in a region that goes on, and has so many milliseconds. */
+const regionOf = (context: Context.Context<never>, millis: number): Context.Context<never> => {
+  let inside = context
+  Deadline.start(context, (region) => {
+    region.narrowUnsafe(millis)
+    return Effect.withFiber((fiber) => {
+      inside = fiber.context as Context.Context<never>
+      return Effect.never
+    })
+  })
+  return inside
+}
+
+/** All at once, each on a fiber of its own with its urgency in its context; ends when all have. */
+const wave = (door: Door, task: Effect.Effect<void>, size: number, ambience = urgencies) => {
+  const contextOf = ambience()
+  return Effect.forEach(
+    Array.from({ length: size }, (_, place) => place),
+    (place) =>
+      Effect.withFiber((fiber) => {
+        fiber.setContext(contextOf(place))
+        return door(task, urgencyOf(place))
+      }),
+    { concurrency: "unbounded", discard: true }
+  )
+}
 
 /** A whole wave: those who run and those who wait. */
 const waveSize = (waiting: number) => permits + waiting
 
 const drain =
-  (waiting: number, make: () => Door) =>
+  (waiting: number, make: () => Door, ambience?: Ambience) =>
   (scale: number): Promise<Measure> => {
     const size = waveSize(waiting)
-    const all = wave(make(), body, size)
+    const all = wave(make(), body, size, ambience)
     return perOperation(size, scale, () => Effect.runPromise(all))
   }
 
@@ -146,6 +191,9 @@ const drainPromises =
   }
 
 const floorName = "floor: suspend, resume"
+const everythingOn = "Gate.run, 100 tenants, 1,000 deadlines"
+const everythingAndWindows = "the same and two windows"
+const floorOfEverything = "floor of these two"
 
 const lined = (waiting: number, aims: { readonly floor: number; readonly peers?: number }): Row => {
   const ahead = aims.peers === undefined ? {} : { atLeast: aims.peers }
@@ -155,6 +203,9 @@ const lined = (waiting: number, aims: { readonly floor: number; readonly peers?:
       { name: "Gate.run", round: drain(waiting, ours) },
       { name: floorName, round: drain(waiting, floor(true)), atLeast: aims.floor },
       { name: "the same in order of arrival", round: drain(waiting, floor(false)) },
+      { name: everythingOn, round: drain(waiting, ours, everything) },
+      { name: everythingAndWindows, round: drain(waiting, oursWithWindows, everything) },
+      { name: floorOfEverything, round: drain(waiting, floor(true), everything) },
       {
         name: waiting > 10_000 ? "Semaphore, first 2,000" : "Semaphore",
         round: waiting > 10_000 ? drainFirst(waiting, 2000, semaphore) : drain(waiting, semaphore),
@@ -197,12 +248,49 @@ const nobodyWaiting: ReadonlyArray<Contender> = [
   { name: "async.priorityQueue", round: alonePromises(asyncQueue) }
 ]
 
+/** The heap of one who waits behind those who never end: its fiber and its slot among the handles included. */
+const waiting =
+  (make: () => Door, ambience = urgencies) =>
+  (scale: number): Promise<Measure> => {
+    const door = make()
+    const contextOf = ambience()
+    for (let holder = 0; holder < permits; holder++) Effect.runFork(door(Effect.never, 3))
+    const wait = (_: unknown, place: number) => {
+      const fiber = Effect.runForkWith(contextOf(place))(door(Effect.void, urgencyOf(place)))
+      if (fiber.pollUnsafe() !== undefined) throw new Error("Expected a caller that waits")
+      return fiber
+    }
+    return perThing(100_000 * scale, (count) => Promise.resolve(Array.from({ length: count }, wait)))
+  }
+
+const heap: Row = {
+  name: "heap of a caller that waits at a gate, its fiber included",
+  contenders: [
+    { name: "Gate.run", round: waiting(ours), atMostBytes: 1000 },
+    { name: "Gate.run, 100 tenants, 1,000 deadlines", round: waiting(ours, everything), atMostBytes: 1000 },
+    { name: "no gate: a fiber in Effect.never", round: waiting(() => () => Effect.never) },
+    { name: "Semaphore", round: waiting(semaphore), atMost: 1 },
+    { name: "PartitionedSemaphore", round: waiting(partitioned), atMost: 1 }
+  ]
+}
+
+type Micros = Parameters<Figure["of"]>[0]
+
+const rowOf = (waiting: string) => `gate, ${waiting} waiting`
+
+/** What a hand-over of the plain gate costs beside the suspending and resuming. */
+const plain = (micros: Micros, waiting: string) =>
+  micros(rowOf(waiting), "Gate.run") - micros(rowOf(waiting), floorName)
+
 const above = (waiting: string): Figure => ({
   name: `gate, cost above the floor: ${waiting} waiting against 100`,
-  of: (micros) => {
-    const cost = (row: string) => micros(row, "Gate.run") - micros(row, floorName)
-    return cost(`gate, ${waiting} waiting`) / cost("gate, 100 waiting")
-  },
+  of: (micros) => plain(micros, waiting) / plain(micros, "100"),
+  atMost: 1.5
+})
+
+const aboveWith = (who: string, what: string, waiting: string): Figure => ({
+  name: `gate, ${waiting} waiting, cost above the floor: with ${what} against without`,
+  of: (micros) => (micros(rowOf(waiting), who) - micros(rowOf(waiting), floorOfEverything)) / plain(micros, waiting),
   atMost: 1.5
 })
 
@@ -212,7 +300,15 @@ export const gate: Part = {
     { name: "gate, nobody waiting", contenders: nobodyWaiting },
     lined(100, { floor: 0.5 }),
     lined(10_000, { floor: 0.6, peers: 1 }),
-    lined(100_000, { floor: 0.6, peers: 1 })
+    lined(100_000, { floor: 0.6, peers: 1 }),
+    heap
   ],
-  figures: [above("10,000"), above("100,000")]
+  figures: [
+    above("10,000"),
+    above("100,000"),
+    ...["100", "10,000", "100,000"].flatMap((waiting) => [
+      aboveWith(everythingOn, "tenants and deadlines", waiting),
+      aboveWith(everythingAndWindows, "windows, too,", waiting)
+    ])
+  ]
 }
