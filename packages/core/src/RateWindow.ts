@@ -9,15 +9,33 @@
  *     burst 4   ××××   ○            the window of the first four must pass
  *     burst 1   × × × ×○ × ×        the same rate, spread by length/limit
  *
+ * The law: whenever a cost is admitted, it and all that counts then are at most `limit`. What counts is
+ *
+ * - what is *reserved* and not yet *stamped*, as now;
+ * - what was stamped less than one length ago, with `counts: "start"` at its start, with `"answer"` at its answer's head
+ *   (so it is never over as the upstream counts, whenever between the two it does);
+ * - at the cost that was reserved or, from its settlement on, at what it really was, if that is less;
+ * - what calls cost beyond what they had reserved, a *debt*: nothing is admitted before it is paid. It is paid out of the
+ *   allowance as that becomes free, and each part counts for one length from then on.
+ *
+ * So in any window the starts, at what they reserved or settled for below it, and the debts paid are at most `limit`; and
+ * over any long stretch all of what calls really cost is. Costs may be fractions; sums are kept to 1e-9 of the limit.
+ *
  * Without pacing a saturated window repeats its first burst for ever: everybody waits out the same gap, the urgent too.
  * `burst` is how many may start at once; the rest are spread by length/limit (a leaky bucket, GCRA of ITU-T I.371, in
- * front of the exact window). While the window is closed the bucket does not fill, so the burst is not saved up.
+ * front of the exact window). While the window is closed the bucket does not fill, so the burst is not saved up. What is
+ * given back is given back to the bucket too.
+ *
+ * What an upstream says of itself (`Hint`) can only tighten, and for one length at most.
  *
  * Exact up to 4,096 starts in a window. Beyond that, neighbours within length/4,096 share an entry that ends with the
  * later one: rounded against us, never over.
  */
-import { Duration } from "effect"
-import { grain } from "./internal/millis.ts"
+import { Duration, Effect, Option } from "effect"
+import * as millis from "./internal/millis.ts"
+
+/** From when on a start counts: when it began, or when the head of its answer came. */
+export type Counts = "start" | "answer"
 
 /** The specification of a window; a plain value. */
 export interface RateWindow {
@@ -26,108 +44,188 @@ export interface RateWindow {
   readonly length: Duration.Duration
   /** How much of it at once. */
   readonly burst: number
+  readonly counts: Counts
 }
 
 export interface Options {
   /** How much may start at once; the rest is spread by `length / limit`. Default: `limit`, no spreading. */
   readonly burst?: number | undefined
+  /**
+   * `"answer"`: a start counts as now until the head of its answer is here, and for one length from then on. Never over as
+   * the upstream counts, however long a call is on its way; at most limit per (length + latency). Default: `"start"`.
+   */
+  readonly counts?: Counts | undefined
 }
 
 /** At most `limit` per `length`. */
 export const per = (limit: number, length: Duration.Input, options?: Options): RateWindow => {
   const duration = Duration.fromInputUnsafe(length)
   const burst = options?.burst ?? limit
+  const counts = options?.counts ?? "start"
   if (!(limit > 0 && Number.isFinite(limit))) throw new RangeError(`Expected a limit above 0, got ${limit}`)
-  const millis = Duration.toMillis(duration)
-  if (!(millis > 0 && Number.isFinite(millis))) {
+  const lengthMillis = Duration.toMillis(duration)
+  if (!(lengthMillis > 0 && Number.isFinite(lengthMillis))) {
     throw new RangeError(`Expected a finite window length above 0, got ${Duration.format(duration)}`)
   }
   if (!(burst > 0 && burst <= limit)) {
     throw new RangeError(`Expected a burst above 0 and at most the limit of ${limit}, got ${burst}`)
   }
-  return { limit, length: duration, burst }
+  if (counts !== "start" && counts !== "answer") {
+    throw new TypeError(`Expected to count by "start" or "answer", got ${JSON.stringify(counts)}`)
+  }
+  return { limit, length: duration, burst, counts }
 }
 
 /** As people write it: `80 per 1m`. */
 export const format = (self: RateWindow): string => `${self.limit} per ${Duration.format(self.length)}`
+
+/**
+ * What an upstream says of its own limit. It can only tighten a window, for the window's length at most; of several, each
+ * holds until it lapses.
+ */
+export interface Hint {
+  /** Nothing starts for so long (`Retry-After`). */
+  readonly closedFor?: Duration.Input | undefined
+  /** Only so much more may start until `resetsIn` has passed. What is reserved and has not begun is part of it. */
+  readonly remaining?: number | undefined
+  /** Default: the window's length. */
+  readonly resetsIn?: Duration.Input | undefined
+}
 
 /** How full a window is. */
 export interface Statistics {
   readonly limit: number
   readonly lengthMillis: number
   readonly burst: number
-  /** Cost started in the window that ends now. */
+  readonly counts: Counts
+  /** Cost that counts in the window that ends now, beside what is pending. */
   readonly used: number
-  /** Cost admitted that has not started yet; it counts as now. */
+  /** Cost admitted that has not started yet (with `"answer"`: is not answered yet); it counts as now. */
   readonly pending: number
+  /** What calls cost beyond what they had reserved, and has not been paid yet. */
+  readonly debt: number
+  /** What the upstream's hints leave, and for how long. */
+  readonly hints: ReadonlyArray<{ readonly remaining: number; readonly forMillis: number }>
 }
 
-/** One start, or neighbours that share an entry: from the first to the last of them. */
-interface Start {
-  readonly from: number
-  at: number
-  cost: number
+/**
+ * What a window remembers, as JSON; see `Book.restore`. Instants are ages, in milliseconds before `wallMillis`, which is
+ * Unix time; `clockMillis` is the same instant by the monotonic clock.
+ */
+export interface Snapshot {
+  readonly version: 1
+  readonly wallMillis: number
+  readonly clockMillis: number
+  readonly limit: number
+  readonly lengthMillis: number
+  readonly counts: Counts
+  /** Age and cost of what counts. */
+  readonly starts: ReadonlyArray<readonly [age: number, cost: number]>
+  readonly pending: number
+  readonly debt: number
+  /** How full the leaky bucket is, as a cost; `null` where the window is not paced. */
+  readonly level: number | null
+  /** What the upstream left us (`null`: nothing, whatever is refunded), and for how many milliseconds. */
+  readonly hints: ReadonlyArray<readonly [remaining: number | null, forMillis: number]>
 }
 
+/** Where what windows remember outlives a gate: loaded when it is made, saved when its scope ends. */
+export interface Store {
+  /** `None`: nothing is known of that name. */
+  readonly load: (name: string) => Effect.Effect<Option.Option<ReadonlyArray<Snapshot>>>
+  /** One snapshot for each window, in place of those before. */
+  readonly save: (name: string, snapshots: ReadonlyArray<Snapshot>) => Effect.Effect<void>
+}
+
+/** How many starts of a window are known one by one. */
 const exact = 4096
 
 /** What sums of floats may leave of fractions, as a part of the limit. */
 const rest = 1e-9
+
+/** How many hints a book keeps apart. */
+const maxHints = 8
+
+/** So much may still be reserved until then. */
+interface Bound {
+  left: number
+  readonly until: number
+}
+
+const nothing = new Float64Array(0)
 
 /**
  * The book of one window. It decides and keeps count; it reads no clock and waits for nothing: `now` is the caller's,
  * in milliseconds of a monotonic clock, and never goes back.
  *
  * A start is *reserved* when it is admitted, and counts as now until it is *stamped* with the instant at which it
- * began; a reservation that never began is *refunded* whole.
+ * began, or, by answers, until that of its answer; a reservation that never began is *refunded* whole. Later it may be
+ * *settled* for what it really cost.
  */
 export class Book {
   readonly window: RateWindow
-  private readonly millis: number
+  private readonly length: number
   private readonly limit: number
+  private readonly rest: number
+  private readonly burst: number
+  private readonly answers: boolean
   /** Between two starts of cost 1 when paced; 0 when not. */
   private readonly spacing: number
-  /** Starts in the window, oldest first, from `head` on. Invariant: used is the sum of their costs. */
-  private starts: Array<Start> = []
+  /**
+   * A ring of instants and costs by turns: `size` entries from `head` on, oldest first. An entry is one start, or
+   * neighbours up to its instant, or the part of a debt that was paid then. Invariant: used is the sum of their costs.
+   */
+  private ring = nothing
   private head = 0
+  private size = 0
+  /** When the newest entry begins. */
+  private from = 0
   private used = 0
   /** Invariant: used + pending <= limit. */
   private pending = 0
   /** How many reservations that is. Invariant: none make a pending of exactly 0, whatever floats leave of fractions. */
   private reservations = 0
-  /** When the leaky bucket is empty (GCRA's theoretical arrival time). */
+  /** Invariant, after `pass`: where there is debt, used + pending = limit. */
+  private debt = 0
+  /** When the leaky bucket is empty (GCRA's theoretical arrival time), and since when it has not been. */
   private emptyAt = -Infinity
+  private busySince = -Infinity
   /** Since when there has been room for a start, after the window was closed. */
   private roomSince = -Infinity
+  /** Invariant: later ones leave more. */
+  private bounds: Array<Bound> = []
 
   constructor(window: RateWindow) {
     this.window = window
-    this.millis = Duration.toMillis(window.length)
+    this.length = Duration.toMillis(window.length)
     this.limit = window.limit
-    this.spacing = window.burst < window.limit ? this.millis / window.limit : 0
+    this.rest = window.limit * rest
+    this.burst = window.burst
+    this.answers = window.counts === "answer"
+    this.spacing = window.burst < window.limit ? this.length / window.limit : 0
   }
 
   /**
    * The earliest instant at which `cost` may start as things stand: `now` or earlier when it may now, `Infinity` when
-   * that hangs on a reservation that has not begun.
+   * that hangs on a reservation that has not begun, or the cost is above the limit.
    */
   opensAt(now: number, cost: number): number {
-    this.expire(now)
-    const room = this.roomAt(cost, this.limit - this.used - this.pending)
-    const at = this.spacing === 0 || room === Infinity ? room : Math.max(room, this.paceAt(cost))
-    return at <= now + grain ? now : at
+    this.pass(now)
+    let at = this.roomAt(cost, this.limit - this.used - this.pending)
+    if (this.spacing > 0) at = Math.max(at, this.paceAt(cost))
+    if (this.bounds.length > 0) at = Math.max(at, this.boundTo(cost))
+    return at <= now + millis.grain ? now : at
   }
 
   /**
-   * The instant before which `cost` can certainly not start, whatever others do until then: what has begun stays; what
-   * is reserved may be refunded, on the spot. Only asks: nothing changes.
+   * The instant before which `cost` can certainly not start, whatever others do until then: what has begun stays (that it
+   * settles for less is not foreseen); what is reserved may be refunded, on the spot. Only asks: nothing changes.
    */
   notBefore(cost: number): number {
-    const room = this.roomAt(cost, this.limit * (1 + rest) - this.used)
-    if (this.spacing === 0) return room
+    const at = Math.max(this.roomAt(cost, this.limit - this.used), this.boundTo(cost - this.pending))
+    if (this.spacing === 0) return at
     // Refunding all that is reserved would take its cost out of the bucket; no other step lowers the bucket.
-    const level = this.emptyAt - this.pending * this.spacing - this.slack(cost)
-    return Math.max(room, level, this.roomSince)
+    return Math.max(at, this.emptyAt - this.pending * this.spacing - this.slack(cost), this.roomSince)
   }
 
   /** When a cost of `ahead` and then `cost` more will have started, if all start as early as they may. */
@@ -136,57 +234,260 @@ export class Book {
     // Whole windows first: what does not fit into this one waits for as many of its length.
     const rounds = Math.ceil(total / this.limit) - 1
     const opens = this.opensAt(now, Math.max(cost, total - rounds * this.limit))
-    return (opens === Infinity ? now + this.millis : Math.max(now, opens)) + rounds * this.millis
+    return (opens === Infinity ? now + this.length : Math.max(now, opens)) + rounds * this.length
   }
 
   /** Admits `cost`; only when `opensAt(now, cost) <= now`. */
   reserve(now: number, cost: number): void {
-    this.expire(now)
+    this.pass(now)
     this.reservations++
     this.pending += cost
-    if (this.spacing > 0) this.emptyAt = Math.max(now, this.bucket(cost)) + cost * this.spacing
+    for (const bound of this.bounds) bound.left -= cost
+    if (this.spacing === 0) return
+    const level = this.bucket(cost)
+    if (level <= now) this.busySince = now
+    this.emptyAt = Math.max(now, level) + cost * this.spacing
   }
 
-  /** What was reserved began at `now`. */
+  /** What was reserved began at `now`. By answers it goes on counting as now. */
   stamp(now: number, cost: number): void {
-    this.settle(cost)
-    this.used += cost
-    const last = this.starts.length > this.head ? this.starts[this.starts.length - 1]! : undefined
-    const full = this.starts.length - this.head >= exact
-    if (last !== undefined && (last.at === now || (full && now - last.from <= this.millis / exact))) {
-      last.at = now
-      last.cost += cost
-    } else this.starts.push({ from: now, at: now, cost })
+    if (!this.answers) this.begin(now, cost)
+  }
+
+  /** The head of its answer came at `now`, or it ended without one. Nothing where starts count. */
+  answered(now: number, cost: number): void {
+    if (this.answers) this.begin(now, cost)
   }
 
   /** What was reserved will not begin. */
   refund(cost: number): void {
-    this.settle(cost)
+    this.unreserve(cost)
+    for (const bound of this.bounds) bound.left += cost
     if (this.spacing > 0) this.emptyAt -= cost * this.spacing
   }
 
-  private settle(cost: number): void {
+  /**
+   * What was granted for `cost` really cost `actual`; `at` is the instant from which on it counts (its stamp, or its
+   * answer where those count), undefined while it is pending. Less is given back on the spot, unless it has left the
+   * window; more is a debt. Gives the cost at which it stands from now on, which later calls for it must name.
+   */
+  settle(now: number, at: number | undefined, cost: number, actual: number): number {
+    if (!(actual >= 0 && actual < Infinity))
+      throw new RangeError(`Expected an actual cost of at least 0, got ${actual}`)
+    this.pass(now)
+    if (actual > cost) {
+      this.debt += actual - cost
+      for (const bound of this.bounds) bound.left -= actual - cost
+      if (this.spacing > 0) this.emptyAt = Math.max(now, this.emptyAt) + (actual - cost) * this.spacing
+      this.pay(now)
+      return cost
+    }
+    if (actual < cost) this.giveBack(now, at, cost - actual)
+    return actual
+  }
+
+  private giveBack(now: number, at: number | undefined, over: number): void {
+    if (this.closed) this.roomSince = now
+    // What the bucket has drained of a start before it was last empty is no longer in it.
+    if (this.spacing > 0 && (at === undefined || at >= this.busySince)) this.emptyAt -= over * this.spacing
+    if (at === undefined) this.pending = Math.max(0, this.pending - over)
+    else if (at + this.length > now + millis.grain && this.size > 0) {
+      const slot = this.slot(this.find(at))
+      const back = Math.min(over, this.ring[slot + 1]!)
+      this.ring[slot + 1]! -= back
+      this.used -= back
+    }
+    if (this.debt > 0) this.pay(now)
+  }
+
+  /** An upstream's word; see `Hint`. */
+  tighten(now: number, hint: Hint): void {
+    const { closedFor, remaining, resetsIn } = hint
+    if (remaining !== undefined && !(remaining >= 0)) {
+      throw new RangeError(`Expected a remaining cost of at least 0, got ${remaining}`)
+    }
+    this.pass(now)
+    if (closedFor !== undefined) this.bound(now, -Infinity, millis.from(closedFor))
+    // The whole limit for a part of the length says nothing.
+    if (remaining !== undefined && remaining < this.limit) {
+      this.bound(now, remaining - this.pending, resetsIn === undefined ? Infinity : millis.from(resetsIn))
+    }
+  }
+
+  /**
+   * From when on nothing of it is left: who forgets it then, and makes a new one, has forgotten nothing. `Infinity` while
+   * something is pending.
+   */
+  idleAt(now: number): number {
+    this.pass(now)
+    if (this.reservations > 0) return Infinity
+    let opened = this.bounds.at(-1)?.until ?? -Infinity
+    if (this.debt > 0) opened = Math.max(opened, this.roomAt(0, this.limit - this.used) + this.length)
+    else if (this.size > 0) opened = Math.max(opened, this.ring[this.slot(this.size - 1)]! + this.length)
+    // One that just opened has no burst saved up, and a new one has.
+    return Math.max(now, opened, this.bucket(0), opened + this.slack(0))
+  }
+
+  statistics(now: number): Statistics {
+    this.pass(now)
+    const { burst, counts, limit } = this.window
+    const hints = this.bounds.map(({ left, until }) => ({ remaining: Math.max(0, left), forMillis: until - now }))
+    return {
+      limit,
+      lengthMillis: this.length,
+      burst,
+      counts,
+      used: this.used,
+      pending: this.pending,
+      debt: this.debt,
+      hints
+    }
+  }
+
+  /** What it remembers at `now`, which is `wallNow` in Unix time. */
+  snapshot(now: number, wallNow: number): Snapshot {
+    this.pass(now)
+    const starts = Array.from({ length: this.size }, (_, i): readonly [number, number] => {
+      const slot = this.slot(i)
+      return [Math.max(0, now - this.ring[slot]!), this.ring[slot + 1]!]
+    })
+    return {
+      version: 1,
+      wallMillis: wallNow,
+      clockMillis: now,
+      limit: this.limit,
+      lengthMillis: this.length,
+      counts: this.window.counts,
+      starts,
+      pending: this.pending,
+      debt: this.debt,
+      level: this.spacing === 0 ? null : Math.max(0, this.bucket(0) - now) / this.spacing,
+      hints: this.bounds.map(({ left, until }) => [left === -Infinity ? null : left, until - now])
+    }
+  }
+
+  /**
+   * Takes up what a snapshot remembers, beside what it knows itself. Where that cannot be told, it is taken for more:
+   *
+   * - Time passed since by the wall clock or the monotonic one, whichever says less: a wall clock that jumps, and a
+   *   snapshot from the future, shorten nothing. (A monotonic clock that is behind the snapshot's was started anew and
+   *   says nothing.)
+   * - What was pending began just now.
+   * - By answers, what a window by starts counted was answered when the snapshot was taken.
+   * - Of a longer window than the snapshot's, what that had forgotten is taken as used.
+   *
+   * Throws a `TypeError` on what is no snapshot, and changes nothing then.
+   */
+  restore(now: number, wallNow: number, snapshot: unknown): void {
+    const past = parse(snapshot)
+    if (!Number.isFinite(wallNow)) throw new RangeError(`Expected Unix time in milliseconds, got ${wallNow}`)
+    this.pass(now)
+    const byWall = wallNow - past.wallMillis
+    const byClock = now - past.clockMillis
+    const then = now - Math.max(0, byClock < 0 ? byWall : Math.min(byWall, byClock))
+    const entries = Array.from({ length: this.size }, (_, i): readonly [number, number] => {
+      const slot = this.slot(i)
+      return [this.ring[slot]!, this.ring[slot + 1]!]
+    })
+    const forgotten = Math.ceil((this.length - past.lengthMillis) / past.lengthMillis)
+    if (forgotten > 0) entries.push([then - past.lengthMillis, forgotten * past.limit])
+    const unanswered = this.answers && past.counts === "start"
+    for (const [age, cost] of past.starts) entries.push([unanswered ? then : then - age, cost])
+    if (past.pending > 0) entries.push([now, past.pending])
+    this.recount(entries)
+    this.debt += past.debt
+    if (this.spacing > 0) this.emptyAt = Math.max(this.emptyAt, then + (past.level ?? this.burst) * this.spacing)
+    for (const [left, forMillis] of past.hints) this.bound(then, left ?? -Infinity, forMillis)
+    this.pass(now)
+  }
+
+  /** Begins the ring anew. More than the limit changes nothing: the newest alone keep it shut for as long. */
+  private recount(entries: ReadonlyArray<readonly [at: number, cost: number]>): void {
+    this.size = 0
+    this.used = 0
+    let free = this.limit - this.pending
+    const counted: Array<readonly [number, number]> = []
+    for (const [at, cost] of entries.toSorted((a, b) => b[0] - a[0])) {
+      if (free <= 0) break
+      counted.push([at, Math.min(cost, free)])
+      free -= cost
+    }
+    for (const [at, cost] of counted.toReversed()) this.count(at, cost)
+  }
+
+  private begin(now: number, cost: number): void {
+    this.pass(now)
+    this.unreserve(cost)
+    this.count(now, cost)
+  }
+
+  private unreserve(cost: number): void {
     this.reservations--
     this.pending = this.reservations === 0 ? 0 : this.pending - cost
   }
 
-  statistics(now: number): Statistics {
-    this.expire(now)
-    const { burst, limit } = this.window
-    return { limit, lengthMillis: this.millis, burst, used: this.used, pending: this.pending }
+  private count(at: number, cost: number): void {
+    this.used += cost
+    if (this.size > 0) {
+      const last = this.slot(this.size - 1)
+      if (this.ring[last] === at || (this.size >= exact && at - this.from <= this.length / exact)) {
+        this.ring[last] = at
+        this.ring[last + 1]! += cost
+        return
+      }
+    }
+    if (this.size * 2 === this.ring.length) this.grow()
+    const slot = this.slot(this.size++)
+    this.ring[slot] = at
+    this.ring[slot + 1] = cost
+    this.from = at
   }
 
-  /** When enough of the window will have passed, beside what is free of it. */
-  private roomAt(cost: number, free: number): number {
-    if (cost <= free) return -Infinity
-    for (let i = this.head; i < this.starts.length; i++) {
-      const start = this.starts[i]!
-      free += start.cost
-      if (cost <= free) return start.at + this.millis
+  private grow(): void {
+    const ring = new Float64Array(Math.max(16, this.ring.length * 2))
+    ring.set(this.ring.subarray(this.head * 2))
+    ring.set(this.ring.subarray(0, this.head * 2), this.ring.length - this.head * 2)
+    this.ring = ring
+    this.head = 0
+  }
+
+  /** Where the entry stands that is `i` after the oldest. The ring's length is a power of two. */
+  private slot(i: number): number {
+    return ((this.head + i) * 2) & (this.ring.length - 1)
+  }
+
+  /** The first entry that ends at `at` or later; the newest if none does. */
+  private find(at: number): number {
+    let low = 0
+    let high = this.size - 1
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (this.ring[this.slot(middle)]! < at) low = middle + 1
+      else high = middle
     }
-    // Floats may add up to less than the limit: what waits for no reservation may start when the window is empty.
-    const last = this.starts[this.starts.length - 1]
-    return this.reservations > 0 || last === undefined || cost > this.limit ? Infinity : last.at + this.millis
+    return low
+  }
+
+  /**
+   * When enough of the window will have passed, beside what is free of it, to pay the debt and then start `cost`. `Infinity`
+   * if it will not while what is reserved stays so.
+   */
+  private roomAt(cost: number, free: number): number {
+    let short = cost + this.debt - free
+    if (short <= this.rest) return -Infinity
+    if (cost > free + this.used + this.rest) return Infinity
+    // Only if all that is reserved were refunded, which may be now.
+    if (this.size === 0) return -Infinity
+    // What pays a debt leaves a length after what it took the place of: a debt of whole windows goes round with them.
+    const whole = free + this.used
+    const rounds = this.debt > 0 ? Math.ceil((short - this.rest) / whole) - 1 : 0
+    short -= rounds * whole
+    for (let i = 0; i < this.size - 1; i++) {
+      const slot = this.slot(i)
+      short -= this.ring[slot + 1]!
+      if (short <= this.rest) return this.ring[slot]! + (rounds + 1) * this.length
+    }
+    return this.ring[this.slot(this.size - 1)]! + (rounds + 1) * this.length
   }
 
   /** When the bucket has drained enough for `cost`; a cost above the burst needs it empty. */
@@ -201,24 +502,141 @@ export class Book {
 
   /** How full the bucket may still be when `cost` comes, in milliseconds of draining. */
   private slack(cost: number): number {
-    return (this.window.burst - Math.min(cost, this.window.burst)) * this.spacing
+    return (this.burst - Math.min(cost, this.burst)) * this.spacing
   }
 
-  private expire(now: number): void {
-    const starts = this.starts
-    while (this.head < starts.length && starts[this.head]!.at + this.millis <= now + grain) {
-      const start = starts[this.head]!
-      if (this.used + this.pending > this.limit - Math.min(1, this.limit)) this.roomSince = start.at + this.millis
-      this.used -= start.cost
-      this.head++
+  /** Until when the hints leave less than `cost`. */
+  private boundTo(cost: number): number {
+    for (let i = this.bounds.length - 1; i >= 0; i--) {
+      if (cost > this.bounds[i]!.left + this.rest) return this.bounds[i]!.until
     }
-    if (this.head === starts.length) {
-      this.starts = []
-      this.head = 0
-      this.used = 0
-    } else if (this.head > 1024 && this.head > starts.length / 2) {
-      this.starts = starts.slice(this.head)
-      this.head = 0
+    return -Infinity
+  }
+
+  private bound(now: number, left: number, forMillis: number): void {
+    const until = now + Math.min(forMillis, this.length)
+    if (!(until > now) || this.bounds.some((other) => other.left <= left && other.until >= until)) return
+    const apart = this.bounds.filter((other) => other.left < left || other.until > until)
+    this.bounds = [...apart, { left, until }].toSorted((a, b) => a.until - b.until)
+    if (this.bounds.length > maxHints)
+      this.bounds.splice(0, 2, { left: this.bounds[0]!.left, until: this.bounds[1]!.until })
+  }
+
+  /** No room for a start of cost 1. */
+  private get closed(): boolean {
+    return this.used + this.pending > this.limit - Math.min(1, this.limit)
+  }
+
+  /** Time has come to `now`: what has left the window is forgotten, and debts are paid from it. */
+  private pass(now: number): void {
+    while (this.size > 0) {
+      const slot = this.head * 2
+      const leaves = this.ring[slot]! + this.length
+      if (leaves > now + millis.grain) break
+      if (this.closed) this.roomSince = leaves
+      this.used = this.size === 1 ? 0 : this.used - this.ring[slot + 1]!
+      this.size--
+      this.head = (this.head + 1) & (this.ring.length / 2 - 1)
+      if (this.debt > 0) this.pay(leaves)
+    }
+    if (this.debt > 0) this.pay(now)
+    while (this.bounds.length > 0 && this.bounds[0]!.until <= now + millis.grain) {
+      const { left, until } = this.bounds.shift()!
+      if (left < Math.min(1, this.limit)) this.roomSince = Math.max(this.roomSince, until)
     }
   }
+
+  private pay(at: number): void {
+    const part = Math.min(this.debt, this.limit - this.used - this.pending)
+    if (part <= 0) return
+    this.debt = this.debt - part <= this.rest ? 0 : this.debt - part
+    this.count(at, part)
+  }
 }
+
+type Is = (found: unknown) => boolean
+
+const from =
+  (least: number): Is =>
+  (found) =>
+    typeof found === "number" && found >= least && found < Infinity
+const instant = from(-Number.MAX_VALUE)
+const amount = from(0)
+const orNull =
+  (is: Is): Is =>
+  (found) =>
+    found === null || is(found)
+const pairs =
+  (first: Is): Is =>
+  (found) =>
+    Array.isArray(found) &&
+    found.every((pair) => Array.isArray(pair) && pair.length === 2 && first(pair[0]) && amount(pair[1]))
+
+const shape: Record<keyof Snapshot, readonly [what: string, is: Is]> = {
+  version: ["1", (found) => found === 1],
+  wallMillis: ["Unix time in milliseconds", instant],
+  clockMillis: ["milliseconds", instant],
+  limit: ["a number above 0", from(Number.MIN_VALUE)],
+  lengthMillis: ["milliseconds above 0", from(Number.MIN_VALUE)],
+  counts: ['"start" or "answer"', (found) => found === "start" || found === "answer"],
+  starts: ["pairs of age and cost", pairs(amount)],
+  pending: ["a number of at least 0", amount],
+  debt: ["a number of at least 0", amount],
+  level: ["a number of at least 0, or null", orNull(amount)],
+  hints: ["pairs of what remains and for how long", pairs(orNull(instant))]
+}
+
+const parse = (input: unknown): Snapshot => {
+  if (typeof input !== "object" || input === null)
+    throw new TypeError(`Expected a window's snapshot, got ${show(input)}`)
+  for (const [key, [what, is]] of Object.entries(shape)) {
+    const found = (input as Record<string, unknown>)[key]
+    if (!is(found)) throw new TypeError(`Expected ${key} of a window's snapshot to be ${what}, got ${show(found)}`)
+  }
+  return input as Snapshot
+}
+
+const show = (found: unknown): string => (JSON.stringify(found) ?? String(found)).slice(0, 100)
+
+/**
+ * Gives each window of a gate the snapshot that tells it the most, whatever windows the gate had when they were taken: all
+ * of them saw the same starts. See `Book.restore`.
+ */
+export const restore = (
+  books: ReadonlyArray<Book>,
+  now: number,
+  wallNow: number,
+  snapshots: ReadonlyArray<unknown>
+): void => {
+  const byLength = snapshots.map(parse).toSorted((a, b) => a.lengthMillis - b.lengthMillis)
+  for (const book of books) {
+    const { counts, length } = book.window
+    const reach = byLength.find((past) => past.lengthMillis >= Duration.toMillis(length)) ?? byLength.at(-1)
+    const alike = byLength.filter((past) => past.lengthMillis === reach?.lengthMillis)
+    const best = alike.find((past) => past.counts === counts) ?? alike[0]
+    if (best !== undefined) book.restore(now, wallNow, best)
+  }
+}
+
+/**
+ * Remembers in this process, for gates that come and go. What remembers nothing takes no place; beyond `maxNames` (10,000)
+ * the one that was saved longest ago is forgotten.
+ */
+export const memory = (options?: { readonly maxNames?: number | undefined }): Store => {
+  const maxNames = options?.maxNames ?? 10_000
+  if (!(maxNames >= 1)) throw new RangeError(`Expected maxNames of at least 1, got ${maxNames}`)
+  const known = new Map<string, ReadonlyArray<Snapshot>>()
+  return {
+    load: (name) => Effect.sync(() => Option.fromUndefinedOr(known.get(name))),
+    save: (name, snapshots) =>
+      Effect.sync(() => {
+        known.delete(name)
+        if (!snapshots.some(remembers)) return
+        known.set(name, snapshots)
+        if (known.size > maxNames) known.delete(known.keys().next().value!)
+      })
+  }
+}
+
+const remembers = ({ debt, hints, level, pending, starts }: Snapshot): boolean =>
+  starts.length > 0 || pending > 0 || debt > 0 || hints.length > 0 || (level ?? 0) > 0
