@@ -237,6 +237,11 @@ export class Book {
     return (opens === Infinity ? now + this.length : Math.max(now, opens)) + rounds * this.length
   }
 
+  /** What it lets start per millisecond over a long time. */
+  get perMilli(): number {
+    return this.limit / this.length
+  }
+
   /** Admits `cost`; only when `opensAt(now, cost) <= now`. */
   reserve(now: number, cost: number): void {
     this.pass(now)

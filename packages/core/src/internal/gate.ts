@@ -38,6 +38,8 @@ export class Engine implements Gate {
   private open = true
   private offered = 0
   private admitted = 0
+  /** What `admitted` was when the line got empty last. */
+  private rested = 0
   private completed = 0
   private failed = 0
   private interrupted = 0
@@ -164,7 +166,7 @@ export class Engine implements Gate {
       const short = this.notBefore(ticket.cost) - deadline
       if (short > millis.grain) return Effect.fail(this.refuse(ticket, tooLate(short)))
     }
-    if (this.line.items === 0) this.rate = rate.resume(this.rate, now, this.admitted)
+    if (this.line.items === 0) this.rate = rate.resume(this.rate, now, this.admitted, this.rested)
     ticket.await(now)
     if (this.line.head === ticket) this.rearm(ticket.fiber)
     return Effect.callback((resume) => ticket.suspend(resume))
@@ -241,12 +243,18 @@ export class Engine implements Gate {
     })
   }
 
-  /** When one like this is likely to start, if it came back: by the drain rate, and not before the windows allow it. */
+  /** When one like this may come back and find room. */
   private advise(ticket: Ticket, now: number): Option.Option<Duration.Duration> {
-    const { cost, items } = this.line.ahead(ticket.urgency)
-    const floor = Math.max(0, ...this.windows.map((window) => window.reaches(now, cost, ticket.cost) - now))
+    let floor = 0
+    let ceiling = Infinity
+    for (const window of this.windows) {
+      floor = Math.max(floor, window.reaches(now, this.line.cost, ticket.cost) - now)
+      ceiling = Math.min(ceiling, window.perMilli / ticket.cost)
+    }
     const spread = ticket.fiber.getRef(Random.Random).nextDoubleUnsafe()
-    return Option.map(Option.fromUndefinedOr(rate.advice(this.rate, items, floor, spread)), Duration.millis)
+    const [millis, next] = rate.appoint(this.rate, now, this.line.items, floor, ceiling, spread)
+    this.rate = next
+    return Option.map(Option.fromUndefinedOr(millis), Duration.millis)
   }
 
   /** Turns a ticket away that stands in the line; its caller is told through the dispatcher, as all who waited are. */
@@ -258,8 +266,14 @@ export class Engine implements Gate {
 
   /** Reads the drain rate while somebody waits; time in which nobody did says nothing about it. */
   private learn(now: number): void {
-    const step = this.line.items > 0 ? rate.read : rate.resume
-    this.rate = step(this.rate, now, this.admitted)
+    if (this.line.items > 0) this.rate = rate.read(this.rate, now, this.admitted)
+  }
+
+  /** The line has got empty. A long one tells how fast it drained; for a short one the clock is not read. */
+  rest(): void {
+    this.rested = this.admitted
+    if (this.admitted - this.rate.count < rate.enough) return
+    this.rate = rate.read(this.rate, timer.now(this.clock), this.admitted)
   }
 
   private admits(ticket: Ticket, now: number): boolean {

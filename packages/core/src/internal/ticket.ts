@@ -115,6 +115,7 @@ export class Ticket implements Place, Waiter, wait.Wait {
   /** Leaves the line, for whatever reason. */
   endWait(): void {
     this.gate.line.leave(this)
+    if (this.gate.line.items === 0) this.gate.rest()
     boundary.endWait(this.fiber, this)
     if (this.expiry !== undefined) {
       timer.of(this.gate.clock).clear(this.expiry, this.fiber)
