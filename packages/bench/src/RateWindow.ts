@@ -14,6 +14,9 @@ import type { Measure, Part, Row } from "./harness.ts"
 
 const batch = 10_000
 
+/** How many have begun, and wait for their answers, where those count. */
+const inFlight = 20
+
 /** One decision after another, each as early as it may be. */
 const saturated =
   (window: RateWindow.RateWindow, costs: ReadonlyArray<number>) =>
@@ -22,9 +25,11 @@ const saturated =
     let now = 0
     let next = 0
     const decide = () => {
-      const cost = costs[next++ % costs.length]!
+      const turn = next++
+      const cost = costs[turn % costs.length]!
       // Otherwise a whole window would start at one instant, and be one entry.
       now += 0.001
+      if (turn >= inFlight) book.answered(now, costs[(turn - inFlight) % costs.length]!)
       const opens = book.opensAt(now, cost)
       if (opens > now) now = opens
       if (book.opensAt(now, cost) > now) throw new Error(`Expected an open window at ${now}`)
@@ -87,6 +92,7 @@ export const rate: Part = {
     decisions("1,000 per second, paced", RateWindow.per(1000, "1 second", { burst: 10 })),
     decisions("1,000 per second, costs 1 to 10", RateWindow.per(1000, "1 second"), [1, 10, 3, 7, 2, 9, 5]),
     decisions("4,096 per second", RateWindow.per(4096, "1 second")),
+    decisions("1,000 per second, by answers", RateWindow.per(1000, "1 second", { counts: "answer" })),
     decisions("1 million per second, in buckets", RateWindow.per(1e6, "1 second")),
     {
       name: "rate decision by the clock, 100 per second",
