@@ -24,30 +24,93 @@
  * Levels are strict for now: as long as urgent callers keep the gate busy, the less urgent wait.
  */
 import { Clock, Effect } from "effect"
-import type { ByteSize, Duration, Scope } from "effect"
+import type { ByteSize, Duration, Exit, Scope } from "effect"
 import { dual } from "effect/Function"
+import type * as ConcurrencyLimit from "./ConcurrencyLimit.ts"
 import { Engine } from "./internal/gate.ts"
+import type { Overflow } from "./Overflow.ts"
+import type * as Priority from "./Priority.ts"
 import type * as RateWindow from "./RateWindow.ts"
 import type * as Refused from "./Refused.ts"
 import * as Registry from "./Registry.ts"
 
 export interface Options {
-  /** How many run at once. Default: as many as the windows let start. */
-  readonly limit?: number | undefined
+  /** How many run at once: a number, or a limit that finds itself. Default: as many as the windows let start. */
+  readonly limit?: number | ConcurrencyLimit.ConcurrencyLimit | undefined
   /** How many start per time; an admission takes its cost from all of them or from none. */
   readonly windows?: ReadonlyArray<RateWindow.RateWindow> | undefined
-  readonly line?:
-    | {
-        /** How many may wait. Default: 1,000. 0: nobody waits. */
-        readonly maxItems?: number | undefined
-        /** How much may be held in memory for those who wait, by their own word (`Ask.bytes`). Default: no bound. */
-        readonly maxBytes?: ByteSize.Input | undefined
-        /** How long anybody may wait. Default: as long as the caller will. */
-        readonly maxWait?: Duration.Input | undefined
-        /** What happens to a newcomer when the line is full: `reject` refuses it. */
-        readonly overflow?: "reject" | undefined
-      }
-    | undefined
+  /**
+   * What part of the hand-overs each urgency gets while others wait too: whole numbers from 1 on; who is not named has 1.
+   * `strict`: the most urgent goes first, always, and the rest may starve. Default: each twice the next, 64 : 32 : 16 : 8 : 4
+   * : 2 : 1 : 1.
+   */
+  readonly shares?: Shares | "strict" | undefined
+  readonly line?: Line | undefined
+  /** What each tenant has of its own, beside what all share. One who lacks only that waits and holds up nobody. */
+  readonly perTenant?: Allowance | ((tenant: string) => Allowance | undefined) | undefined
+  /** Likewise for each `Ask.key`: a route, a bucket, a host. */
+  readonly perKey?: Allowance | ((key: string) => Allowance | undefined) | undefined
+  /** How it protects what is behind it, and the process. Default: by its bounds alone. */
+  readonly protect?: Protect | undefined
+  /**
+   * What an end says of the other side, for limits that adapt and for throttling. Default: a success is `ok`; `Refused`,
+   * `DeadlineExceeded` and a cut by a deadline are `overload`; all else says nothing (`ignore`).
+   */
+  readonly judge?: ((exit: Exit.Exit<unknown, unknown>) => ConcurrencyLimit.Verdict) | undefined
+}
+
+export type Shares = { readonly [U in Priority.Urgency]?: number | undefined }
+
+/** How much may wait. */
+export interface Bound {
+  /** How many. Default: 1,000; of one level: no bound of its own. 0: nobody waits. */
+  readonly maxItems?: number | undefined
+  /** How much cost. Default: no bound. */
+  readonly maxCost?: number | undefined
+  /** How much may be held in memory for those who wait, by their own word (`Ask.bytes`). Default: no bound. */
+  readonly maxBytes?: ByteSize.Input | undefined
+}
+
+export interface Line extends Bound {
+  /** How long anybody may wait. Default: as long as the caller will. */
+  readonly maxWait?: Duration.Input | undefined
+  /** What happens when it is full and one more comes. Default: `reject`. */
+  readonly overflow?: Overflow | undefined
+  /** What may wait at an urgency, beside what may wait in all. */
+  readonly levels?: { readonly [U in Priority.Urgency]?: Bound | undefined } | undefined
+}
+
+/** What a tenant or a key has of its own. */
+export interface Allowance {
+  readonly limit?: number | undefined
+  readonly windows?: ReadonlyArray<RateWindow.RateWindow> | undefined
+  /** What becomes of one who comes while it is spent: `wait`, or `refuse` (`RateLimited`). Default: `wait`. */
+  readonly spent?: "wait" | "refuse" | undefined
+}
+
+export interface Protect {
+  /**
+   * While the line stands (it has not been empty for `interval`), whoever has waited longer than `target` when its turn
+   * comes is shed: the line gets short again. Defaults: 100 ms, 1 second. CoDel, for requests.
+   */
+  readonly codel?: { readonly target?: Duration.Input | undefined; readonly interval?: Duration.Input | undefined }
+  /** While the line stands, of equals the newest goes first: the oldest have mostly given up. Default: false. */
+  readonly newestFirst?: boolean | undefined
+  /**
+   * Sheds at the door what the other side would refuse, by how much of what it was sent it took lately: nothing while it
+   * takes one in `factor` (2), remembered for `memory` (2 minutes).
+   */
+  readonly throttle?: { readonly factor?: number | undefined; readonly memory?: Duration.Input | undefined }
+  /** Sheds, at the door and at one's turn, what a signal says. */
+  readonly shed?: ReadonlyArray<Signal> | undefined
+}
+
+/** Something that tells when to shed. */
+export interface Signal {
+  /** What `Shed` calls it. */
+  readonly name: string
+  /** Calls of this urgency and all less urgent ones are shed now; 8: none. Asked on the hot path. */
+  readonly urgency: () => number
 }
 
 /** What one caller asks for. */
@@ -58,6 +121,8 @@ export interface Ask {
   readonly bytes?: number | undefined
   /** How long it will wait at most; 0: only if it may start now. The gate's own `maxWait` holds too. */
   readonly maxWait?: Duration.Input | undefined
+  /** Whose allowance it takes from, beside its tenant's; see `perKey` and `tighten`. */
+  readonly key?: string | undefined
 }
 
 /** What one who holds a permit asks for. */
@@ -75,8 +140,17 @@ export interface Permit {
   readonly waited: Duration.Duration
   /** Stamps the rate grant of an ask that was `pending`: now it has begun. Only the first call counts. */
   sent(): void
+  /**
+   * The head of the answer is here: windows that count answers count from now, and limits that adapt learn from it
+   * (`verdict` is `ok` and the latency that since `sent`, unless said). Without it the end of the permit is the answer.
+   */
+  answered(verdict?: ConcurrencyLimit.Verdict, latencyMillis?: number): void
+  /** What it really cost: less is given back to the windows, more is a debt that closes them. */
+  settle(cost: number): void
+  /** The other side's word, for the ask's key, or else for all; see `Gate.tighten`. */
+  tighten(hint: RateWindow.Hint): void
   /** Gives the permit back before the scope closes. Only the first call counts. */
-  release(): void
+  release(verdict?: ConcurrencyLimit.Verdict): void
 }
 
 export interface Gate {
@@ -85,8 +159,33 @@ export interface Gate {
   readonly run: <A, E, R>(effect: Effect.Effect<A, E, R>, ask?: Ask) => Effect.Effect<A, E | Refused.Refused, R>
   /** A permit until the scope closes, or until it is released. */
   readonly hold: (ask?: HoldAsk) => Effect.Effect<Permit, Refused.Refused, Scope.Scope>
+  /** Another limit from now on. What runs above a lower one runs to its end; a limit that adapts begins anew. */
+  readonly resize: (limit: number | ConcurrencyLimit.ConcurrencyLimit) => Effect.Effect<void>
+  /**
+   * The other side's word (`Retry-After`, remaining calls), for all, or for one key alone. It can only tighten, and for a
+   * bounded time: the length of each window; an hour where there is none.
+   */
+  readonly tighten: (hint: RateWindow.Hint, key?: string) => Effect.Effect<void>
+  /** Who waits, for what, and for about how long, in the order in which they would go now. Takes n log n steps. */
+  readonly explain: Effect.Effect<ReadonlyArray<Explanation>>
   /** One consistent snapshot. */
   readonly statistics: Effect.Effect<Statistics>
+}
+
+/** Why one waits. */
+export interface Explanation {
+  /** The id of the fiber that waits. */
+  readonly fiber: number
+  readonly urgency: number
+  readonly tenant: string
+  readonly key: string | null
+  /** 1 is next; `null` while it is parked for an allowance of its own. */
+  readonly place: number | null
+  readonly waitedMillis: number
+  /** E.g. `80 per 1m`, `one of 10 permits`, `3 before it`, `5 per 1s of tenant web`. */
+  readonly waitsFor: string
+  /** In about how long it starts, as the line drains now; `null` when that is not known. */
+  readonly startsInMillis: number | null
 }
 
 /** One consistent snapshot; plain data. The counts are since the gate was made. */
@@ -94,12 +193,18 @@ export interface Statistics {
   readonly name: string
   /** `null` when only the windows limit. */
   readonly limit: number | null
+  /** What sets it: `fixed 20`, `gradient 2–200`, `none`. */
+  readonly limitedBy: string
   readonly running: number
+  /** How many more run than the limit, since it was lowered. */
+  readonly surplus: number
   readonly waiting: number
   readonly waitingCost: number
   readonly waitingBytes: number
   /** How many wait at each urgency, 0 to 7. */
   readonly waitingByUrgency: ReadonlyArray<number>
+  /** How many of them lack only what their tenant or key has of its own. */
+  readonly parked: number
   readonly offered: number
   readonly completed: number
   readonly failed: number
@@ -119,14 +224,16 @@ export const check = (self: Statistics): ReadonlyArray<string> => {
   const expect = (holds: boolean, what: string) => {
     if (!holds) broken.push(`${self.name}: expected ${what}`)
   }
-  const { completed, failed, interrupted, limit, offered, refused, running, waiting } = self
+  const { completed, failed, interrupted, limit, offered, parked, refused, running, surplus, waiting } = self
   const settled = completed + failed + interrupted + refused
   expect(
     offered === settled + running + waiting,
     `offered = completed + failed + interrupted + refused + running + waiting, got ${offered} = ` +
       `${completed} + ${failed} + ${interrupted} + ${refused} + ${running} + ${waiting}`
   )
-  expect(running >= 0 && (limit === null || running <= limit), `0 <= running <= ${limit ?? "∞"}, got ${running}`)
+  const most = limit === null ? Infinity : limit + surplus
+  expect(running >= 0 && running <= most, `0 <= running <= ${limit === null ? "∞" : most}, got ${running}`)
+  expect(parked >= 0 && parked <= waiting, `as many parked as wait, or fewer, got ${parked} of ${waiting}`)
   const byUrgency = self.waitingByUrgency.reduce((sum, count) => sum + count, 0)
   expect(byUrgency === waiting, `as many waiting in the levels as in all, got ${byUrgency} and ${waiting}`)
   expect(waiting > 0 || self.waitingCost === 0, `no cost waiting in an empty line, got ${self.waitingCost}`)

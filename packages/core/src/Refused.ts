@@ -8,10 +8,14 @@ import { Data } from "effect"
 import type { Duration, Option } from "effect"
 import * as millis from "./internal/millis.ts"
 
-/** The line holds all it may: `maxItems` callers, or `maxBytes` held by them (see `bound`). */
+/**
+ * The line holds all it may: so many callers, what they cost together, or bytes held by them (see `bound`). `urgency` is
+ * there where it is the bound of that level alone.
+ */
 export class QueueFull extends Data.TaggedError("QueueFull")<{
-  readonly bound: "items" | "bytes"
+  readonly bound: "items" | "cost" | "bytes"
   readonly limit: number
+  readonly urgency?: number | undefined
 }> {}
 
 /** Was in the line and made room for someone of urgency `by`. */
@@ -23,7 +27,7 @@ export class Shed extends Data.TaggedError("Shed")<{ readonly signal: string }> 
 /** Stood in the line for as long as the gate, or the caller, allows. */
 export class WaitExceeded extends Data.TaggedError("WaitExceeded")<{ readonly maxWait: Duration.Duration }> {}
 
-/** The turn would certainly come after the caller's deadline; `short` is by how much, at the least. */
+/** The turn would come after the caller's deadline, as the line drains now or as the windows open; `short` is by how much. */
 export class TooLate extends Data.TaggedError("TooLate")<{ readonly short: Duration.Duration }> {}
 
 /** The caller's own allowance is spent; `window` names it, e.g. `80 per 1m`. */

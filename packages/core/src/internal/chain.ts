@@ -23,6 +23,15 @@ export class Chain<T extends Link> {
     this.size++
   }
 
+  putBefore(member: T, next: T): void {
+    member.before = next.before
+    member.behind = next
+    if (next.before === undefined) this.first = member
+    else next.before.behind = member
+    next.before = member
+    this.size++
+  }
+
   remove(member: T): void {
     if (member.before === undefined) this.first = member.behind as T | undefined
     else member.before.behind = member.behind

@@ -1,40 +1,63 @@
 /**
- * The engine of a `Gate`: a line, a limit and windows, and who holds what of them.
+ * The engine of a `Gate`: a line, what is shared, what tenants and keys have of their own, and who holds what of it.
  *
- *     enter ──▶ admitted at once, or in line, or refused
- *     leave ──▶ gives back what the ticket holds ──▶ next ──▶ hands it to who is next, or sets a timer for the window
+ *     ask   ──▶ runs at once, or stands in line, or is turned away
+ *     leave ──▶ gives back what the claim holds ──▶ next ──▶ hands it to who is next, or sets a timer for the window
  *
  * All of it is synchronous and runs on the stack of whoever asks, leaves or cancels; a hand-over marks the next as the
  * holder at once and starts it through `Wake`.
  */
-import { ByteSize, Context, Duration, Effect, Exit, Option, Random, Scope } from "effect"
+import { Context, Duration, Effect, Exit, Option, Random, Scope } from "effect"
 import type { Clock, Fiber } from "effect"
-import type { Ask, Gate, HoldAsk, Options, Permit, Statistics } from "../Gate.ts"
-import * as Priority from "../Priority.ts"
+import type * as ConcurrencyLimit from "../ConcurrencyLimit.ts"
+import type { Ask, Explanation, Gate, HoldAsk, Options, Permit, Statistics } from "../Gate.ts"
 import * as RateWindow from "../RateWindow.ts"
 import * as Refused from "../Refused.ts"
-import * as boundary from "./boundary.ts"
+import { Allowance } from "./allowance.ts"
+import { Chain } from "./chain.ts"
+import type { Link } from "./chain.ts"
+import type { Claim, Terms } from "./claim.ts"
+import { Limiter } from "./limiter.ts"
 import { Line } from "./line.ts"
+import type { Full } from "./line.ts"
 import * as millis from "./millis.ts"
+import { Owners } from "./owner.ts"
+import type { Owner } from "./owner.ts"
+import { Protection } from "./protection.ts"
 import * as rate from "./rate.ts"
-import { guarded, Ticket } from "./ticket.ts"
-import type { AnyEffect, Terms } from "./ticket.ts"
+import * as terms from "./terms.ts"
+import { guarded, Holder, Ticket } from "./ticket.ts"
 import * as timer from "./timer.ts"
-import * as wait from "./wait.ts"
+import * as usual from "./usual.ts"
+import * as verdict from "./verdict.ts"
 import { Wake } from "./wake.ts"
+import type { Waiter } from "./wake.ts"
+
+type AnyFiber = Fiber.Fiber<unknown, unknown>
+
+/** One who waits for room in the line, to put its claim there. */
+export interface Feeder extends Link, Waiter {
+  readonly claim: Claim
+}
 
 export class Engine implements Gate {
   readonly name: string
   readonly what: string
   readonly clock: Clock.Clock
-  readonly line: Line<Ticket>
-  private readonly limit: number
-  private readonly maxWaitMillis: number
-  private readonly defaults: Terms
-  private readonly windows: ReadonlyArray<RateWindow.Book>
-  private readonly wake = new Wake()
-  /** Invariant: running <= limit; where running < limit and nobody but the windows holds it up, the line is empty. */
-  private running = 0
+  readonly line: Line<Claim>
+  private readonly shared: Allowance
+  private readonly tenants: Owners
+  private readonly keys: Owners
+  private readonly protection: Protection | undefined
+  private readonly judges: (exit: Exit.Exit<unknown, unknown>) => ConcurrencyLimit.Verdict
+  private readonly unasked: Terms
+  readonly wake = new Wake()
+  private readonly feeders = new Chain<Feeder>()
+  private limiter: Limiter
+  /** Whether anything here asks what time it is, of those who do not wait. */
+  timed = false
+  /** How many more run than the limit, since it was lowered. */
+  private surplus = 0
   private open = true
   private offered = 0
   private admitted = 0
@@ -45,40 +68,42 @@ export class Engine implements Gate {
   private interrupted = 0
   private refused = 0
   private rate: rate.Rate
+  /** How long a permit is held, usually; learnt once somebody with a deadline has waited. */
+  private usually = usual.start
+  private dated = false
   /** Set while the head of the line waits for a window. */
   private opening: timer.Alarm | undefined = undefined
 
   constructor(name: string, options: Options, clock: Clock.Clock) {
-    const limit = options.limit ?? Infinity
-    if (!(limit === Infinity || (Number.isInteger(limit) && limit >= 1))) {
-      throw new RangeError(`Expected a limit of at least 1 permit, got ${limit}`)
-    }
-    const maxItems = options.line?.maxItems ?? 1000
-    if (!(maxItems >= 0)) throw new RangeError(`Expected maxItems of at least 0, got ${maxItems}`)
-    const maxBytes = options.line?.maxBytes
     this.name = name
     this.what = `gate ${name}`
     this.clock = clock
-    this.limit = limit
-    this.line = new Line({
-      maxItems,
-      maxBytes: maxBytes === undefined ? Infinity : ByteSize.toNumberUnsafe(ByteSize.fromInputUnsafe(maxBytes))
-    })
-    this.maxWaitMillis = limitOf(options.line?.maxWait)
-    this.defaults = { cost: 1, bytes: 0, maxWaitMillis: this.maxWaitMillis }
-    this.windows = (options.windows ?? []).map((window) => new RateWindow.Book(window))
-    for (const { window } of this.windows) {
-      if (window.limit < 1) throw new RangeError(`Expected windows of at least 1, got ${RateWindow.format(window)}`)
-    }
-    this.rate = rate.start(timer.now(clock), 0)
+    this.limiter = new Limiter(options.limit)
+    this.shared = new Allowance(this.limiter.limit, options.windows ?? [])
+    this.tenants = new Owners("tenant", options.perTenant)
+    this.keys = new Owners("key", options.perKey)
+    this.line = new Line(
+      terms.bounds(options.line),
+      terms.frame(options.shares),
+      terms.overflow(options.line?.overflow)
+    )
+    this.protection = options.protect === undefined ? undefined : new Protection(options.protect)
+    this.judges = options.judge ?? verdict.usual
+    this.unasked = terms.ask({}, terms.limitOf(options.line?.maxWait))
+    this.rate = rate.start(this.now, 0)
+    this.retime()
     // `pipe(gate.run)` is what one writes.
     this.run = this.run.bind(this)
     this.hold = this.hold.bind(this)
   }
 
+  get now(): number {
+    return timer.now(this.clock)
+  }
+
   run<A, E, R>(effect: Effect.Effect<A, E, R>, ask?: Ask): Effect.Effect<A, E | Refused.Refused, R> {
     const terms = this.terms(ask)
-    return Effect.withFiber((fiber) => guarded(new Ticket(this, fiber, terms, false, effect)))
+    return Effect.withFiber((fiber) => guarded(new Ticket(this, fiber, terms, effect)))
   }
 
   hold(ask?: HoldAsk): Effect.Effect<Permit, Refused.Refused, Scope.Scope> {
@@ -86,17 +111,47 @@ export class Engine implements Gate {
     const pending = ask?.pending ?? false
     return Effect.uninterruptibleMask((restore) =>
       Effect.withFiber((fiber) => {
-        const ticket = new Ticket(this, fiber, terms, pending, Effect.void)
+        const holder = new Holder(this, fiber, terms, pending)
         const scope = Context.getUnsafe(fiber.context, Scope.Scope)
-        const wait = this.enter(ticket)
+        const wait = holder.enter()
         // Nothing to wait for: from here to the finalizer no interrupt lands.
-        if (ticket.state === "Running") return ticket.heldIn(scope)
+        if (holder.state === "Running") return holder.heldIn(scope)
         return Effect.onExitPrimitive(
-          Effect.flatMap(restore(wait), () => ticket.heldIn(scope)),
-          (exit) => (Exit.isFailure(exit) ? this.leave(ticket, exit) : undefined)
+          Effect.flatMap(restore(wait), () => holder.heldIn(scope)),
+          (exit) => (Exit.isFailure(exit) ? holder.leave(exit) : undefined)
         )
       })
     )
+  }
+
+  resize(limit: number | ConcurrencyLimit.ConcurrencyLimit): Effect.Effect<void> {
+    return Effect.withFiber((fiber) => {
+      this.limiter = new Limiter(limit)
+      this.retime()
+      this.limitTo(this.limiter.limit, fiber)
+      return Effect.void
+    })
+  }
+
+  tighten(hint: RateWindow.Hint, key?: string): Effect.Effect<void> {
+    return Effect.withFiber((fiber) => {
+      this.tightenNow(hint, key, fiber)
+      return Effect.void
+    })
+  }
+
+  tightenNow(hint: RateWindow.Hint, key: string | undefined, fiber: AnyFiber): void {
+    const { now } = this
+    if (key === undefined) {
+      this.shared.tighten(now, hint)
+      this.retime()
+      this.rearm(fiber)
+    } else {
+      const owner = this.keys.demand(key, now)
+      owner.tighten(now, hint)
+      this.retime()
+      this.tend(owner, now, fiber)
+    }
   }
 
   get statistics(): Effect.Effect<Statistics> {
@@ -104,243 +159,524 @@ export class Engine implements Gate {
   }
 
   snapshot(): Statistics {
-    const now = timer.now(this.clock)
-    this.learn(now)
+    const { now } = this
+    this.measure(now)
+    const { limit, running } = this.shared
     return {
       name: this.name,
-      limit: this.limit === Infinity ? null : this.limit,
-      running: this.running,
+      limit: limit === Infinity ? null : limit,
+      limitedBy: this.limiter.name,
+      running,
+      surplus: this.surplus,
       waiting: this.line.items,
       waitingCost: this.line.cost,
       waitingBytes: this.line.bytes,
       waitingByUrgency: this.line.byUrgency,
+      parked: this.line.parked,
       offered: this.offered,
       completed: this.completed,
       failed: this.failed,
       interrupted: this.interrupted,
       refused: this.refused,
-      windows: this.windows.map((window) => window.statistics(now)),
+      windows: this.shared.statistics(now),
       drainRate: this.rate.perMilli === 0 ? null : this.rate.perMilli * 1000
+    }
+  }
+
+  get explain(): Effect.Effect<ReadonlyArray<Explanation>> {
+    return Effect.sync(() => {
+      const { now } = this
+      this.measure(now)
+      let cost = 0
+      const inOrder = this.line.order.map((claim, index) => {
+        const floor = this.shared.reaches(now, cost, claim.cost) - now
+        cost += claim.cost
+        const drained = rate.drain(this.rate, index + 1)
+        return this.explanation(claim, now, index + 1, drained === undefined ? undefined : Math.max(drained, floor))
+      })
+      const parked = [this.tenants, this.keys].flatMap((owners) => [...owners.all].flatMap(({ lot }) => lot.members))
+      return [...inOrder, ...parked.map((claim) => this.explanation(claim, now, null, undefined))]
+    })
+  }
+
+  private explanation(claim: Claim, now: number, place: number | null, millis: number | undefined): Explanation {
+    const lacking = claim.own?.parked ?? (claim.own === undefined ? undefined : this.lacking(claim, now))
+    const what =
+      lacking === undefined ? this.shared.why(now, claim.cost) : `${lacking.why(now, claim.cost)} of ${lacking.what}`
+    return {
+      fiber: claim.fiber.id,
+      urgency: claim.urgency,
+      tenant: claim.tenant,
+      key: claim.terms.key ?? null,
+      place,
+      waitedMillis: Math.round(now - claim.at),
+      waitsFor: place === null || place === 1 ? what : `${place - 1} before it`,
+      startsInMillis: millis === undefined || millis === Infinity ? null : Math.round(millis)
     }
   }
 
   /** Refuses all who wait, and whoever comes from now on. */
   close(): void {
     this.open = false
-    for (let head = this.line.head; head !== undefined; head = this.line.head) {
-      this.putOut(head, new Refused.ShuttingDown())
-      this.rearm(head.fiber)
+    const parked = [this.tenants, this.keys].flatMap((owners) => [...owners.all].flatMap(({ lot }) => lot.members))
+    for (const claim of [...this.line.members, ...parked]) this.putOut(claim, new Refused.ShuttingDown())
+    for (let feeder = this.feeders.shift(); feeder !== undefined; feeder = this.feeders.shift()) {
+      this.ask(feeder.claim)
+      this.wake.push(feeder, feeder.claim.fiber)
     }
   }
 
-  /** Lets `ticket` in, puts it into the line, or refuses it. */
-  enter(ticket: Ticket): AnyEffect {
-    this.offered++
-    if (this.line.items === 0 && this.running < this.limit && this.windows.length === 0 && this.open) {
-      this.running++
-      this.admitted++
-      ticket.state = "Running"
-      return ticket.body
-    }
-    return this.enterSlowly(ticket)
-  }
-
-  private enterSlowly(ticket: Ticket): AnyEffect {
-    const now = timer.now(this.clock)
-    ticket.since = now
-    ticket.urgency = ticket.fiber.getRef(Priority.Priority)
-    if (!this.open) return Effect.fail(this.refuse(ticket, new Refused.ShuttingDown()))
-    const deadline = boundary.current(ticket.fiber)?.deadline ?? Infinity
-    if (now >= deadline) return this.lapsed(ticket, now - deadline)
-    const head = this.line.head
-    // One who is more urgent than all who wait is next from now on, and the window may be open for it.
-    if ((head === undefined || ticket.urgency < head.urgency) && this.admits(ticket, now)) {
-      this.take(ticket, now)
-      ticket.start(now)
-      return ticket.body
-    }
-    const full = this.line.full(ticket.bytes)
-    if (full !== undefined) return Effect.fail(this.refuse(ticket, this.queueFull(full)))
-    if (ticket.maxWaitMillis <= 0) return Effect.fail(this.refuse(ticket, ticket.waitExceeded()))
-    if (deadline < Infinity) {
-      const short = this.notBefore(ticket.cost) - deadline
-      if (short > millis.grain) return Effect.fail(this.refuse(ticket, tooLate(short)))
-    }
-    if (this.line.items === 0) this.rate = rate.resume(this.rate, now, this.admitted, this.rested)
-    ticket.await(now)
-    if (this.line.head === ticket) this.rearm(ticket.fiber)
-    return Effect.callback((resume) => ticket.suspend(resume))
-  }
+  // --- at the door ----------------------------------------------------------------------------------------------------
 
   /**
-   * An effect whose deadline has passed never starts. To say so is the region's, whose timer has only not come round to it
-   * yet; the refusal is for those who cannot be cut.
+   * Lets `claim` in, puts it into the line, or turns it away: its state says which. One that `suspends` stays as it came
+   * where there is no room: it may wait for that.
    */
-  private lapsed(ticket: Ticket, late: number): AnyEffect {
-    const refused = this.refuse(ticket, tooLate(late))
-    const region = boundary.current(ticket.fiber)!
-    wait.begin(region, ticket)
-    region.lapse()
-    wait.end(region, ticket)
-    return Effect.andThen(Effect.yieldNow, Effect.fail(refused))
+  ask(claim: Claim, suspends = false): void {
+    if (suspends && this.feeders.size > 0) return
+    this.offered++
+    if (!this.timed && this.line.items === 0 && this.shared.running < this.shared.limit && this.open) {
+      this.shared.running++
+      this.admitted++
+      claim.begins()
+    } else this.askSlowly(claim, suspends)
   }
 
-  /** Undoes whatever the ticket has come to: its wait, its permit, its rate grant. */
-  leave(ticket: Ticket, exit: Exit.Exit<unknown, unknown>): undefined {
-    const state = ticket.state
-    ticket.state = "Gone"
-    if (state === "Waiting") {
-      const wasHead = this.line.head === ticket
-      ticket.endWait()
-      this.interrupted++
-      if (wasHead) this.next(ticket.fiber)
-    } else if (state === "Admitted" || state === "Running") {
-      if (state === "Admitted" || ticket.unsent) for (const window of this.windows) window.refund(ticket.cost)
-      this.running--
-      if (state === "Running" && Exit.isSuccess(exit)) this.completed++
-      else if (state === "Admitted" || Exit.hasInterrupts(exit)) this.interrupted++
-      else this.failed++
-      if (this.line.items > 0) this.next(ticket.fiber)
+  private askSlowly(claim: Claim, suspends: boolean): void {
+    const { now } = this
+    claim.at = now
+    claim.urgency = claim.asked
+    if (!this.open) return this.turnAway(claim, new Refused.ShuttingDown())
+    const { deadline } = claim
+    if (now >= deadline) {
+      this.turnAway(claim, tooLate(now - deadline))
+      return claim.lapse()
     }
-  }
-
-  /** Hands free permits to those who are next, as far as the windows go, and waits for the window where one is shut. */
-  next(fiber: Fiber.Fiber<unknown, unknown>): void {
-    let head = this.line.head
-    const now = this.windows.length === 0 ? 0 : timer.now(this.clock)
-    while (head !== undefined && this.admits(head, now)) {
-      head.endWait()
-      this.take(head, now)
-      head.state = "Admitted"
-      this.wake.push(head, fiber)
-      head = this.line.head
+    const shed = this.protection?.atTheDoor(claim.urgency, now, () => random(claim))
+    if (shed !== undefined) return this.turnAway(claim, shed)
+    const lacking = this.own(claim, now)
+    if (lacking === undefined) {
+      if (this.line.ready === 0 ? this.shared.admits(now, claim.cost) : this.overtakes(claim, now)) {
+        return this.start(claim, now)
+      }
+    } else if (lacking.refuses || lacking.notBefore(claim.cost) > now + claim.terms.maxWaitMillis) {
+      return this.turnAway(claim, new Refused.RateLimited({ window: lacking.why(now, claim.cost) }), lacking)
     }
-    this.rearm(fiber)
+    const full = this.line.full(claim)
+    if (full !== undefined && suspends) return this.sendBack(claim)
+    const late = this.late(claim, now)
+    if (late !== undefined) return this.turnAway(claim, late)
+    if (claim.terms.maxWaitMillis <= 0) {
+      return this.turnAway(claim, full === undefined ? claim.waitExceeded() : queueFull(full))
+    }
+    const victims = full === undefined ? [] : this.line.evict(claim)
+    if (victims === undefined) return this.turnAway(claim, queueFull(full!))
+    this.putIn(claim, lacking, now)
+    for (const victim of victims) this.turnOut(victim, new Refused.Evicted({ by: claim.urgency }))
   }
 
-  /** Its work begins now, and so its rate grant counts from now. */
-  stamp(ticket: Ticket, now: number): void {
-    for (const window of this.windows) window.stamp(now, ticket.cost)
-    // A window that waited for this stamp now knows when it opens.
-    if (this.line.items > 0) this.rearm(ticket.fiber)
+  private putIn(claim: Claim, lacking: Owner | undefined, now: number): void {
+    if (this.line.items === 0) this.rate = rate.resume(this.rate, now, this.admitted, this.rested)
+    this.line.enter(claim)
+    claim.await(now)
+    this.protection?.entered(now)
+    if (!this.dated && claim.deadline < Infinity) {
+      this.dated = true
+      this.retime()
+    }
+    if (lacking !== undefined) this.park(claim, lacking, now, claim.fiber)
+    else if (this.line.head === claim) this.rearm(claim.fiber)
   }
 
-  get hasWindows(): boolean {
-    return this.windows.length > 0
+  /** As if it had not come. */
+  private sendBack(claim: Claim): void {
+    this.offered--
+    this.disown(claim)
+    claim.own = undefined
   }
 
-  /** Turns a ticket away that is not in the line. */
-  refuse(ticket: Ticket, reason: Refused.Reason): Refused.Refused {
-    const now = timer.now(this.clock)
-    this.learn(now)
-    ticket.state = "Refused"
+  /** Whoever is next with this one in line takes its turn at once, if it is that one. */
+  private overtakes(claim: Claim, now: number): boolean {
+    if (!this.shared.admits(now, claim.cost) || this.line.full(claim) !== undefined) return false
+    this.line.enter(claim)
+    const first = this.line.head === claim
+    if (first) this.line.handOver(claim)
+    else this.line.leave(claim)
+    return first
+  }
+
+  private start(claim: Claim, now: number): void {
+    this.take(claim, now)
+    claim.begins()
+    // One of its owner's may have come back to the line for what is left.
+    if (claim.own !== undefined) this.next(claim.fiber)
+  }
+
+  /** Finds whose allowance it needs besides; the first of them that has no room for it now. */
+  private own(claim: Claim, now: number): Owner | undefined {
+    const { key } = claim.terms
+    if (this.tenants.none && (key === undefined || this.keys.none)) return undefined
+    const owners: Array<Owner> = []
+    const tenant = this.tenants.none ? undefined : this.tenants.get(claim.tenant, now)
+    if (tenant !== undefined) owners.push(tenant)
+    const keyed = key === undefined ? undefined : this.keys.get(key, now)
+    if (keyed !== undefined) owners.push(keyed)
+    if (owners.length === 0) return undefined
+    for (const owner of owners) {
+      const window = owner.tooSmall(claim.cost)
+      if (window === undefined) continue
+      this.offered--
+      throw tooMuch(claim.cost, window, ` of ${owner.what}`)
+    }
+    claim.own = { owners, parked: undefined }
+    return this.lacking(claim, now)
+  }
+
+  private lacking(claim: Claim, now: number): Owner | undefined {
+    return claim.own!.owners.find((owner) => !owner.lets(claim, now))
+  }
+
+  /** Whether its turn comes after its deadline, as the line drains now and as the windows let it. */
+  private late(claim: Claim, now: number): Refused.TooLate | undefined {
+    const { deadline } = claim
+    if (deadline === Infinity) return undefined
+    this.measure(now)
+    let certain = this.shared.notBefore(claim.cost)
+    if (claim.own !== undefined)
+      for (const owner of claim.own.owners) certain = Math.max(certain, owner.notBefore(claim.cost))
+    const { items } = this.line.forecast(claim)
+    const likely = now + (rate.drain(this.rate, items) ?? 0) + usual.needed(this.usually)
+    const short = Math.max(certain, likely) - deadline
+    return short > millis.grain ? tooLate(short) : undefined
+  }
+
+  /** Turns a claim away that is not in the line. */
+  private turnAway(claim: Claim, reason: Refused.Reason, owner?: Owner): void {
+    const { now } = this
+    this.measure(now)
+    claim.state = "Refused"
     this.refused++
-    return new Refused.Refused({
-      reason,
-      gate: this.name,
-      waited: ticket.waited,
-      retryAfter: this.open ? this.advise(ticket, now) : Option.none()
-    })
+    this.disown(claim)
+    claim.turnAway(
+      new Refused.Refused({
+        reason,
+        gate: this.name,
+        waited: claim.waited,
+        retryAfter: this.open ? this.advise(claim, now, owner) : Option.none()
+      })
+    )
   }
 
   /** When one like this may come back and find room. */
-  private advise(ticket: Ticket, now: number): Option.Option<Duration.Duration> {
-    let floor = 0
-    let ceiling = Infinity
-    for (const window of this.windows) {
-      floor = Math.max(floor, window.reaches(now, this.line.cost, ticket.cost) - now)
-      ceiling = Math.min(ceiling, window.perMilli / ticket.cost)
-    }
-    const spread = ticket.fiber.getRef(Random.Random).nextDoubleUnsafe()
-    const [millis, next] = rate.appoint(this.rate, now, this.line.items, floor, ceiling, spread)
+  private advise(claim: Claim, now: number, owner: Owner | undefined): Option.Option<Duration.Duration> {
+    const { cost } = claim
+    const floor = Math.max(this.shared.reaches(now, this.line.cost, cost), owner?.reaches(now, 0, cost) ?? 0) - now
+    const ceiling = this.shared.perMilli(cost)
+    const [millis, next] = rate.appoint(this.rate, now, this.line.items, Math.max(0, floor), ceiling, random(claim))
     this.rate = next
     return Option.map(Option.fromUndefinedOr(millis), Duration.millis)
   }
 
-  /** Turns a ticket away that stands in the line; its caller is told through the dispatcher, as all who waited are. */
-  putOut(ticket: Ticket, reason: Refused.Reason): void {
-    ticket.endWait()
-    ticket.body = Effect.fail(this.refuse(ticket, reason))
-    this.wake.push(ticket, ticket.fiber)
+  // --- in the line ----------------------------------------------------------------------------------------------------
+
+  /** Turns a claim away that stands in the line; its caller is told through the dispatcher, as all who waited are. */
+  putOut(claim: Claim, reason: Refused.Reason): void {
+    const wasHead = this.line.head === claim
+    this.line.leave(claim, claim.own?.parked?.lot)
+    this.turnOut(claim, reason)
+    if (wasHead || claim.own !== undefined) this.next(claim.fiber)
   }
 
-  /** Reads the drain rate while somebody waits; time in which nobody did says nothing about it. */
-  private learn(now: number): void {
-    if (this.line.items > 0) this.rate = rate.read(this.rate, now, this.admitted)
+  /** Turns a claim away that was taken out of the line. */
+  private turnOut(claim: Claim, reason: Refused.Reason): void {
+    claim.endWait()
+    this.turnAway(claim, reason)
+    this.wake.push(claim, claim.fiber)
+    this.thinned(claim.fiber)
+  }
+
+  /** Changes how urgent it is, while it waits; it comes to its new level just now. */
+  raise(claim: Claim, urgency: number): void {
+    if (claim.state !== "Waiting" || claim.urgency === urgency) return
+    this.line.move(claim, urgency, claim.own?.parked?.lot)
+    this.next(claim.fiber)
+  }
+
+  private park(claim: Claim, owner: Owner, now: number, fiber: AnyFiber): void {
+    this.line.park(claim, owner.lot)
+    claim.own!.parked = owner
+    for (const each of claim.own!.owners) {
+      if (each.promoted === claim) each.promoted = undefined
+      if (each !== owner) this.tend(each, now, fiber)
+    }
+    this.tend(owner, now, fiber)
+  }
+
+  /** Lets the first of those parked with `owner` back into the line, or sets a timer for that, or forgets the owner. */
+  private tend(owner: Owner, now: number, fiber: AnyFiber): void {
+    const { first } = owner.lot
+    const at = first === undefined || owner.promoted !== undefined ? Infinity : owner.opensAt(now, first.cost)
+    if (owner.opening !== undefined) {
+      timer.of(this.clock).clear(owner.opening, fiber)
+      owner.opening = undefined
+    }
+    if (first === undefined && owner.promoted === undefined && owner.running === 0) owner.owners.rest(owner)
+    else if (at <= now) {
+      this.line.unpark(first!, owner.lot)
+      first!.own!.parked = undefined
+      owner.promoted = first
+    } else if (at < Infinity) {
+      owner.opening = new timer.Alarm(at, () => {
+        owner.opening = undefined
+        this.tend(owner, this.now, fiber)
+        this.next(fiber)
+      })
+      timer.of(this.clock).set(owner.opening, fiber)
+    }
+  }
+
+  /** It needs nothing of its owners any more, or has taken it. */
+  private disown(claim: Claim): void {
+    if (claim.own === undefined) return
+    const { now } = this
+    for (const owner of claim.own.owners) {
+      if (owner.promoted === claim) owner.promoted = undefined
+      this.tend(owner, now, claim.fiber)
+    }
+  }
+
+  /** Some have left the line: whoever waits for room in it may have it. */
+  private thinned(fiber: AnyFiber): void {
+    if (this.line.items === 0) this.rest()
+    for (let feeder = this.feeders.first; feeder !== undefined; feeder = this.feeders.first) {
+      const { claim } = feeder
+      if (this.line.full(claim) !== undefined && !(this.line.ready === 0 && this.shared.admits(this.now, claim.cost)))
+        return
+      this.feeders.remove(feeder)
+      this.ask(claim)
+      this.wake.push(feeder, fiber)
+    }
   }
 
   /** The line has got empty. A long one tells how fast it drained; for a short one the clock is not read. */
-  rest(): void {
+  private rest(): void {
+    this.protection?.emptied()
     this.rested = this.admitted
     if (this.admitted - this.rate.count < rate.enough) return
-    this.rate = rate.read(this.rate, timer.now(this.clock), this.admitted)
-  }
-
-  private admits(ticket: Ticket, now: number): boolean {
-    if (this.running >= this.limit) return false
-    for (const window of this.windows) if (window.opensAt(now, ticket.cost) > now) return false
-    return true
+    this.rate = rate.read(this.rate, this.now, this.admitted)
   }
 
   /**
-   * The instant before which `cost` can certainly not start. Those in line count for nothing: any of them may leave. Nor
-   * do those who run: any of them may end.
+   * Asks for `feeder` as soon as its claim has room, or a permit, in the order of these calls, and tells it by `begin`: then
+   * the claim's state says what has become of it.
    */
-  private notBefore(cost: number): number {
-    let at = -Infinity
-    for (const window of this.windows) at = Math.max(at, window.notBefore(cost))
-    return at
+  whenRoom(feeder: Feeder): void {
+    this.feeders.push(feeder)
   }
 
-  private take(ticket: Ticket, now: number): void {
-    this.running++
+  /** Takes that back; only before it was told. */
+  forget(feeder: Feeder, fiber: AnyFiber): void {
+    this.feeders.remove(feeder)
+    this.thinned(fiber)
+  }
+
+  /** Hands free permits to those who are next, as far as the windows go, and waits for the window where one is shut. */
+  next(fiber: AnyFiber, from?: Claim): void {
+    const now = this.timed ? this.now : 0
+    if (this.protection !== undefined) this.line.newestFirst = this.protection.newestFirst(now)
+    for (;;) {
+      if (this.shared.running >= this.shared.limit) break
+      const { head } = this.line
+      if (head === undefined) break
+      const shed = this.protection?.atItsTurn(head.urgency, now, head.at)
+      if (shed !== undefined) {
+        this.line.leave(head)
+        this.turnOut(head, shed)
+        continue
+      }
+      const late = this.dated ? this.hopeless(head, now) : undefined
+      if (late !== undefined) {
+        this.line.leave(head)
+        this.turnOut(head, late)
+        continue
+      }
+      const lacking = head.own === undefined ? undefined : this.lacking(head, now)
+      if (lacking !== undefined) {
+        this.park(head, lacking, now, fiber)
+        continue
+      }
+      if (!this.shared.admits(now, head.cost)) break
+      this.line.handOver(head)
+      head.endWait()
+      this.take(head, now)
+      head.state = "Admitted"
+      if (from === undefined || !head.takesOver(from)) this.wake.push(head, fiber)
+      this.thinned(fiber)
+    }
+    this.rearm(fiber)
+  }
+
+  /** Whether it would begin and be cut: it has less time left than it usually takes, and another has use for the turn. */
+  private hopeless(head: Claim, now: number): Refused.TooLate | undefined {
+    if (this.line.ready === 1) return undefined
+    const short = now + usual.needed(this.usually) - head.deadline
+    return short > millis.grain ? tooLate(short) : undefined
+  }
+
+  // --- what is held ---------------------------------------------------------------------------------------------------
+
+  private take(claim: Claim, now: number): void {
     this.admitted++
-    for (const window of this.windows) window.reserve(now, ticket.cost)
+    this.shared.take(now, claim.cost)
+    if (claim.own === undefined) return
+    for (const owner of claim.own.owners) owner.take(now, claim.cost)
+    this.disown(claim)
+  }
+
+  /** Undoes whatever the claim has come to: its wait, its permit, its rate grant. */
+  leave(claim: Claim, exit: Exit.Exit<unknown, unknown>): void {
+    const { state } = claim
+    if (state === "Waiting") {
+      claim.state = "Gone"
+      const wasHead = this.line.head === claim
+      this.line.leave(claim, claim.own?.parked?.lot)
+      claim.endWait()
+      this.interrupted++
+      this.disown(claim)
+      this.thinned(claim.fiber)
+      if (wasHead || claim.own !== undefined) this.next(claim.fiber)
+    } else if (state === "Admitted" || state === "Running") {
+      if (claim.unused) this.refund(claim)
+      else claim.ends(exit)
+      claim.state = "Gone"
+      this.giveBack(claim)
+      if (state === "Running" && Exit.isSuccess(exit)) this.completed++
+      else if (state === "Admitted" || Exit.hasInterrupts(exit)) this.interrupted++
+      else this.failed++
+      if (this.line.items > 0) this.next(claim.fiber, claim)
+      else if (this.feeders.size > 0) this.thinned(claim.fiber)
+    } else claim.state = "Gone"
+  }
+
+  private giveBack(claim: Claim): void {
+    this.shared.running--
+    if (this.surplus > 0) this.surplus--
+    if (claim.own === undefined) return
+    const { now } = this
+    for (const owner of claim.own.owners) {
+      owner.running--
+      this.tend(owner, now, claim.fiber)
+    }
+  }
+
+  private refund(claim: Claim): void {
+    this.shared.refund(claim.cost)
+    if (claim.own !== undefined) for (const owner of claim.own.owners) owner.refund(claim.cost)
+  }
+
+  /** Its work begins now, and so its rate grant counts from now. */
+  stamp(claim: Claim, now: number): void {
+    this.shared.stamp(now, claim.cost)
+    if (claim.own !== undefined) for (const owner of claim.own.owners) owner.stamp(now, claim.cost)
+    this.reckon(claim, now)
+  }
+
+  /** Its answer is here, and so what counts by answers counts from now. */
+  answer(claim: Claim, now: number): void {
+    this.shared.answered(now, claim.cost)
+    if (claim.own !== undefined) for (const owner of claim.own.owners) owner.answered(now, claim.cost)
+    this.reckon(claim, now)
+  }
+
+  /** It really cost `actual`. */
+  settle(claim: Claim, begunAt: number | undefined, heardAt: number | undefined, actual: number): void {
+    const { now } = this
+    this.shared.settle(now, begunAt, heardAt, claim.cost, actual)
+    if (claim.own !== undefined) {
+      for (const owner of claim.own.owners) owner.settle(now, begunAt, heardAt, claim.cost, actual)
+    }
+    this.reckon(claim, now)
+  }
+
+  /** A window may know now when it opens. */
+  private reckon(claim: Claim, now: number): void {
+    if (this.line.items === 0) return
+    if (claim.own !== undefined) for (const owner of claim.own.owners) this.tend(owner, now, claim.fiber)
+    this.next(claim.fiber)
+  }
+
+  /** What an end says of the other side. */
+  verdict(exit: Exit.Exit<unknown, unknown>): ConcurrencyLimit.Verdict {
+    return this.limiter.adapts || this.protection !== undefined ? this.judges(exit) : "ignore"
+  }
+
+  /** One has ended that held its permit for so long. */
+  ended(millis: number, exit: Exit.Exit<unknown, unknown>): void {
+    if (this.dated && Exit.isSuccess(exit)) this.usually = usual.observe(this.usually, millis)
+  }
+
+  /** One has ended, or had its answer: what that says of the other side. */
+  learn(now: number, latencyMillis: number, verdict: ConcurrencyLimit.Verdict, fiber: AnyFiber): void {
+    this.protection?.ended(now, verdict)
+    if (!this.limiter.adapts) return
+    this.limiter.learn({ now, latencyMillis, inFlight: this.shared.running, verdict })
+    this.limitTo(this.limiter.limit, fiber)
+  }
+
+  private limitTo(limit: number, fiber: AnyFiber): void {
+    if (limit === this.shared.limit) return
+    const more = limit > this.shared.limit
+    this.shared.limit = limit
+    this.surplus = Math.max(0, this.shared.running - limit)
+    if (more && this.line.items > 0) this.next(fiber)
+  }
+
+  // --- time -----------------------------------------------------------------------------------------------------------
+
+  private retime(): void {
+    this.timed =
+      this.shared.timed ||
+      !this.tenants.none ||
+      !this.keys.none ||
+      this.dated ||
+      this.protection !== undefined ||
+      this.limiter.adapts
+  }
+
+  /** Reads the drain rate while somebody waits; time in which nobody did says nothing about it. */
+  private measure(now: number): void {
+    if (this.line.items > 0) this.rate = rate.read(this.rate, now, this.admitted)
   }
 
   /** Keeps one timer for the instant at which the head of the line may start. */
-  private rearm(fiber: Fiber.Fiber<unknown, unknown>): void {
-    if (this.windows.length === 0) return
-    const head = this.line.head
-    let at = -Infinity
-    if (head === undefined || this.running >= this.limit) at = Infinity
-    else {
-      const now = timer.now(this.clock)
-      for (const window of this.windows) at = Math.max(at, window.opensAt(now, head.cost))
-    }
+  private rearm(fiber: AnyFiber): void {
+    if (!this.shared.timed) return
+    const { head } = this.line
+    const at = head === undefined ? Infinity : this.shared.opensAt(this.now, head.cost)
     if (this.opening?.at === at && this.opening.index >= 0) return
-    this.disarm(fiber)
+    if (this.opening !== undefined) timer.of(this.clock).clear(this.opening, fiber)
+    this.opening = undefined
     if (at === Infinity) return
     this.opening = new timer.Alarm(at, () => this.next(fiber))
     timer.of(this.clock).set(this.opening, fiber)
   }
 
-  private disarm(fiber: Fiber.Fiber<unknown, unknown>): void {
-    if (this.opening === undefined) return
-    timer.of(this.clock).clear(this.opening, fiber)
-    this.opening = undefined
-  }
-
-  private queueFull(bound: "items" | "bytes"): Refused.QueueFull {
-    const { maxBytes, maxItems } = this.line.bounds
-    return new Refused.QueueFull({ bound, limit: bound === "items" ? maxItems : maxBytes })
-  }
-
-  private terms(ask: Ask | undefined): Terms {
-    if (ask === undefined) return this.defaults
-    const { bytes = 0, cost = 1 } = ask
-    if (!(cost > 0)) throw new RangeError(`Expected a cost above 0, got ${cost}`)
-    if (!(bytes >= 0)) throw new RangeError(`Expected bytes of at least 0, got ${bytes}`)
-    for (const { window } of this.windows) {
-      if (cost > window.limit) {
-        throw new RangeError(`Expected a cost of at most ${window.limit} (${RateWindow.format(window)}), got ${cost}`)
-      }
-    }
-    const maxWaitMillis = Math.min(this.maxWaitMillis, limitOf(ask.maxWait))
-    return { cost, bytes, maxWaitMillis }
+  /** What is asked for, checked. */
+  terms(ask: Ask | undefined): Terms {
+    if (ask === undefined) return this.unasked
+    const checked = terms.ask(ask, this.unasked.maxWaitMillis)
+    const window = this.shared.tooSmall(checked.cost)
+    if (window !== undefined) throw tooMuch(checked.cost, window, "")
+    return checked
   }
 }
 
+const tooMuch = (cost: number, window: RateWindow.RateWindow, whose: string) =>
+  new RangeError(`Expected a cost of at most ${window.limit} (${RateWindow.format(window)}${whose}), got ${cost}`)
+
 const tooLate = (short: number) => new Refused.TooLate({ short: Duration.millis(short) })
 
-const limitOf = (input: Duration.Input | undefined): number => (input === undefined ? Infinity : millis.from(input))
+const queueFull = ({ bound, limit, urgency }: Full) =>
+  new Refused.QueueFull(urgency === undefined ? { bound, limit } : { bound, limit, urgency })
+
+const random = (claim: Claim): number => claim.fiber.getRef(Random.Random).nextDoubleUnsafe()

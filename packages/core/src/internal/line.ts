@@ -1,104 +1,328 @@
 /**
- * Who waits, and who is next: levels of urgency, each in order of arrival.
+ * Who waits, who is next, and who has to go when there is no room.
  *
- * Places are linked into the line themselves, so to enter, to leave from anywhere and to look at the head take the
- * same few steps however long the line is. Order inside a level is the level's own affair: fairness between tenants,
- * deadlines and shares between levels change `Level` and `head`, and nobody outside.
+ *     levels of urgency (shares, or strict) ──► tenants (turns by cost) ──► the earliest deadline, then arrival
+ *
+ * One who lacks what only its own tenant or key may have is parked: it waits, and counts, and holds up nobody; where its
+ * allowance has room again it comes back to the place it had.
+ *
+ * To enter, to leave from anywhere, to change urgency and to say who is next takes O(log n) steps, and O(1) where nobody
+ * has a deadline. The bounds on how long one waits stand with `shares`.
  *
  * The line decides and keeps count; it reads no clock and wakes nobody.
  */
+import type { Overflow } from "../Overflow.ts"
 import { levels } from "../Priority.ts"
-import { Chain } from "./chain.ts"
-import type { Link } from "./chain.ts"
+import { Lane } from "./lane.ts"
+import type * as lane from "./lane.ts"
+import { Level } from "./level.ts"
+import type { Turns } from "./level.ts"
+import type { Frame } from "./shares.ts"
 
 /** One who waits. */
-export interface Place extends Link {
-  readonly urgency: number
-  readonly cost: number
-  /** What is held in memory for it while it waits. */
-  readonly bytes: number
+export interface Place extends lane.Place {
+  urgency: number
+  readonly tenant: string
+  /** In milliseconds of the monotonic clock; infinite where there is none. */
+  readonly deadline: number
 }
 
-export interface Bounds {
+export interface Bound {
   readonly maxItems: number
+  readonly maxCost: number
   readonly maxBytes: number
 }
 
-/** One level: first come first served. */
-class Level<P extends Place> extends Chain<P> {
-  cost = 0
-
-  enter(place: P): void {
-    this.push(place)
-    this.cost += place.cost
-  }
-
-  leave(place: P): void {
-    this.remove(place)
-    this.cost = this.size === 0 ? 0 : this.cost - place.cost
-  }
+export interface Bounds extends Bound {
+  /** What holds for a level on its own, beside. */
+  readonly levels: ReadonlyArray<Bound | undefined>
 }
 
-export class Line<P extends Place> {
-  readonly bounds: Bounds
-  private readonly levels: ReadonlyArray<Level<P>> = Array.from({ length: levels }, () => new Level<P>())
-  /** Bit u is set when somebody of urgency u waits. */
-  private occupied = 0
-  /** Invariant: items, cost and bytes are the sums over all places in the line. */
+/** Which bound keeps somebody out, and whether it is the level's. */
+export interface Full {
+  readonly bound: "items" | "cost" | "bytes"
+  readonly limit: number
+  readonly urgency: number | undefined
+}
+
+/** What those who wait come to, together. */
+class Sums {
   items = 0
   cost = 0
   bytes = 0
 
-  constructor(bounds: Bounds) {
-    this.bounds = bounds
-  }
-
-  /** Which bound keeps a newcomer out, if any. */
-  full(bytes: number): "items" | "bytes" | undefined {
-    if (this.items >= this.bounds.maxItems) return "items"
-    // One that is larger than the bound by itself may still wait alone: it could never enter otherwise.
-    if (this.bytes + bytes > this.bounds.maxBytes && this.bytes > 0) return "bytes"
-    return undefined
-  }
-
-  enter(place: P): void {
-    this.levels[place.urgency]!.enter(place)
-    this.occupied |= 1 << place.urgency
+  add(place: Place): void {
     this.items++
     this.cost += place.cost
     this.bytes += place.bytes
   }
 
-  /** Takes a place out of the line, wherever it stands in it. */
-  leave(place: P): void {
-    const level = this.levels[place.urgency]!
-    level.leave(place)
-    if (level.size === 0) this.occupied &= ~(1 << place.urgency)
+  subtract(place: Place): void {
     this.items--
     // Fractions leave a rest in floats.
     this.cost = this.items === 0 ? 0 : this.cost - place.cost
     this.bytes -= place.bytes
   }
 
-  /** Who is next: the first of the most urgent level that has anybody. */
-  get head(): P | undefined {
-    if (this.occupied === 0) return undefined
-    return this.levels[31 - Math.clz32(this.occupied & -this.occupied)]!.first
+  /** What is left of a bound; one that is larger than it by itself may still wait alone: it could never enter otherwise. */
+  full(bound: Bound, place: Place, urgency: number | undefined): Full | undefined {
+    if (this.items >= bound.maxItems) return { bound: "items", limit: bound.maxItems, urgency }
+    if (this.items === 0) return undefined
+    if (this.cost + place.cost > bound.maxCost) return { bound: "cost", limit: bound.maxCost, urgency }
+    if (this.bytes > 0 && this.bytes + place.bytes > bound.maxBytes) {
+      return { bound: "bytes", limit: bound.maxBytes, urgency }
+    }
+    return undefined
+  }
+}
+
+/** Those parked for one allowance: the most urgent first, then as in a lane. */
+export class Lot<P extends Place> {
+  private readonly lanes: Array<Lane<P> | undefined> = []
+  size = 0
+
+  get first(): P | undefined {
+    if (this.size === 0) return undefined
+    for (const lane of this.lanes) if (lane !== undefined && lane.size > 0) return lane.first
+    return undefined
   }
 
-  /** How many stand before a newcomer of this urgency, and what they cost together. */
-  ahead(urgency: number): { readonly items: number; readonly cost: number } {
-    let items = 0
-    let cost = 0
-    for (let level = 0; level <= urgency; level++) {
-      items += this.levels[level]!.size
-      cost += this.levels[level]!.cost
-    }
-    return { items, cost }
+  /** All of them. */
+  get members(): Array<P> {
+    return this.lanes.flatMap((lane) => lane?.members ?? [])
+  }
+
+  enter(place: P): void {
+    this.size++
+    ;(this.lanes[place.urgency] ??= new Lane<P>()).enter(place, place.deadline)
+  }
+
+  leave(place: P): void {
+    this.size--
+    this.lanes[place.urgency]!.leave(place)
+  }
+}
+
+export class Line<P extends Place> {
+  readonly bounds: Bounds
+  /** Undefined: strict, the most urgent level first. */
+  readonly frame: Frame | undefined
+  private readonly overflow: Overflow
+  private readonly levels: Array<Level<P> | undefined> = []
+  private readonly sums: Array<Sums> = Array.from({ length: levels }, () => new Sums())
+  private readonly all = new Sums()
+  /** Bit u is set when somebody of urgency u waits, and is not parked. */
+  private occupied = 0
+  /** Where in the frame the next hand-over stands. */
+  private position = 0
+  private arrivals = 0
+  /** How many are parked. */
+  parked = 0
+  /** Of equals the last to come is next. */
+  newestFirst = false
+
+  constructor(bounds: Bounds, frame: Frame | undefined, overflow: Overflow) {
+    this.bounds = bounds
+    this.frame = frame
+    this.overflow = overflow
+  }
+
+  /** Invariant: items, cost and bytes are the sums over all places in the line, parked or not. */
+  get items(): number {
+    return this.all.items
+  }
+
+  get cost(): number {
+    return this.all.cost
+  }
+
+  get bytes(): number {
+    return this.all.bytes
+  }
+
+  /** How many wait for what all share. */
+  get ready(): number {
+    return this.all.items - this.parked
   }
 
   /** How many wait at each urgency. */
   get byUrgency(): ReadonlyArray<number> {
-    return this.levels.map((level) => level.size)
+    return this.sums.map((sums) => sums.items)
   }
+
+  /** All that are not parked. */
+  get members(): Array<P> {
+    return this.levels.flatMap((level) => level?.members ?? [])
+  }
+
+  /** Which bound keeps a newcomer out, if any. */
+  full(place: P): Full | undefined {
+    const { urgency } = place
+    const bound = this.bounds.levels[urgency]
+    return (
+      this.all.full(this.bounds, place, undefined) ??
+      (bound === undefined ? undefined : this.sums[urgency]!.full(bound, place, urgency))
+    )
+  }
+
+  enter(place: P): void {
+    place.order = this.arrivals++
+    this.all.add(place)
+    this.sums[place.urgency]!.add(place)
+    this.insert(place)
+  }
+
+  /** Takes a place out of the line, wherever it stands in it; out of `lot` if it is parked there. */
+  leave(place: P, lot?: Lot<P>): void {
+    this.all.subtract(place)
+    this.sums[place.urgency]!.subtract(place)
+    if (lot === undefined) this.remove(place)
+    else {
+      lot.leave(place)
+      this.parked--
+    }
+    // No one has a claim on the frame that begins now.
+    if (this.occupied === 0) this.position = 0
+  }
+
+  /** It is the head, and goes: takes it out, and its turn is over. */
+  handOver(place: P): void {
+    this.level(place.urgency).pay(place)
+    if (this.frame !== undefined) this.position = this.frame.after(this.position, place.urgency)
+    this.leave(place)
+  }
+
+  /** Who is next. */
+  get head(): P | undefined {
+    if (this.occupied === 0) return undefined
+    return this.levels[this.turn(this.occupied, this.position)]!.next(this.newestFirst)
+  }
+
+  /** Whose turn it is of the levels in `occupied`, at this place in the frame. */
+  private turn(occupied: number, position: number): number {
+    const alone = (occupied & (occupied - 1)) === 0
+    if (alone || this.frame === undefined) return 31 - Math.clz32(occupied & -occupied)
+    return this.frame.next(position, occupied)
+  }
+
+  /** All that are not parked, in the order in which they would go if nobody came or went. */
+  get order(): Array<P> {
+    const queues = this.levels.map((level) => level?.order ?? [])
+    const heads = queues.map(() => 0)
+    const order: Array<P> = []
+    let { occupied, position } = this
+    while (occupied !== 0) {
+      const urgency = this.turn(occupied, position)
+      const queue = queues[urgency]!
+      order.push(queue[heads[urgency]!++]!)
+      if (heads[urgency] === queue.length) occupied &= ~(1 << urgency)
+      if (this.frame !== undefined) position = this.frame.after(position, urgency)
+    }
+    return order
+  }
+
+  /** Moves it to another level, where it has come just now. */
+  move(place: P, urgency: number, lot?: Lot<P>): void {
+    this.sums[place.urgency]!.subtract(place)
+    if (lot === undefined) this.remove(place)
+    else lot.leave(place)
+    place.urgency = urgency
+    place.order = this.arrivals++
+    this.sums[urgency]!.add(place)
+    if (lot === undefined) this.insert(place)
+    else lot.enter(place)
+  }
+
+  park(place: P, lot: Lot<P>): void {
+    this.remove(place)
+    lot.enter(place)
+    this.parked++
+  }
+
+  unpark(place: P, lot: Lot<P>): void {
+    lot.leave(place)
+    this.parked--
+    this.insert(place)
+  }
+
+  /** After about how many hand-overs a newcomer would start, its own included, and what all before it cost. */
+  forecast(place: P): { readonly items: number; readonly cost: number } {
+    const own = this.levels[place.urgency]
+    const ahead = own === undefined ? 0 : own.ahead(place.tenant, place.deadline)
+    let items = ahead
+    let cost = own === undefined || own.size === 0 ? 0 : (own.cost * ahead) / own.size
+    for (let urgency = 0; urgency < levels; urgency++) {
+      const level = this.levels[urgency]
+      if (level === undefined || level.size === 0 || urgency === place.urgency) continue
+      const before = Math.min(level.size, this.while(ahead + 1, place.urgency, urgency))
+      items += before
+      cost += (level.cost * before) / level.size
+    }
+    return { items: items + 1, cost }
+  }
+
+  /** How many of level `other` go while `turns` of level `urgency` do. */
+  private while(turns: number, urgency: number, other: number): number {
+    if (this.frame === undefined) return other < urgency ? Infinity : 0
+    return (turns * this.frame.weights[other]!) / this.frame.weights[urgency]!
+  }
+
+  /**
+   * Makes room for a newcomer: takes those out of the line that have to go for it, and gives them; undefined where there
+   * is no room to be made, and nobody has to.
+   */
+  evict(newcomer: P): ReadonlyArray<P> | undefined {
+    if (this.overflow === "reject") return undefined
+    const victims: Array<P> = []
+    for (let full = this.full(newcomer); full !== undefined; full = this.full(newcomer)) {
+      const victim = this.victim(newcomer, full.urgency)
+      if (victim === undefined) {
+        for (const kept of victims) this.restore(kept)
+        return undefined
+      }
+      this.leave(victim)
+      victims.push(victim)
+    }
+    return victims
+  }
+
+  private victim(newcomer: P, only: number | undefined): P | undefined {
+    for (let urgency = only ?? levels - 1; urgency >= newcomer.urgency; urgency--) {
+      const level = this.levels[urgency]
+      if (level === undefined || level.size === 0) continue
+      const largest = level.largest!
+      if (this.overflow === "evictOldest") return largest.first
+      return urgency > newcomer.urgency ? largest.last : equal(level, largest, newcomer)
+    }
+    return undefined
+  }
+
+  private restore(place: P): void {
+    this.all.add(place)
+    this.sums[place.urgency]!.add(place)
+    this.insert(place)
+  }
+
+  private insert(place: P): void {
+    this.level(place.urgency).enter(place, place.tenant, place.deadline)
+    this.occupied |= 1 << place.urgency
+  }
+
+  private remove(place: P): void {
+    const level = this.levels[place.urgency]!
+    level.leave(place)
+    if (level.size === 0) this.occupied &= ~(1 << place.urgency)
+  }
+
+  private level(urgency: number): Level<P> {
+    return (this.levels[urgency] ??= new Level<P>(this.overflow !== "reject"))
+  }
+}
+
+/** Who of its own level has to go for a newcomer: somebody that is after it in order. */
+const equal = <P extends Place>(level: Level<P>, largest: Turns<P>, newcomer: P): P | undefined => {
+  const own = level.of(newcomer.tenant)
+  if (largest !== own && (own?.cost ?? 0) + newcomer.cost < largest.cost) return largest.last
+  const last = own?.last
+  return last !== undefined && newcomer.deadline < last.deadline ? last : undefined
 }

@@ -64,7 +64,8 @@ export const read = (self: Rate, at: number, count: number): Rate => {
  * comes anyway, or, if somebody was expected, whether they do.
  */
 export const resume = (self: Rate, at: number, count: number, rested: number): Rate => {
-  const next = { ...self, at, count }
+  // What was learnt long ago is still the best there is, but gives way to what is seen now.
+  const next = { ...self, at, count, seenFor: at - self.at > memory ? 0 : self.seenFor }
   const waited = self.perMilli === 0 ? 0 : (rested - self.count) / self.perMilli
   const calmFor = at - self.at - waited
   if (calmFor < grain) return next
@@ -100,3 +101,10 @@ export const appoint = (
   const until = Math.max(now + Math.max((ahead + 1) / perMilli, floor), self.until + gap * (0.5 + spread))
   return [until - now, { ...self, until }]
 }
+
+/**
+ * After how many milliseconds the `items`-th from now is likely to start, as the line drains; `undefined` where too little
+ * was seen of it lately to say so.
+ */
+export const drain = (self: Rate, items: number): number | undefined =>
+  self.perMilli * self.seenFor < enough ? undefined : items / self.perMilli

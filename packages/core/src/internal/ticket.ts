@@ -1,25 +1,20 @@
 /**
- * One caller at one gate, from its first step to its last: the state machine that makes every cancel exact.
+ * One caller at one gate: the state machine that makes every cancel exact.
  */
 import { Duration, Effect, Exit, Scope } from "effect"
 import type { Fiber } from "effect"
 import type { Permit } from "../Gate.ts"
+import type { Verdict } from "../ConcurrencyLimit.ts"
+import * as Priority from "../Priority.ts"
+import type * as RateWindow from "../RateWindow.ts"
 import type * as Reason from "../Reason.ts"
 import * as Refused from "../Refused.ts"
+import * as Tenant from "../Tenant.ts"
 import * as boundary from "./boundary.ts"
+import { Claim } from "./claim.ts"
+import type { Terms } from "./claim.ts"
 import type { Engine } from "./gate.ts"
-import type { Link } from "./chain.ts"
-import type { Place } from "./line.ts"
-import * as timer from "./timer.ts"
 import * as wait from "./wait.ts"
-import type { Waiter } from "./wake.ts"
-
-/** What an `Ask` comes to. */
-export interface Terms {
-  readonly cost: number
-  readonly bytes: number
-  readonly maxWaitMillis: number
-}
 
 export type AnyEffect = Effect.Effect<any, any, any>
 
@@ -27,158 +22,218 @@ export type AnyEffect = Effect.Effect<any, any, any>
  * Admission, the work, and what undoes either. The frame that gives back stands before anything is taken: wherever an
  * interrupt lands, it finds the ticket's state and undoes just that. See "passes the sweep".
  */
-export const guarded = (ticket: Ticket): AnyEffect => {
-  // One closure for both ends: in a long line what a waiter retains is most of what it costs.
-  const step = (exit?: Exit.Exit<unknown, unknown>): any =>
-    exit === undefined ? ticket.gate.enter(ticket) : ticket.gate.leave(ticket, exit)
-  return Effect.onExitPrimitive(Effect.suspend(step), step)
-}
+export const guarded = (ticket: Ticket): AnyEffect =>
+  // Bound, not a closure: in a long line what a waiter retains is most of what it costs.
+  Effect.onExitPrimitive(ticket as unknown as AnyEffect, ticket.leave.bind(ticket))
 
-/**
- * One caller at one gate, from its first step to its last. As lean as it goes: a line of 100,000 is 100,000 of these,
- * and what they take is collected before what they do.
- */
-export class Ticket implements Place, Waiter, wait.Wait {
-  /**
-   * New → (Waiting → Admitted →) Running → Gone, or New → (Waiting →) Refused → Gone. `Admitted`: a permit was handed to
-   * it and it has not begun. Invariant: in the line in `Waiting` only; holds a permit in `Admitted` and `Running` only.
-   */
-  state: "New" | "Waiting" | "Admitted" | "Running" | "Refused" | "Gone" = "New"
+export class Ticket extends Claim implements wait.Wait {
   readonly gate: Engine
   readonly fiber: Fiber.Fiber<unknown, unknown>
   readonly terms: Terms
-  /** Its rate grant counts as now until `sent`. */
-  unsent: boolean
   /** What its caller goes on with: the work, or the refusal. */
   body: AnyEffect
-  urgency = 0
-  before: Link | undefined = undefined
-  behind: Link | undefined = undefined
-  /** When it came to a door that was not open; -1 if it was. */
-  since = -1
-  private expiry: timer.Alarm | undefined = undefined
   private resume: ((effect: AnyEffect) => void) | undefined = undefined
 
-  constructor(gate: Engine, fiber: Fiber.Fiber<unknown, unknown>, terms: Terms, unsent: boolean, body: AnyEffect) {
+  constructor(gate: Engine, fiber: Fiber.Fiber<unknown, unknown>, terms: Terms, body: AnyEffect) {
+    super()
     this.gate = gate
     this.fiber = fiber
     this.terms = terms
-    this.unsent = unsent
     this.body = body
   }
 
-  get cost(): number {
-    return this.terms.cost
+  // Ambient things are read where they are: a field for each would weigh on every line.
+
+  get asked(): number {
+    return this.fiber.getRef(Priority.Priority)
   }
 
-  get bytes(): number {
-    return this.terms.bytes
+  get tenant(): string {
+    return this.fiber.getRef(Tenant.Tenant)
   }
 
-  get maxWaitMillis(): number {
-    return this.terms.maxWaitMillis
+  get deadline(): number {
+    return boundary.current(this.fiber)?.deadline ?? Infinity
   }
 
   get what(): string {
-    return this.gate.what
+    return this.own?.parked === undefined ? this.gate.what : `${this.own.parked.what} at ${this.gate.what}`
+  }
+
+  enter(): AnyEffect {
+    this.gate.ask(this)
+    if (this.state !== "Waiting") return this.body
+    return Effect.callback((resume) => this.suspend(resume))
+  }
+
+  leave(exit: Exit.Exit<unknown, unknown>): undefined {
+    this.gate.leave(this, exit)
+  }
+
+  turnAway(refused: Refused.Refused): void {
+    this.body = Effect.fail(refused)
+  }
+
+  /**
+   * An effect whose deadline has passed never starts. To say so is the region's, whose timer has only not come round to it
+   * yet; the refusal is for those who cannot be cut.
+   */
+  override lapse(): void {
+    const region = boundary.current(this.fiber)!
+    wait.begin(region, this)
+    region.lapse()
+    wait.end(region, this)
+    this.body = Effect.andThen(Effect.yieldNow, this.body)
   }
 
   /** It could not be interrupted at its deadline: it is refused instead. */
   told(reason: Reason.Reason): void {
-    if (this.state === "Waiting" && reason._tag === "Deadline")
-      this.putOut(new Refused.TooLate({ short: Duration.zero }))
+    if (this.state === "Waiting" && reason._tag === "Deadline") {
+      this.gate.putOut(this, new Refused.TooLate({ short: Duration.zero }))
+    }
   }
 
-  /** How long it has stood in the line by now. */
-  get waited(): Duration.Duration {
-    return Duration.millis(this.since < 0 ? 0 : timer.now(this.gate.clock) - this.since)
-  }
-
-  /** Enters the line. */
-  await(now: number): void {
-    this.state = "Waiting"
-    this.gate.line.enter(this)
+  override await(now: number): void {
+    super.await(now)
     const region = boundary.current(this.fiber)
     if (region !== undefined) wait.begin(region, this)
-    if (this.maxWaitMillis !== Infinity) {
-      this.expiry = new timer.Alarm(now + this.maxWaitMillis, () => this.putOut(this.waitExceeded()))
-      timer.of(this.gate.clock).set(this.expiry, this.fiber)
-    }
   }
 
-  /** Suspends the caller until `begin`; goes on at once if its turn came before it got here. */
-  suspend(resume: (effect: AnyEffect) => void): void {
-    this.resume = resume
-    if (this.state !== "Waiting") this.begin()
-  }
-
-  /** Leaves the line, for whatever reason. */
-  endWait(): void {
-    this.gate.line.leave(this)
-    if (this.gate.line.items === 0) this.gate.rest()
+  override endWait(): void {
     boundary.endWait(this.fiber, this)
-    if (this.expiry !== undefined) {
-      timer.of(this.gate.clock).clear(this.expiry, this.fiber)
-      this.expiry = undefined
-    }
+    super.endWait()
   }
 
-  /** Its turn has come, or it was put out: the caller goes on. */
   begin(): void {
-    const resume = this.resume
+    const { resume } = this
     if (resume === undefined || this.state === "Gone") return
     this.resume = undefined
-    if (this.state === "Admitted") this.start(this.gate.hasWindows ? timer.now(this.gate.clock) : 0)
+    if (this.state === "Admitted") this.begins()
     resume(this.body)
   }
 
-  start(now: number): void {
-    this.state = "Running"
-    if (this.gate.hasWindows && !this.unsent) this.gate.stamp(this, now)
+  /** Suspends the caller until `begin`; goes on at once if its turn came before it got here. */
+  private suspend(resume: (effect: AnyEffect) => void): void {
+    this.resume = resume
+    if (this.state !== "Waiting") this.begin()
+  }
+}
+
+/** A caller who holds a permit until a scope closes. */
+export class Holder extends Ticket {
+  /** Its rate grant counts as now until `sent`. */
+  private readonly pending: boolean
+  /** How long it stood in line. */
+  stood = 0
+  private begunAt: number | undefined = undefined
+  private heardAt: number | undefined = undefined
+  /** What it really cost, where that has been said. */
+  private actual: number | undefined = undefined
+  private judged = false
+
+  constructor(gate: Engine, fiber: Fiber.Fiber<unknown, unknown>, terms: Terms, pending: boolean) {
+    super(gate, fiber, terms, Effect.void)
+    this.pending = pending
   }
 
-  sent(): void {
-    if (!this.unsent || this.state !== "Running") return
-    this.unsent = false
-    this.gate.stamp(this, timer.now(this.gate.clock))
+  override get cost(): number {
+    return this.actual ?? this.terms.cost
+  }
+
+  override get unused(): boolean {
+    return this.begunAt === undefined
+  }
+
+  override begins(): void {
+    this.state = "Running"
+    if (this.at >= 0) this.stood = this.gate.now - this.at
+    if (!this.pending) this.sent()
+  }
+
+  override ends(exit: Exit.Exit<unknown, unknown>): void {
+    if (!this.gate.timed) return
+    this.answer()
+    this.gate.ended(this.gate.now - this.begunAt!, exit)
+    this.judge(this.gate.verdict(exit))
   }
 
   /** It is held until `scope` closes. */
   heldIn(scope: Scope.Scope): Effect.Effect<Permit> {
-    const permit = new Held(this)
     // `Effect.addFinalizer` would capture the context, and copy it when it runs.
     const added = Scope.addFinalizerExit(scope, (exit) => {
-      this.gate.leave(this, exit)
+      this.leave(exit)
       return Effect.void
     })
-    return Effect.as(added, permit)
+    return Effect.as(added, new Held(this))
   }
 
-  waitExceeded(): Refused.WaitExceeded {
-    return new Refused.WaitExceeded({ maxWait: Duration.millis(this.maxWaitMillis) })
+  sent(): void {
+    if (this.begunAt !== undefined || this.state !== "Running") return
+    this.begunAt = this.gate.timed ? this.gate.now : 0
+    this.gate.stamp(this, this.begunAt)
   }
 
-  private putOut(reason: Refused.Reason): void {
-    const wasHead = this.gate.line.head === this
-    this.gate.putOut(this, reason)
-    if (wasHead) this.gate.next(this.fiber)
+  answered(verdict: Verdict = "ok", latencyMillis?: number): void {
+    if (this.state !== "Running" || !this.gate.timed) return
+    this.sent()
+    this.answer()
+    this.judge(verdict, latencyMillis)
+  }
+
+  settle(cost: number): void {
+    if (!(cost >= 0)) throw new RangeError(`Expected a cost of at least 0, got ${cost}`)
+    if (this.state !== "Running") return
+    this.gate.settle(this, this.begunAt, this.heardAt, cost)
+    // What is above the reservation is a debt of the windows, and nothing it could give back.
+    this.actual = Math.min(this.cost, cost)
+  }
+
+  release(verdict?: Verdict): void {
+    if (this.state !== "Running") return
+    if (verdict !== undefined) this.judge(verdict)
+    this.leave(Exit.void)
+  }
+
+  private answer(): void {
+    if (this.heardAt !== undefined) return
+    this.heardAt = this.gate.now
+    this.gate.answer(this, this.heardAt)
+  }
+
+  private judge(verdict: Verdict, latencyMillis?: number): void {
+    if (this.judged || !this.gate.timed) return
+    this.judged = true
+    const { now } = this.gate
+    this.gate.learn(now, latencyMillis ?? now - (this.begunAt ?? now), verdict, this.fiber)
   }
 }
 
 class Held implements Permit {
   readonly waited: Duration.Duration
-  private readonly ticket: Ticket
+  private readonly holder: Holder
 
-  constructor(ticket: Ticket) {
-    this.ticket = ticket
-    this.waited = ticket.waited
+  constructor(holder: Holder) {
+    this.holder = holder
+    this.waited = Duration.millis(holder.stood)
   }
 
   sent(): void {
-    this.ticket.sent()
+    this.holder.sent()
   }
 
-  release(): void {
-    this.ticket.gate.leave(this.ticket, Exit.void)
+  answered(verdict?: Verdict, latencyMillis?: number): void {
+    this.holder.answered(verdict, latencyMillis)
+  }
+
+  settle(cost: number): void {
+    this.holder.settle(cost)
+  }
+
+  tighten(hint: RateWindow.Hint): void {
+    this.holder.gate.tightenNow(hint, this.holder.terms.key, this.holder.fiber)
+  }
+
+  release(verdict?: Verdict): void {
+    this.holder.release(verdict)
   }
 }

@@ -1,0 +1,206 @@
+/**
+ * Who is next of those who wait for the same tenant at the same level: the earliest deadline first, then arrival.
+ *
+ *     lane ──► slots by deadline (a treap) ──► each a chain in order of arrival
+ *
+ * Most callers have no deadline, and all of those share one slot: a lane is then a list, and every step on it is O(1).
+ * With n different deadlines to enter and to leave is O(log n). Each node of the tree knows how many wait below it, so
+ * that one can say how many are before a newcomer.
+ *
+ * The tree: Seidel & Aragon, "Randomized search trees", 1996. Pure.
+ */
+import { Chain } from "./chain.ts"
+import type { Link } from "./chain.ts"
+
+/** One who waits. */
+export interface Place extends Link {
+  readonly cost: number
+  /** What is held in memory for it while it waits. */
+  readonly bytes: number
+  /** Its arrival: of equals the lower goes first. */
+  order: number
+  /** Where it stands; undefined when it does not wait. */
+  slot: Slot<any> | undefined
+}
+
+/** All of a lane with the same deadline, in order of arrival; a node of the lane's tree. */
+export class Slot<P extends Place> extends Chain<P> {
+  readonly lane: Lane<P>
+  readonly deadline: number
+  /** Invariant: no node has a higher one than its parent. */
+  readonly height: number
+  /** Invariant: how many wait in this slot and in those below it. */
+  count = 0
+  earlier: Slot<P> | undefined = undefined
+  later: Slot<P> | undefined = undefined
+
+  constructor(lane: Lane<P>, deadline: number, height: number) {
+    super()
+    this.lane = lane
+    this.deadline = deadline
+    this.height = height
+  }
+
+  /** As arrived. Who was moved here from elsewhere stands before those who came after it. */
+  insert(place: P): void {
+    const { last } = this
+    if (last === undefined || last.order < place.order) return this.push(place)
+    let next = this.first!
+    while (next.order < place.order) next = next.behind as P
+    this.putBefore(place, next)
+  }
+}
+
+export class Lane<P extends Place> {
+  private root: Slot<P> | undefined = undefined
+  /** The slot of the earliest deadline. */
+  private head: Slot<P> | undefined = undefined
+  private seed = 1
+  size = 0
+  cost = 0
+
+  enter(place: P, deadline: number): void {
+    const slot = this.slotOf(deadline)
+    slot.insert(place)
+    place.slot = slot
+    this.size++
+    this.cost += place.cost
+    this.count(deadline, 1)
+  }
+
+  leave(place: P): void {
+    const slot = place.slot as Slot<P>
+    slot.remove(place)
+    place.slot = undefined
+    this.size--
+    // Fractions leave a rest in floats.
+    this.cost = this.size === 0 ? 0 : this.cost - place.cost
+    this.count(slot.deadline, -1)
+    if (slot.size === 0) this.drop(slot)
+  }
+
+  /** Who is next: of the earliest deadline the first to come, or the last. */
+  next(newestFirst: boolean): P | undefined {
+    return newestFirst ? this.head?.last : this.head?.first
+  }
+
+  get first(): P | undefined {
+    return this.head?.first
+  }
+
+  get last(): P | undefined {
+    let slot = this.root
+    while (slot?.later !== undefined) slot = slot.later
+    return slot?.last
+  }
+
+  /** How many go before a newcomer with this deadline. */
+  ahead(deadline: number): number {
+    let ahead = 0
+    for (let slot = this.root; slot !== undefined;) {
+      if (deadline < slot.deadline) slot = slot.earlier
+      else {
+        ahead += slot.count - (slot.later?.count ?? 0)
+        slot = slot.later
+      }
+    }
+    return ahead
+  }
+
+  /** All that wait, in order. */
+  get members(): Array<P> {
+    const members: Array<P> = []
+    const visit = (slot: Slot<P> | undefined): void => {
+      if (slot === undefined) return
+      visit(slot.earlier)
+      members.push(...slot.members)
+      visit(slot.later)
+    }
+    visit(this.root)
+    return members
+  }
+
+  private slotOf(deadline: number): Slot<P> {
+    for (let slot = this.root; slot !== undefined;) {
+      if (slot.deadline === deadline) return slot
+      slot = deadline < slot.deadline ? slot.earlier : slot.later
+    }
+    // Heights by chance keep the tree flat; they need not be different from run to run (xorshift: Marsaglia, 2003).
+    this.seed ^= this.seed << 13
+    this.seed ^= this.seed >>> 17
+    this.seed ^= this.seed << 5
+    const slot = new Slot(this, deadline, this.seed)
+    this.root = insert(this.root, slot)
+    if (this.head === undefined || deadline < this.head.deadline) this.head = slot
+    return slot
+  }
+
+  /** One more, or one less, waits in the slot of this deadline. */
+  private count(deadline: number, change: 1 | -1): void {
+    for (let slot = this.root!; ;) {
+      slot.count += change
+      if (slot.deadline === deadline) return
+      slot = (deadline < slot.deadline ? slot.earlier : slot.later)!
+    }
+  }
+
+  private drop(slot: Slot<P>): void {
+    this.root = remove(this.root!, slot)
+    if (this.head !== slot) return
+    let head = this.root
+    while (head?.earlier !== undefined) head = head.earlier
+    this.head = head
+  }
+}
+
+const insert = <P extends Place>(root: Slot<P> | undefined, slot: Slot<P>): Slot<P> => {
+  if (root === undefined) return slot
+  if (slot.height > root.height) {
+    split(root, slot)
+    slot.count = (slot.earlier?.count ?? 0) + (slot.later?.count ?? 0)
+    return slot
+  }
+  if (slot.deadline < root.deadline) root.earlier = insert(root.earlier, slot)
+  else root.later = insert(root.later, slot)
+  return root
+}
+
+/** Hangs what is earlier than `at`, and what is later, below it. */
+const split = <P extends Place>(root: Slot<P> | undefined, at: Slot<P>): void => {
+  if (root === undefined) {
+    at.earlier = at.later = undefined
+  } else if (root.deadline < at.deadline) {
+    const moved = root.later?.count ?? 0
+    split(root.later, at)
+    root.later = at.earlier
+    root.count += (root.later?.count ?? 0) - moved
+    at.earlier = root
+  } else {
+    const moved = root.earlier?.count ?? 0
+    split(root.earlier, at)
+    root.earlier = at.later
+    root.count += (root.earlier?.count ?? 0) - moved
+    at.later = root
+  }
+}
+
+/** Takes out an empty slot. */
+const remove = <P extends Place>(root: Slot<P>, slot: Slot<P>): Slot<P> | undefined => {
+  if (root === slot) return merge(root.earlier, root.later)
+  if (slot.deadline < root.deadline) root.earlier = remove(root.earlier!, slot)
+  else root.later = remove(root.later!, slot)
+  return root
+}
+
+const merge = <P extends Place>(earlier: Slot<P> | undefined, later: Slot<P> | undefined): Slot<P> | undefined => {
+  if (earlier === undefined) return later
+  if (later === undefined) return earlier
+  if (earlier.height > later.height) {
+    earlier.count += later.count
+    earlier.later = merge(earlier.later, later)
+    return earlier
+  }
+  later.count += earlier.count
+  later.earlier = merge(earlier, later.earlier)
+  return later
+}

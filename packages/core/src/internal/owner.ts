@@ -1,0 +1,130 @@
+/**
+ * A tenant or a key with an allowance of its own, and those who are parked until it has room for them.
+ *
+ * One at a time goes back to the line (`promoted`), to the place it had, and takes its part when its turn has come.
+ */
+import type * as Gate from "../Gate.ts"
+import type * as RateWindow from "../RateWindow.ts"
+import { Allowance } from "./allowance.ts"
+import { Chain } from "./chain.ts"
+import type { Link } from "./chain.ts"
+import { precedes } from "./claim.ts"
+import type { Claim } from "./claim.ts"
+import { Lot } from "./line.ts"
+import type * as timer from "./timer.ts"
+
+export class Owner extends Allowance implements Link {
+  readonly owners: Owners
+  readonly name: string
+  /** Whether who comes while it is spent is refused. */
+  readonly refuses: boolean
+  readonly lot = new Lot<Claim>()
+  promoted: Claim | undefined = undefined
+  /** Rings when there is room for the first of the lot. */
+  opening: timer.Alarm | undefined = undefined
+  before: Link | undefined = undefined
+  behind: Link | undefined = undefined
+  /** Nobody has anything of it, or waits for it; its windows may remember something. */
+  idle = false
+
+  constructor(
+    owners: Owners,
+    name: string,
+    limit: number,
+    windows: ReadonlyArray<RateWindow.RateWindow>,
+    refuses: boolean
+  ) {
+    super(limit, windows)
+    this.owners = owners
+    this.name = name
+    this.refuses = refuses
+  }
+
+  get what(): string {
+    return `${this.owners.kind} ${this.name === "" ? "(none)" : this.name}`
+  }
+
+  /** Whether `claim` may take its part now. Nobody overtakes one who is parked and was before it. */
+  lets(claim: Claim, now: number): boolean {
+    const { first } = this.lot
+    if (first !== undefined && this.promoted !== claim && !precedes(claim, first)) return false
+    return this.admits(now, claim.cost)
+  }
+}
+
+/** The tenants of a gate, or its keys, that have something of their own. */
+export class Owners {
+  readonly kind: "tenant" | "key"
+  private readonly spec: Gate.Options["perTenant"]
+  private readonly known = new Map<string, Owner>()
+  /** In the order in which they became idle. */
+  private readonly idle = new Chain<Owner>()
+
+  constructor(kind: "tenant" | "key", spec: Gate.Options["perTenant"]) {
+    this.kind = kind
+    this.spec = spec
+    // Its mistakes are the maker's, not the first caller's.
+    if (typeof spec === "object") this.make("", spec)
+  }
+
+  /** Nobody has anything of its own. */
+  get none(): boolean {
+    return this.spec === undefined && this.known.size === 0
+  }
+
+  get all(): Iterable<Owner> {
+    return this.known.values()
+  }
+
+  /** The owner of this name, if it has anything of its own. */
+  get(name: string, now: number): Owner | undefined {
+    this.forget(now)
+    const known = this.known.get(name)
+    if (known !== undefined) return this.use(known)
+    const spec = typeof this.spec === "function" ? this.spec(name) : this.spec
+    return spec === undefined ? undefined : this.keep(this.make(name, spec))
+  }
+
+  /** The owner of this name, even if it has nothing but what is said of it now. */
+  demand(name: string, now: number): Owner {
+    return this.get(name, now) ?? this.keep(this.make(name, {}))
+  }
+
+  /** Nobody has anything of it any more, for now. */
+  rest(owner: Owner): void {
+    if (owner.idle) return
+    owner.idle = true
+    this.idle.push(owner)
+  }
+
+  /** Those of whom there is nothing left to remember. Nobody is woken for that: it is done when somebody comes. */
+  private forget(now: number): void {
+    for (let first = this.idle.first; first !== undefined && first.idleAt(now) <= now; first = this.idle.first) {
+      this.idle.remove(first)
+      this.known.delete(first.name)
+    }
+  }
+
+  private use(owner: Owner): Owner {
+    if (owner.idle) {
+      owner.idle = false
+      this.idle.remove(owner)
+    }
+    return owner
+  }
+
+  private keep(owner: Owner): Owner {
+    this.known.set(owner.name, owner)
+    return owner
+  }
+
+  private make(name: string, { limit = Infinity, spent = "wait", windows = [] }: Gate.Allowance): Owner {
+    if (!(limit === Infinity || (Number.isInteger(limit) && limit >= 1))) {
+      throw new RangeError(`Expected a limit of at least 1 permit for each ${this.kind}, got ${limit}`)
+    }
+    if (spent !== "wait" && spent !== "refuse") {
+      throw new TypeError(`Expected spent to be wait or refuse, got ${JSON.stringify(spent)}`)
+    }
+    return new Owner(this, name, limit, windows, spent === "refuse")
+  }
+}
