@@ -57,6 +57,11 @@ export interface Options {
    * `DeadlineExceeded` and a cut by a deadline are `overload`; all else says nothing (`ignore`).
    */
   readonly judge?: ((exit: Exit.Exit<unknown, unknown>) => ConcurrencyLimit.Verdict) | undefined
+  /**
+   * Where what the shared windows remember outlives the gate, under its name: loaded before it opens, saved when its scope
+   * closes. A snapshot that cannot be read is left out and logged. Default: nowhere.
+   */
+  readonly store?: RateWindow.Store | undefined
 }
 
 export type Shares = { readonly [U in Priority.Urgency]?: number | undefined }
@@ -211,6 +216,8 @@ export interface Statistics {
   readonly interrupted: number
   readonly refused: number
   readonly windows: ReadonlyArray<RateWindow.Statistics>
+  /** How many keys can start nothing now: their allowance is spent, or the other side asked for a pause. */
+  readonly closedKeys: number
   /** Starts per second while callers waited, lately; `null` until that was seen. */
   readonly drainRate: number | null
 }
@@ -248,13 +255,29 @@ export const check = (self: Statistics): ReadonlyArray<string> => {
   return broken
 }
 
-/** Makes a gate that lives as long as the scope. When that closes, whoever waits is refused with `ShuttingDown`. */
+/**
+ * Makes a gate that lives as long as the scope. When that closes, whoever waits is refused with `ShuttingDown`; those who
+ * run finish.
+ */
 export const make = (name: string, options: Options): Effect.Effect<Gate, never, Scope.Scope> =>
   Effect.withFiber((fiber) => {
     const gate = new Engine(name, options, fiber.getRef(Clock.Clock))
-    return Registry.register("gate", name, () => gate.snapshot()).pipe(
-      Effect.andThen(Effect.addFinalizer(() => Effect.sync(() => gate.close()))),
-      Effect.as(gate)
+    return Effect.andThen(options.store === undefined ? Effect.void : remember(gate, options.store), open(gate))
+  })
+
+const open = (gate: Engine): Effect.Effect<Gate, never, Scope.Scope> =>
+  Registry.register("gate", gate.name, () => gate.snapshot()).pipe(
+    Effect.andThen(Effect.addFinalizer(() => Effect.sync(() => gate.close()))),
+    Effect.as(gate)
+  )
+
+const remember = (gate: Engine, store: RateWindow.Store): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    for (const mistake of gate.restore(yield* store.load(gate.name), yield* Clock.currentTimeMillis)) {
+      yield* Effect.logWarning(`What gate ${gate.name} remembered is not taken up: ${mistake}`)
+    }
+    yield* Effect.addFinalizer(() =>
+      Effect.flatMap(Clock.currentTimeMillis, (wallNow) => store.save(gate.name, gate.remembered(wallNow)))
     )
   })
 

@@ -6,6 +6,7 @@
  */
 import { Context, Effect } from "effect"
 import { dual } from "effect/Function"
+import * as Boost from "./internal/boost.ts"
 
 /** 0 (most urgent) to 7 (least). */
 export type Urgency = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7
@@ -27,9 +28,28 @@ export const at: {
   (urgency: Urgency): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   <A, E, R>(self: Effect.Effect<A, E, R>, urgency: Urgency): Effect.Effect<A, E, R>
 } = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, urgency: Urgency) => {
-  if (!isUrgency(urgency)) throw new RangeError(`Expected an urgency from 0 to 7, got ${urgency}`)
-  return Effect.provideService(self, Priority, urgency)
+  return Effect.provideService(self, Priority, checked(urgency))
 })
 
-/** Runs `self` at urgency 7: whenever nobody else wants the turn. */
+const checked = (urgency: Urgency): Urgency => {
+  if (isUrgency(urgency)) return urgency
+  throw new RangeError(`Expected an urgency from 0 to 7, got ${String(urgency)}`)
+}
+
+/**
+ * Runs `body` with a way to say, while it goes on, how urgent those are who wait for it: work that many share is as urgent
+ * as the most urgent of them, and no less than it is by itself. What stands in a gate's line moves to its new level, where
+ * it comes last; `undefined` takes it back.
+ */
+export const boosted = <A, E, R>(
+  body: (boost: (urgency: Urgency | undefined) => Effect.Effect<void>) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  Effect.suspend(() => {
+    const boost = new Boost.Boost()
+    const set = (urgency: Urgency | undefined) =>
+      Effect.sync(() => boost.set(urgency === undefined ? levels : checked(urgency)))
+    return Effect.provideService(body(set), Boost.Current, boost)
+  })
+
+/** Runs `self` at urgency 7: the smallest share, and all the rest that nobody else wants. */
 export const background: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = at(7)

@@ -27,9 +27,15 @@ export class Allowance {
     }
   }
 
-  /** Whether it ever asks what time it is. */
+  /** Whether it asks what time it is. */
   get timed(): boolean {
     return this.books.length > 0 || this.shutUntil > -Infinity
+  }
+
+  /** Whether another's word still holds, where it has no windows. */
+  isShut(now: number): boolean {
+    if (this.shutUntil <= now + millis.grain) this.shutUntil = -Infinity
+    return this.shutUntil > -Infinity
   }
 
   /** The window that `cost` can never pass, if any. */
@@ -40,7 +46,7 @@ export class Allowance {
 
   /** Whether `cost` may start now. */
   admits(now: number, cost: number): boolean {
-    if (this.running >= this.limit || this.shutUntil > now + millis.grain) return false
+    if (this.running >= this.limit || this.isShut(now)) return false
     for (const book of this.books) if (book.opensAt(now, cost) > now) return false
     return true
   }

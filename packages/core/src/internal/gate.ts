@@ -71,6 +71,8 @@ export class Engine implements Gate {
   /** How long a permit is held, usually; learnt once somebody with a deadline has waited. */
   private usually = usual.start
   private dated = false
+  /** Somebody was told to pause, and may still have to. */
+  private tightened = false
   /** Set while the head of the line waits for a window. */
   private opening: timer.Alarm | undefined = undefined
 
@@ -142,16 +144,27 @@ export class Engine implements Gate {
 
   tightenNow(hint: RateWindow.Hint, key: string | undefined, fiber: AnyFiber): void {
     const { now } = this
+    this.tightened = true
     if (key === undefined) {
       this.shared.tighten(now, hint)
       this.retime()
       this.rearm(fiber)
     } else {
-      const owner = this.keys.demand(key, now)
+      const owner = this.keys.get(key, now) ?? this.adopt(this.keys.demand(key))
       owner.tighten(now, hint)
       this.retime()
       this.tend(owner, now, fiber)
+      this.next(fiber)
     }
+  }
+
+  /** Those of its key who wait already are its own from now on. */
+  private adopt(owner: Owner): Owner {
+    for (const claim of [...this.line.members, ...this.parked]) {
+      if (claim.terms.key !== owner.name) continue
+      claim.own = { owners: [...(claim.own?.owners ?? []), owner], parked: claim.own?.parked }
+    }
+    return owner
   }
 
   get statistics(): Effect.Effect<Statistics> {
@@ -179,8 +192,34 @@ export class Engine implements Gate {
       interrupted: this.interrupted,
       refused: this.refused,
       windows: this.shared.statistics(now),
+      closedKeys: [...this.keys.all].filter((key) => key.opensAt(now, Number.MIN_VALUE) > now).length,
       drainRate: this.rate.perMilli === 0 ? null : this.rate.perMilli * 1000
     }
+  }
+
+  /** What its windows remember, at this Unix time. */
+  remembered(wallNow: number): ReadonlyArray<RateWindow.Snapshot> {
+    const { now } = this
+    return this.shared.books.map((book) => book.snapshot(now, wallNow))
+  }
+
+  /** Takes up what windows remembered; what is wrong with those that could not be. */
+  restore(snapshots: Option.Option<ReadonlyArray<RateWindow.Snapshot>>, wallNow: number): ReadonlyArray<string> {
+    const { now } = this
+    const { books } = this.shared
+    const mistakes: Array<string> = []
+    for (const [i, snapshot] of Option.getOrElse(snapshots, () => []).entries()) {
+      // Windows may have been put in another order, or changed, since.
+      const same = (book: RateWindow.Book | undefined) =>
+        book !== undefined && Duration.toMillis(book.window.length) === snapshot?.lengthMillis
+      const book = same(books[i]) ? books[i] : (books.find(same) ?? books[i])
+      try {
+        book?.restore(now, wallNow, snapshot)
+      } catch (mistake) {
+        mistakes.push(mistake instanceof Error ? mistake.message : String(mistake))
+      }
+    }
+    return mistakes
   }
 
   get explain(): Effect.Effect<ReadonlyArray<Explanation>> {
@@ -194,9 +233,12 @@ export class Engine implements Gate {
         const drained = rate.drain(this.rate, index + 1)
         return this.explanation(claim, now, index + 1, drained === undefined ? undefined : Math.max(drained, floor))
       })
-      const parked = [this.tenants, this.keys].flatMap((owners) => [...owners.all].flatMap(({ lot }) => lot.members))
-      return [...inOrder, ...parked.map((claim) => this.explanation(claim, now, null, undefined))]
+      return [...inOrder, ...this.parked.map((claim) => this.explanation(claim, now, null, undefined))]
     })
+  }
+
+  private get parked(): Array<Claim> {
+    return [this.tenants, this.keys].flatMap((owners) => [...owners.all].flatMap(({ lot }) => lot.members))
   }
 
   private explanation(claim: Claim, now: number, place: number | null, millis: number | undefined): Explanation {
@@ -218,8 +260,7 @@ export class Engine implements Gate {
   /** Refuses all who wait, and whoever comes from now on. */
   close(): void {
     this.open = false
-    const parked = [this.tenants, this.keys].flatMap((owners) => [...owners.all].flatMap(({ lot }) => lot.members))
-    for (const claim of [...this.line.members, ...parked]) this.putOut(claim, new Refused.ShuttingDown())
+    for (const claim of [...this.line.members, ...this.parked]) this.putOut(claim, new Refused.ShuttingDown())
     for (let feeder = this.feeders.shift(); feeder !== undefined; feeder = this.feeders.shift()) {
       this.ask(feeder.claim)
       this.wake.push(feeder, feeder.claim.fiber)
@@ -244,6 +285,7 @@ export class Engine implements Gate {
 
   private askSlowly(claim: Claim, suspends: boolean): void {
     const { now } = this
+    if (this.tightened) this.relax(now)
     claim.at = now
     claim.urgency = claim.asked
     if (!this.open) return this.turnAway(claim, new Refused.ShuttingDown())
@@ -396,7 +438,7 @@ export class Engine implements Gate {
   }
 
   /** Changes how urgent it is, while it waits; it comes to its new level just now. */
-  raise(claim: Claim, urgency: number): void {
+  move(claim: Claim, urgency: number): void {
     if (claim.state !== "Waiting" || claim.urgency === urgency) return
     this.line.move(claim, urgency, claim.own?.parked?.lot)
     this.next(claim.fiber)
@@ -641,6 +683,12 @@ export class Engine implements Gate {
       this.dated ||
       this.protection !== undefined ||
       this.limiter.adapts
+  }
+
+  /** A pause that is over leaves nothing behind. */
+  private relax(now: number): void {
+    this.tightened = this.shared.isShut(now) || !this.keys.none
+    this.retime()
   }
 
   /** Reads the drain rate while somebody waits; time in which nobody did says nothing about it. */

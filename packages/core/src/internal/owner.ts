@@ -85,9 +85,9 @@ export class Owners {
     return spec === undefined ? undefined : this.keep(this.make(name, spec))
   }
 
-  /** The owner of this name, even if it has nothing but what is said of it now. */
-  demand(name: string, now: number): Owner {
-    return this.get(name, now) ?? this.keep(this.make(name, {}))
+  /** An owner that has nothing of its own but what is said of it from now on; only where `get` has none. */
+  demand(name: string): Owner {
+    return this.keep(this.make(name, {}))
   }
 
   /** Nobody has anything of it any more, for now. */

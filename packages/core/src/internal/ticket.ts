@@ -10,6 +10,7 @@ import type * as RateWindow from "../RateWindow.ts"
 import type * as Reason from "../Reason.ts"
 import * as Refused from "../Refused.ts"
 import * as Tenant from "../Tenant.ts"
+import * as Boost from "./boost.ts"
 import * as boundary from "./boundary.ts"
 import { Claim } from "./claim.ts"
 import type { Terms } from "./claim.ts"
@@ -45,7 +46,9 @@ export class Ticket extends Claim implements wait.Wait {
   // Ambient things are read where they are: a field for each would weigh on every line.
 
   get asked(): number {
-    return this.fiber.getRef(Priority.Priority)
+    const urgency = this.fiber.getRef(Priority.Priority)
+    const boost = this.fiber.getRef(Boost.Current)
+    return boost === undefined || boost.urgency > urgency ? urgency : boost.urgency
   }
 
   get tenant(): string {
@@ -97,10 +100,12 @@ export class Ticket extends Claim implements wait.Wait {
     super.await(now)
     const region = boundary.current(this.fiber)
     if (region !== undefined) wait.begin(region, this)
+    this.fiber.getRef(Boost.Current)?.begin(this)
   }
 
   override endWait(): void {
     boundary.endWait(this.fiber, this)
+    this.fiber.getRef(Boost.Current)?.end(this)
     super.endWait()
   }
 
