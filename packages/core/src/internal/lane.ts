@@ -60,12 +60,11 @@ export class Lane<P extends Place> {
   cost = 0
 
   enter(place: P, deadline: number): void {
-    const slot = this.slotOf(deadline)
-    slot.insert(place)
-    place.slot = slot
     this.size++
     this.cost += place.cost
-    this.count(deadline, 1)
+    const slot = this.found(deadline) ?? this.grown(deadline)
+    slot.insert(place)
+    place.slot = slot
   }
 
   leave(place: P): void {
@@ -75,8 +74,10 @@ export class Lane<P extends Place> {
     this.size--
     // Fractions leave a rest in floats.
     this.cost = this.size === 0 ? 0 : this.cost - place.cost
-    this.count(slot.deadline, -1)
-    if (slot.size === 0) this.drop(slot)
+    let above: Slot<P> | undefined
+    for (let node = this.root!; node !== slot; above = node, node = below(node, slot.deadline)!) node.count--
+    slot.count--
+    if (slot.size === 0) this.drop(slot, above)
   }
 
   /** Who is next: of the earliest deadline the first to come, or the last. */
@@ -120,76 +121,73 @@ export class Lane<P extends Place> {
     return members
   }
 
-  private slotOf(deadline: number): Slot<P> {
-    for (let slot = this.root; slot !== undefined;) {
+  /** The slot of a deadline, with room for one more in all the counts on the way there. */
+  private found(deadline: number): Slot<P> | undefined {
+    for (let slot = this.root; slot !== undefined; slot = below(slot, deadline)) {
+      slot.count++
       if (slot.deadline === deadline) return slot
-      slot = deadline < slot.deadline ? slot.earlier : slot.later
     }
+    return undefined
+  }
+
+  /** A new slot for a deadline that `found` has looked for in vain. */
+  private grown(deadline: number): Slot<P> {
     // Heights by chance keep the tree flat; they need not be different from run to run (xorshift: Marsaglia, 2003).
     this.seed ^= this.seed << 13
     this.seed ^= this.seed >>> 17
     this.seed ^= this.seed << 5
     const slot = new Slot(this, deadline, this.seed)
-    this.root = insert(this.root, slot)
     if (this.head === undefined || deadline < this.head.deadline) this.head = slot
-    return slot
-  }
-
-  /** One more, or one less, waits in the slot of this deadline. */
-  private count(deadline: number, change: 1 | -1): void {
-    for (let slot = this.root!; ;) {
-      slot.count += change
-      if (slot.deadline === deadline) return
-      slot = (deadline < slot.deadline ? slot.earlier : slot.later)!
+    let above: Slot<P> | undefined
+    let node = this.root
+    while (node !== undefined && node.height >= slot.height) {
+      above = node
+      node = below(node, deadline)
     }
-  }
-
-  private drop(slot: Slot<P>): void {
-    this.root = remove(this.root!, slot)
-    if (this.head !== slot) return
-    let head = this.root
-    while (head?.earlier !== undefined) head = head.earlier
-    this.head = head
-  }
-}
-
-const insert = <P extends Place>(root: Slot<P> | undefined, slot: Slot<P>): Slot<P> => {
-  if (root === undefined) return slot
-  if (slot.height > root.height) {
-    split(root, slot)
-    slot.count = (slot.earlier?.count ?? 0) + (slot.later?.count ?? 0)
+    split(node, slot)
+    slot.count = 1 + (slot.earlier?.count ?? 0) + (slot.later?.count ?? 0)
+    this.hang(slot, deadline, above)
     return slot
   }
-  if (slot.deadline < root.deadline) root.earlier = insert(root.earlier, slot)
-  else root.later = insert(root.later, slot)
-  return root
+
+  /** Takes an empty slot out of the tree. */
+  private drop(slot: Slot<P>, above: Slot<P> | undefined): void {
+    if (this.head === slot) {
+      let head = slot.later
+      while (head?.earlier !== undefined) head = head.earlier
+      // Nothing is earlier than the head, so it is the earlier child of whoever is above.
+      this.head = head ?? above
+    }
+    this.hang(merge(slot.earlier, slot.later), slot.deadline, above)
+  }
+
+  private hang(slot: Slot<P> | undefined, deadline: number, above: Slot<P> | undefined): void {
+    if (above === undefined) this.root = slot
+    else if (deadline < above.deadline) above.earlier = slot
+    else above.later = slot
+  }
 }
 
-/** Hangs what is earlier than `at`, and what is later, below it. */
+const below = <P extends Place>(slot: Slot<P>, deadline: number): Slot<P> | undefined =>
+  deadline < slot.deadline ? slot.earlier : slot.later
+
+/** Hangs what is earlier than `at`, and what is later, below it. One was counted for `at` in all that are passed. */
 const split = <P extends Place>(root: Slot<P> | undefined, at: Slot<P>): void => {
   if (root === undefined) {
     at.earlier = at.later = undefined
   } else if (root.deadline < at.deadline) {
-    const moved = root.later?.count ?? 0
+    const moved = root.later?.count ?? 1
     split(root.later, at)
     root.later = at.earlier
     root.count += (root.later?.count ?? 0) - moved
     at.earlier = root
   } else {
-    const moved = root.earlier?.count ?? 0
+    const moved = root.earlier?.count ?? 1
     split(root.earlier, at)
     root.earlier = at.later
     root.count += (root.earlier?.count ?? 0) - moved
     at.later = root
   }
-}
-
-/** Takes out an empty slot. */
-const remove = <P extends Place>(root: Slot<P>, slot: Slot<P>): Slot<P> | undefined => {
-  if (root === slot) return merge(root.earlier, root.later)
-  if (slot.deadline < root.deadline) root.earlier = remove(root.earlier!, slot)
-  else root.later = remove(root.later!, slot)
-  return root
 }
 
 const merge = <P extends Place>(earlier: Slot<P> | undefined, later: Slot<P> | undefined): Slot<P> | undefined => {

@@ -28,17 +28,22 @@ export class Frame {
   readonly weights: Weights
   /** W: how many hand-overs a frame has. */
   readonly total: number
+  /** Which level each slot belongs to. */
+  private readonly slots: Uint8Array
   /** At `level * total + position`: how many slots after that position the level's next one is. */
   private readonly distance: Uint16Array
 
   constructor(weights: Weights) {
     this.weights = weights
     this.total = weights.reduce((sum, weight) => sum + weight, 0)
-    this.distance = distances(lay(weights, this.total), this.total)
+    this.slots = lay(weights, this.total)
+    this.distance = distances(this.slots, this.total)
   }
 
   /** Which of the levels in `occupied` (bit u for level u, at least one) has the next slot from `position` on. */
   next(position: number, occupied: number): number {
+    const own = this.slots[position]!
+    if ((occupied & (1 << own)) !== 0) return own
     let best = -1
     let least = Infinity
     for (let rest = occupied; rest !== 0; rest &= rest - 1) {
