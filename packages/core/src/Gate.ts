@@ -23,7 +23,7 @@
  *
  * Levels are strict for now: as long as urgent callers keep the gate busy, the less urgent wait.
  */
-import { Clock, Effect } from "effect"
+import { Clock, Context, Effect, Layer } from "effect"
 import type { ByteSize, Duration, Exit, Scope } from "effect"
 import { dual } from "effect/Function"
 import type * as ConcurrencyLimit from "./ConcurrencyLimit.ts"
@@ -289,3 +289,23 @@ export const run: {
   (args) => Effect.isEffect(args[0]),
   <A, E, R>(self: Effect.Effect<A, E, R>, gate: Gate, ask?: Ask) => gate.run(self, ask)
 )
+
+/** A gate that many modules share by its tag: the class is the tag. */
+export interface ServiceClass<Self, Id extends string> extends Context.ServiceClass<Self, Id, Gate> {
+  /** Makes the gate, named by the tag, for as long as the layer lives. */
+  readonly layer: Layer.Layer<Self>
+  /** Waits for admission at the gate of the context, then runs `effect` on this fiber. */
+  // One signature: of an overloaded function `pipe` would not see the types.
+  readonly run: <A, E, R>(effect: Effect.Effect<A, E, R>, ask?: Ask) => Effect.Effect<A, E | Refused.Refused, R | Self>
+}
+
+/** `class GitHub extends Gate.Service<GitHub>()("app/GitHub", { limit: 20 }) {}`; then `effect.pipe(GitHub.run)`. */
+export const Service =
+  <Self>() =>
+  <const Id extends string>(id: Id, options: Options): ServiceClass<Self, Id> => {
+    const tag = Context.Service<Self, Gate>()(id)
+    return Object.assign(tag, {
+      layer: Layer.effect(tag, make(id, options)),
+      run: <A, E, R>(effect: Effect.Effect<A, E, R>, ask?: Ask) => tag.use((gate) => gate.run(effect, ask))
+    })
+  }
