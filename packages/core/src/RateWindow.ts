@@ -86,7 +86,10 @@ export const format = (self: RateWindow): string => `${self.limit} per ${Duratio
 export interface Hint {
   /** Nothing starts for so long (`Retry-After`). */
   readonly closedFor?: Duration.Input | undefined
-  /** Only so much more may start until `resetsIn` has passed. What is reserved and has not begun is part of it. */
+  /**
+   * Only so much more may start until `resetsIn` has passed, by what it reserves. What is pending is part of it; what
+   * settles for less later does not come back to it.
+   */
   readonly remaining?: number | undefined
   /** Default: the window's length. */
   readonly resetsIn?: Duration.Input | undefined
@@ -116,6 +119,7 @@ export interface Snapshot {
   readonly version: 1
   readonly wallMillis: number
   readonly clockMillis: number
+  /** The widest that it or those it was restored from ever were. */
   readonly limit: number
   readonly lengthMillis: number
   readonly counts: Counts
@@ -181,17 +185,19 @@ export class Book {
   /** When the newest entry begins. */
   private from = 0
   private used = 0
-  /** Invariant: used + pending <= limit. */
+  /** Invariant: used + pending <= limit, but for what was restored. */
   private pending = 0
   /** How many reservations that is. Invariant: none make a pending of exactly 0, whatever floats leave of fractions. */
   private reservations = 0
-  /** Invariant, after `pass`: where there is debt, used + pending = limit. */
+  /** Invariant, after `pass`: where there is debt, used + pending >= limit. */
   private debt = 0
   /** When the leaky bucket is empty (GCRA's theoretical arrival time), and since when it has not been. */
   private emptyAt = -Infinity
   private busySince = -Infinity
   /** Since when there has been room for a start, after the window was closed. */
   private roomSince = -Infinity
+  /** The widest limit under which what it remembers came about. */
+  private widest: number
   /** Invariant: later ones leave more. */
   private bounds: Array<Bound> = []
 
@@ -199,6 +205,7 @@ export class Book {
     this.window = window
     this.length = Duration.toMillis(window.length)
     this.limit = window.limit
+    this.widest = window.limit
     this.rest = window.limit * rest
     this.burst = window.burst
     this.answers = window.counts === "answer"
@@ -247,7 +254,7 @@ export class Book {
     this.pass(now)
     this.reservations++
     this.pending += cost
-    for (const bound of this.bounds) bound.left -= cost
+    if (this.bounds.length > 0) this.spend(cost)
     if (this.spacing === 0) return
     const level = this.bucket(cost)
     if (level <= now) this.busySince = now
@@ -267,7 +274,7 @@ export class Book {
   /** What was reserved will not begin. */
   refund(cost: number): void {
     this.unreserve(cost)
-    for (const bound of this.bounds) bound.left += cost
+    if (this.bounds.length > 0) this.spend(-cost)
     if (this.spacing > 0) this.emptyAt -= cost * this.spacing
   }
 
@@ -282,7 +289,7 @@ export class Book {
     this.pass(now)
     if (actual > cost) {
       this.debt += actual - cost
-      for (const bound of this.bounds) bound.left -= actual - cost
+      this.spend(actual - cost)
       if (this.spacing > 0) this.emptyAt = Math.max(now, this.emptyAt) + (actual - cost) * this.spacing
       this.pay(now)
       return cost
@@ -342,7 +349,8 @@ export class Book {
       lengthMillis: this.length,
       burst,
       counts,
-      used: this.used,
+      // A window that was wider when it was restored may count more: it is as full as it can be.
+      used: Math.max(0, Math.min(this.used, limit - this.pending)),
       pending: this.pending,
       debt: this.debt,
       hints
@@ -360,7 +368,7 @@ export class Book {
       version: 1,
       wallMillis: wallNow,
       clockMillis: now,
-      limit: this.limit,
+      limit: this.widest,
       lengthMillis: this.length,
       counts: this.window.counts,
       starts,
@@ -394,30 +402,25 @@ export class Book {
       const slot = this.slot(i)
       return [this.ring[slot]!, this.ring[slot + 1]!]
     })
+    this.widest = Math.max(this.widest, past.limit)
     const forgotten = Math.ceil((this.length - past.lengthMillis) / past.lengthMillis)
     if (forgotten > 0) entries.push([then - past.lengthMillis, forgotten * past.limit])
     const unanswered = this.answers && past.counts === "start"
     for (const [age, cost] of past.starts) entries.push([unanswered ? then : then - age, cost])
-    if (past.pending > 0) entries.push([now, past.pending])
-    this.recount(entries)
-    this.debt += past.debt
-    if (this.spacing > 0) this.emptyAt = Math.max(this.emptyAt, then + (past.level ?? this.burst) * this.spacing)
-    for (const [left, forMillis] of past.hints) this.bound(then, left ?? -Infinity, forMillis)
-    this.pass(now)
-  }
-
-  /** Begins the ring anew. More than the limit changes nothing: the newest alone keep it shut for as long. */
-  private recount(entries: ReadonlyArray<readonly [at: number, cost: number]>): void {
     this.size = 0
     this.used = 0
-    let free = this.limit - this.pending
-    const counted: Array<readonly [number, number]> = []
-    for (const [at, cost] of entries.toSorted((a, b) => b[0] - a[0])) {
-      if (free <= 0) break
-      counted.push([at, Math.min(cost, free)])
-      free -= cost
-    }
-    for (const [at, cost] of counted.toReversed()) this.count(at, cost)
+    for (const [at, cost] of entries.toSorted((a, b) => a[0] - b[0])) this.count(at, cost)
+    // What a longer window knew and this one does not paid no debts; what was pending has left no room for any since.
+    const { debt, pending } = this
+    this.debt = 0
+    this.pending += past.pending
+    this.pass(then)
+    this.debt = debt + past.debt
+    this.pass(now)
+    this.pending = pending
+    if (past.pending > 0) this.count(now, past.pending)
+    if (this.spacing > 0) this.emptyAt = Math.max(this.emptyAt, then + (past.level ?? this.burst) * this.spacing)
+    for (const [left, forMillis] of past.hints) this.bound(then, left ?? -Infinity, forMillis)
   }
 
   private begin(now: number, cost: number): void {
@@ -428,7 +431,7 @@ export class Book {
 
   private unreserve(cost: number): void {
     this.reservations--
-    this.pending = this.reservations === 0 ? 0 : this.pending - cost
+    this.pending = this.reservations === 0 ? 0 : Math.max(0, this.pending - cost)
   }
 
   private count(at: number, cost: number): void {
@@ -480,12 +483,13 @@ export class Book {
   private roomAt(cost: number, free: number): number {
     let short = cost + this.debt - free
     if (short <= this.rest) return -Infinity
-    if (cost > free + this.used + this.rest) return Infinity
+    // All that can become free.
+    const whole = free + this.used
+    if (whole <= 0 || cost > whole + this.rest) return Infinity
     // Only if all that is reserved were refunded, which may be now.
     if (this.size === 0) return -Infinity
     // What pays a debt leaves a length after what it took the place of: a debt of whole windows goes round with them.
-    const whole = free + this.used
-    const rounds = this.debt > 0 ? Math.ceil((short - this.rest) / whole) - 1 : 0
+    const rounds = this.debt > 0 ? Math.max(0, Math.ceil((short + Math.min(0, free) - this.rest) / whole) - 1) : 0
     short -= rounds * whole
     for (let i = 0; i < this.size - 1; i++) {
       const slot = this.slot(i)
@@ -518,6 +522,10 @@ export class Book {
     return -Infinity
   }
 
+  private spend(cost: number): void {
+    for (const bound of this.bounds) bound.left -= cost
+  }
+
   private bound(now: number, left: number, forMillis: number): void {
     const until = now + Math.min(forMillis, this.length)
     if (!(until > now) || this.bounds.some((other) => other.left <= left && other.until >= until)) return
@@ -538,7 +546,7 @@ export class Book {
       const slot = this.head * 2
       const leaves = this.ring[slot]! + this.length
       if (leaves > now + millis.grain) break
-      if (this.closed) this.roomSince = leaves
+      if (this.closed) this.roomSince = Math.max(this.roomSince, leaves)
       this.used = this.size === 1 ? 0 : this.used - this.ring[slot + 1]!
       this.size--
       this.head = (this.head + 1) & (this.ring.length / 2 - 1)
