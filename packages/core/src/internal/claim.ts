@@ -77,6 +77,9 @@ export abstract class Claim extends Step implements Place, Waiter {
   /** What it begins with. */
   abstract enter(): Effect.Effect<any, any, any>
 
+  /** It stands at the door. */
+  arrive(): void {}
+
   /** Its deadline passed before it came. */
   lapse(): void {}
 
@@ -116,16 +119,19 @@ export abstract class Claim extends Step implements Place, Waiter {
   /** Its work begins. */
   begins(): void {
     this.state = "Running"
-    if (!this.gate.timed) return
+    if (!this.gate.timed) {
+      this.at = -1
+      return
+    }
     this.at = this.gate.now
     this.gate.stamp(this, this.at)
   }
 
-  /** It leaves, having run; its permit is still its own. */
-  ends(exit: Exit.Exit<unknown, unknown>): void {
-    if (!this.gate.timed) return
-    const { now } = this.gate
+  /** It leaves, having run; its permit is still its own. Only where the gate is timed. */
+  ends(exit: Exit.Exit<unknown, unknown>, now: number): void {
     this.gate.answer(this, now)
+    // Nobody asked what time it was when it began.
+    if (this.at < 0) return
     this.gate.ended(now - this.at, exit)
     this.gate.learn(now, now - this.at, this.gate.verdict(exit), this.fiber)
   }

@@ -130,7 +130,7 @@ export class Engine implements Gate {
     return Effect.withFiber((fiber) => {
       this.limiter = new Limiter(limit)
       this.retime()
-      this.limitTo(this.limiter.limit, fiber)
+      this.limitTo(this.limiter.limit, fiber, this.now)
       return Effect.void
     })
   }
@@ -148,13 +148,13 @@ export class Engine implements Gate {
     if (key === undefined) {
       this.shared.tighten(now, hint)
       this.retime()
-      this.rearm(fiber)
+      this.rearm(fiber, now)
     } else {
       const owner = this.keys.get(key, now) ?? this.adopt(this.keys.demand(key))
       owner.tighten(now, hint)
       this.retime()
       this.tend(owner, now, fiber)
-      this.next(fiber)
+      this.next(fiber, now)
     }
   }
 
@@ -287,6 +287,7 @@ export class Engine implements Gate {
     const { now } = this
     if (this.tightened) this.relax(now)
     claim.at = now
+    claim.arrive()
     claim.urgency = claim.asked
     if (!this.open) return this.turnAway(claim, new Refused.ShuttingDown())
     const { deadline } = claim
@@ -306,34 +307,34 @@ export class Engine implements Gate {
     }
     const full = this.line.full(claim)
     if (full !== undefined && suspends) return this.sendBack(claim)
-    const late = this.late(claim, now)
+    const late = deadline === Infinity ? undefined : this.late(claim, now, deadline)
     if (late !== undefined) return this.turnAway(claim, late)
     if (claim.terms.maxWaitMillis <= 0) {
       return this.turnAway(claim, full === undefined ? claim.waitExceeded() : queueFull(full))
     }
     const victims = full === undefined ? [] : this.line.evict(claim)
     if (victims === undefined) return this.turnAway(claim, queueFull(full!))
-    this.putIn(claim, lacking, now)
+    this.putIn(claim, lacking, now, deadline)
     for (const victim of victims) this.turnOut(victim, new Refused.Evicted({ by: claim.urgency }))
   }
 
-  private putIn(claim: Claim, lacking: Owner | undefined, now: number): void {
+  private putIn(claim: Claim, lacking: Owner | undefined, now: number, deadline: number): void {
     if (this.line.items === 0) this.rate = rate.resume(this.rate, now, this.admitted, this.rested)
     this.line.enter(claim)
     claim.await(now)
     this.protection?.entered(now)
-    if (!this.dated && claim.deadline < Infinity) {
+    if (deadline < Infinity && !this.dated) {
       this.dated = true
       this.retime()
     }
     if (lacking !== undefined) this.park(claim, lacking, now, claim.fiber)
-    else if (this.line.head === claim) this.rearm(claim.fiber)
+    else if (this.shared.timed && this.line.head === claim) this.rearm(claim.fiber, now)
   }
 
   /** As if it had not come. */
   private sendBack(claim: Claim): void {
     this.offered--
-    this.disown(claim)
+    this.disown(claim, this.now)
     claim.own = undefined
   }
 
@@ -351,7 +352,7 @@ export class Engine implements Gate {
     this.take(claim, now)
     claim.begins()
     // One of its owner's may have come back to the line for what is left.
-    if (claim.own !== undefined) this.next(claim.fiber)
+    if (claim.own !== undefined) this.next(claim.fiber, now)
   }
 
   /** Finds whose allowance it needs besides; the first of them that has no room for it now. */
@@ -364,13 +365,13 @@ export class Engine implements Gate {
     const keyed = key === undefined ? undefined : this.keys.get(key, now)
     if (keyed !== undefined) owners.push(keyed)
     if (owners.length === 0) return undefined
+    claim.own = { owners, parked: undefined }
     for (const owner of owners) {
       const window = owner.tooSmall(claim.cost)
       if (window === undefined) continue
-      this.offered--
+      this.sendBack(claim)
       throw tooMuch(claim.cost, window, ` of ${owner.what}`)
     }
-    claim.own = { owners, parked: undefined }
     return this.lacking(claim, now)
   }
 
@@ -379,9 +380,7 @@ export class Engine implements Gate {
   }
 
   /** Whether its turn comes after its deadline, as the line drains now and as the windows let it. */
-  private late(claim: Claim, now: number): Refused.TooLate | undefined {
-    const { deadline } = claim
-    if (deadline === Infinity) return undefined
+  private late(claim: Claim, now: number, deadline: number): Refused.TooLate | undefined {
     this.measure(now)
     let certain = this.shared.notBefore(claim.cost)
     if (claim.own !== undefined)
@@ -398,7 +397,7 @@ export class Engine implements Gate {
     this.measure(now)
     claim.state = "Refused"
     this.refused++
-    this.disown(claim)
+    this.disown(claim, now)
     claim.turnAway(
       new Refused.Refused({
         reason,
@@ -426,7 +425,7 @@ export class Engine implements Gate {
     const wasHead = this.line.head === claim
     this.line.leave(claim, claim.own?.parked?.lot)
     this.turnOut(claim, reason)
-    if (wasHead || claim.own !== undefined) this.next(claim.fiber)
+    if (wasHead || claim.own !== undefined) this.next(claim.fiber, this.now)
   }
 
   /** Turns a claim away that was taken out of the line. */
@@ -441,7 +440,7 @@ export class Engine implements Gate {
   move(claim: Claim, urgency: number): void {
     if (claim.state !== "Waiting" || claim.urgency === urgency) return
     this.line.move(claim, urgency, claim.own?.parked?.lot)
-    this.next(claim.fiber)
+    this.next(claim.fiber, this.now)
   }
 
   private park(claim: Claim, owner: Owner, now: number, fiber: AnyFiber): void {
@@ -470,17 +469,17 @@ export class Engine implements Gate {
     } else if (at < Infinity) {
       owner.opening = new timer.Alarm(at, () => {
         owner.opening = undefined
-        this.tend(owner, this.now, fiber)
-        this.next(fiber)
+        const { now } = this
+        this.tend(owner, now, fiber)
+        this.next(fiber, now)
       })
       timer.of(this.clock).set(owner.opening, fiber)
     }
   }
 
   /** It needs nothing of its owners any more, or has taken it. */
-  private disown(claim: Claim): void {
+  private disown(claim: Claim, now: number): void {
     if (claim.own === undefined) return
-    const { now } = this
     for (const owner of claim.own.owners) {
       if (owner.promoted === claim) owner.promoted = undefined
       this.tend(owner, now, claim.fiber)
@@ -523,8 +522,7 @@ export class Engine implements Gate {
   }
 
   /** Hands free permits to those who are next, as far as the windows go, and waits for the window where one is shut. */
-  next(fiber: AnyFiber, from?: Claim): void {
-    const now = this.timed ? this.now : 0
+  private next(fiber: AnyFiber, now: number, from?: Claim): void {
     if (this.protection !== undefined) this.line.newestFirst = this.protection.newestFirst(now)
     for (;;) {
       if (this.shared.running >= this.shared.limit) break
@@ -555,7 +553,7 @@ export class Engine implements Gate {
       if (from === undefined || !head.takesOver(from)) this.wake.push(head, fiber)
       this.thinned(fiber)
     }
-    this.rearm(fiber)
+    this.rearm(fiber, now)
   }
 
   /** Whether it would begin and be cut: it has less time left than it usually takes, and another has use for the turn. */
@@ -572,39 +570,40 @@ export class Engine implements Gate {
     this.shared.take(now, claim.cost)
     if (claim.own === undefined) return
     for (const owner of claim.own.owners) owner.take(now, claim.cost)
-    this.disown(claim)
+    this.disown(claim, now)
   }
 
   /** Undoes whatever the claim has come to: its wait, its permit, its rate grant. */
   leave(claim: Claim, exit: Exit.Exit<unknown, unknown>): void {
     const { state } = claim
+    claim.state = "Gone"
+    const now = this.timed ? this.now : 0
     if (state === "Waiting") {
-      claim.state = "Gone"
       const wasHead = this.line.head === claim
       this.line.leave(claim, claim.own?.parked?.lot)
       claim.endWait()
       this.interrupted++
-      this.disown(claim)
+      this.disown(claim, now)
       this.thinned(claim.fiber)
-      if (wasHead || claim.own !== undefined) this.next(claim.fiber)
+      if (wasHead || claim.own !== undefined) this.next(claim.fiber, now)
     } else if (state === "Admitted" || state === "Running") {
-      if (claim.unused) this.refund(claim)
-      else claim.ends(exit)
-      claim.state = "Gone"
-      this.giveBack(claim)
+      if (this.timed) {
+        if (state === "Admitted" || claim.unused) this.refund(claim)
+        else claim.ends(exit, now)
+      }
+      this.giveBack(claim, now)
       if (state === "Running" && Exit.isSuccess(exit)) this.completed++
       else if (state === "Admitted" || Exit.hasInterrupts(exit)) this.interrupted++
       else this.failed++
-      if (this.line.items > 0) this.next(claim.fiber, claim)
+      if (this.line.items > 0) this.next(claim.fiber, now, claim)
       else if (this.feeders.size > 0) this.thinned(claim.fiber)
-    } else claim.state = "Gone"
+    }
   }
 
-  private giveBack(claim: Claim): void {
+  private giveBack(claim: Claim, now: number): void {
     this.shared.running--
     if (this.surplus > 0) this.surplus--
     if (claim.own === undefined) return
-    const { now } = this
     for (const owner of claim.own.owners) {
       owner.running--
       this.tend(owner, now, claim.fiber)
@@ -616,18 +615,19 @@ export class Engine implements Gate {
     if (claim.own !== undefined) for (const owner of claim.own.owners) owner.refund(claim.cost)
   }
 
-  /** Its work begins now, and so its rate grant counts from now. */
+  /** Its work begins now, and so its rate grant counts from now: that lets nobody in, but a window may know when it opens. */
   stamp(claim: Claim, now: number): void {
     this.shared.stamp(now, claim.cost)
     if (claim.own !== undefined) for (const owner of claim.own.owners) owner.stamp(now, claim.cost)
-    this.reckon(claim, now)
+    if (this.line.items === 0) return
+    if (this.opening === undefined) this.rearm(claim.fiber, now)
+    if (this.line.parked > 0 && claim.own !== undefined) this.reckon(claim, now)
   }
 
   /** Its answer is here, and so what counts by answers counts from now. */
   answer(claim: Claim, now: number): void {
     this.shared.answered(now, claim.cost)
     if (claim.own !== undefined) for (const owner of claim.own.owners) owner.answered(now, claim.cost)
-    this.reckon(claim, now)
   }
 
   /** It really cost `actual`. */
@@ -640,11 +640,11 @@ export class Engine implements Gate {
     this.reckon(claim, now)
   }
 
-  /** A window may know now when it opens. */
-  private reckon(claim: Claim, now: number): void {
+  /** The windows that it takes from may let others in. */
+  reckon(claim: Claim, now: number): void {
     if (this.line.items === 0) return
     if (claim.own !== undefined) for (const owner of claim.own.owners) this.tend(owner, now, claim.fiber)
-    this.next(claim.fiber)
+    this.next(claim.fiber, now)
   }
 
   /** What an end says of the other side. */
@@ -662,15 +662,16 @@ export class Engine implements Gate {
     this.protection?.ended(now, verdict)
     if (!this.limiter.adapts) return
     this.limiter.learn({ now, latencyMillis, inFlight: this.shared.running, verdict })
-    this.limitTo(this.limiter.limit, fiber)
+    this.limitTo(this.limiter.limit, fiber, now)
   }
 
-  private limitTo(limit: number, fiber: AnyFiber): void {
+  private limitTo(limit: number, fiber: AnyFiber, now: number): void {
     if (limit === this.shared.limit) return
     const more = limit > this.shared.limit
     this.shared.limit = limit
     this.surplus = Math.max(0, this.shared.running - limit)
-    if (more && this.line.items > 0) this.next(fiber)
+    if (more && this.line.items > 0) this.next(fiber, now)
+    else if (more) this.thinned(fiber)
   }
 
   // --- time -----------------------------------------------------------------------------------------------------------
@@ -697,15 +698,18 @@ export class Engine implements Gate {
   }
 
   /** Keeps one timer for the instant at which the head of the line may start. */
-  private rearm(fiber: AnyFiber): void {
+  private rearm(fiber: AnyFiber, now: number): void {
     if (!this.shared.timed) return
     const { head } = this.line
-    const at = head === undefined ? Infinity : this.shared.opensAt(this.now, head.cost)
-    if (this.opening?.at === at && this.opening.index >= 0) return
+    const at = head === undefined ? Infinity : this.shared.opensAt(now, head.cost)
+    if (this.opening?.at === at) return
     if (this.opening !== undefined) timer.of(this.clock).clear(this.opening, fiber)
     this.opening = undefined
     if (at === Infinity) return
-    this.opening = new timer.Alarm(at, () => this.next(fiber))
+    this.opening = new timer.Alarm(at, () => {
+      this.opening = undefined
+      this.next(fiber, this.now)
+    })
     timer.of(this.clock).set(this.opening, fiber)
   }
 

@@ -34,6 +34,9 @@ export class Ticket extends Claim implements wait.Wait {
   /** What its caller goes on with: the work, or the refusal. */
   body: AnyEffect
   private resume: ((effect: AnyEffect) => void) | undefined = undefined
+  /** Around it when it came. */
+  private region: boundary.Region | undefined = undefined
+  private boost: Boost.Boost | undefined = undefined
 
   constructor(gate: Engine, fiber: Fiber.Fiber<unknown, unknown>, terms: Terms, body: AnyEffect) {
     super()
@@ -47,7 +50,7 @@ export class Ticket extends Claim implements wait.Wait {
 
   get asked(): number {
     const urgency = this.fiber.getRef(Priority.Priority)
-    const boost = this.fiber.getRef(Boost.Current)
+    const { boost } = this
     return boost === undefined || boost.urgency > urgency ? urgency : boost.urgency
   }
 
@@ -56,11 +59,16 @@ export class Ticket extends Claim implements wait.Wait {
   }
 
   get deadline(): number {
-    return boundary.current(this.fiber)?.deadline ?? Infinity
+    return this.region?.deadline ?? Infinity
   }
 
   get what(): string {
     return this.own?.parked === undefined ? this.gate.what : `${this.own.parked.what} at ${this.gate.what}`
+  }
+
+  override arrive(): void {
+    this.region = boundary.current(this.fiber)
+    this.boost = this.fiber.getRef(Boost.Current)
   }
 
   enter(): AnyEffect {
@@ -82,7 +90,7 @@ export class Ticket extends Claim implements wait.Wait {
    * yet; the refusal is for those who cannot be cut.
    */
   override lapse(): void {
-    const region = boundary.current(this.fiber)!
+    const region = this.region!
     wait.begin(region, this)
     region.lapse()
     wait.end(region, this)
@@ -98,14 +106,13 @@ export class Ticket extends Claim implements wait.Wait {
 
   override await(now: number): void {
     super.await(now)
-    const region = boundary.current(this.fiber)
-    if (region !== undefined) wait.begin(region, this)
-    this.fiber.getRef(Boost.Current)?.begin(this)
+    if (this.region !== undefined) wait.begin(this.region, this)
+    this.boost?.begin(this)
   }
 
   override endWait(): void {
-    boundary.endWait(this.fiber, this)
-    this.fiber.getRef(Boost.Current)?.end(this)
+    if (this.region !== undefined) wait.end(this.region, this)
+    this.boost?.end(this)
     super.endWait()
   }
 
@@ -155,11 +162,10 @@ export class Holder extends Ticket {
     if (!this.pending) this.sent()
   }
 
-  override ends(exit: Exit.Exit<unknown, unknown>): void {
-    if (!this.gate.timed) return
-    this.answer()
-    this.gate.ended(this.gate.now - this.begunAt!, exit)
-    this.judge(this.gate.verdict(exit))
+  override ends(exit: Exit.Exit<unknown, unknown>, now: number): void {
+    this.answer(now)
+    if (this.begunAt! >= 0) this.gate.ended(now - this.begunAt!, exit)
+    this.judge(this.gate.verdict(exit), now)
   }
 
   /** It is held until `scope` closes. */
@@ -174,19 +180,21 @@ export class Holder extends Ticket {
 
   sent(): void {
     if (this.begunAt !== undefined || this.state !== "Running") return
-    this.begunAt = this.gate.timed ? this.gate.now : 0
+    this.begunAt = this.gate.timed ? this.gate.now : -1
     this.gate.stamp(this, this.begunAt)
   }
 
   answered(verdict: Verdict = "ok", latencyMillis?: number): void {
     if (this.state !== "Running" || !this.gate.timed) return
     this.sent()
-    this.answer()
-    this.judge(verdict, latencyMillis)
+    const { now } = this.gate
+    this.answer(now)
+    this.judge(verdict, now, latencyMillis)
+    this.gate.reckon(this, now)
   }
 
   settle(cost: number): void {
-    if (!(cost >= 0)) throw new RangeError(`Expected a cost of at least 0, got ${cost}`)
+    if (!(cost >= 0 && cost < Infinity)) throw new RangeError(`Expected a cost of at least 0, got ${cost}`)
     if (this.state !== "Running") return
     this.gate.settle(this, this.begunAt, this.heardAt, cost)
     // What is above the reservation is a debt of the windows, and nothing it could give back.
@@ -195,21 +203,22 @@ export class Holder extends Ticket {
 
   release(verdict?: Verdict): void {
     if (this.state !== "Running") return
-    if (verdict !== undefined) this.judge(verdict)
+    if (verdict !== undefined) this.judge(verdict, this.gate.now)
     this.leave(Exit.void)
   }
 
-  private answer(): void {
+  private answer(now: number): void {
     if (this.heardAt !== undefined) return
-    this.heardAt = this.gate.now
-    this.gate.answer(this, this.heardAt)
+    this.heardAt = now
+    this.gate.answer(this, now)
   }
 
-  private judge(verdict: Verdict, latencyMillis?: number): void {
+  private judge(verdict: Verdict, now: number, latencyMillis?: number): void {
     if (this.judged || !this.gate.timed) return
     this.judged = true
-    const { now } = this.gate
-    this.gate.learn(now, latencyMillis ?? now - (this.begunAt ?? now), verdict, this.fiber)
+    // Nobody asked what time it was when it began, or it has not.
+    if (latencyMillis === undefined && !(this.begunAt! >= 0)) return
+    this.gate.learn(now, latencyMillis ?? now - this.begunAt!, verdict, this.fiber)
   }
 }
 
