@@ -46,7 +46,10 @@ export interface Options {
    */
   readonly shares?: Shares | "strict" | undefined
   readonly line?: Line | undefined
-  /** What each tenant has of its own, beside what all share. One who lacks only that waits and holds up nobody. */
+  /**
+   * What each tenant has of its own, beside what all share. One who lacks only that waits and holds up nobody; such take
+   * half of the line's items at most, and whoever of them comes then is refused (`RateLimited`).
+   */
   readonly perTenant?: Allowance | ((tenant: string) => Allowance | undefined) | undefined
   /** Likewise for each `Ask.key`: a route, a bucket, a host. */
   readonly perKey?: Allowance | ((key: string) => Allowance | undefined) | undefined
@@ -99,7 +102,10 @@ export interface Protect {
    * comes is shed: the line gets short again. Defaults: 100 ms, 1 second. CoDel, for requests.
    */
   readonly codel?: { readonly target?: Duration.Input | undefined; readonly interval?: Duration.Input | undefined }
-  /** While the line stands, of equals the newest goes first: the oldest have mostly given up. Default: false. */
+  /**
+   * While the line stands, of each tenant's the newest goes first (who came last, or has the latest deadline): the oldest
+   * have mostly given up. Adaptive LIFO. Default: false.
+   */
   readonly newestFirst?: boolean | undefined
   /**
    * Sheds at the door what the other side would refuse, by how much of what it was sent it took lately: nothing while it
@@ -114,7 +120,7 @@ export interface Protect {
 export interface Signal {
   /** What `Shed` calls it. */
   readonly name: string
-  /** Calls of this urgency and all less urgent ones are shed now; 8: none. Asked on the hot path. */
+  /** Calls of this urgency and all less urgent ones are shed now; 8: none. Asked on the hot path; it must not throw. */
   readonly urgency: () => number
 }
 
@@ -150,7 +156,7 @@ export interface Permit {
    * (`verdict` is `ok` and the latency that since `sent`, unless said). Without it the end of the permit is the answer.
    */
   answered(verdict?: ConcurrencyLimit.Verdict, latencyMillis?: number): void
-  /** What it really cost: less is given back to the windows, more is a debt that closes them. */
+  /** What it really cost: less is given back to the windows, more is a debt that closes them. Only the first call counts. */
   settle(cost: number): void
   /** The other side's word, for the ask's key, or else for all; see `Gate.tighten`. */
   tighten(hint: RateWindow.Hint): void

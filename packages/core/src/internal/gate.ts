@@ -260,7 +260,9 @@ export class Engine implements Gate {
   /** Refuses all who wait, and whoever comes from now on. */
   close(): void {
     this.open = false
-    for (const claim of [...this.line.members, ...this.parked]) this.putOut(claim, new Refused.ShuttingDown())
+    for (const claim of [...this.line.members, ...this.parked]) {
+      if (claim.state === "Waiting") this.putOut(claim, new Refused.ShuttingDown())
+    }
     for (let feeder = this.feeders.shift(); feeder !== undefined; feeder = this.feeders.shift()) {
       this.ask(feeder.claim)
       this.wake.push(feeder, feeder.claim.fiber)
@@ -280,7 +282,15 @@ export class Engine implements Gate {
       this.shared.running++
       this.admitted++
       claim.begins()
-    } else this.askSlowly(claim, suspends)
+      return
+    }
+    try {
+      this.askSlowly(claim, suspends)
+    } catch (defect) {
+      // Somebody else's function threw, or the cost is too much for its owner: it has not come.
+      if (claim.state === "New") this.sendBack(claim)
+      throw defect
+    }
   }
 
   private askSlowly(claim: Claim, suspends: boolean): void {
@@ -302,7 +312,12 @@ export class Engine implements Gate {
       if (this.line.ready === 0 ? this.shared.admits(now, claim.cost) : this.overtakes(claim, now)) {
         return this.start(claim, now)
       }
-    } else if (lacking.refuses || lacking.notBefore(claim.cost) > now + claim.terms.maxWaitMillis) {
+    } else if (
+      lacking.refuses ||
+      lacking.notBefore(claim.cost) > now + claim.terms.maxWaitMillis ||
+      this.line.parked >= this.line.bounds.maxItems / 2
+    ) {
+      // One whose own allowance is spent must not take the room of all the others.
       return this.turnAway(claim, new Refused.RateLimited({ window: lacking.why(now, claim.cost) }), lacking)
     }
     const full = this.line.full(claim)
@@ -315,7 +330,10 @@ export class Engine implements Gate {
     const victims = full === undefined ? [] : this.line.evict(claim)
     if (victims === undefined) return this.turnAway(claim, queueFull(full!))
     this.putIn(claim, lacking, now, deadline)
+    if (victims.length === 0) return
     for (const victim of victims) this.turnOut(victim, new Refused.Evicted({ by: claim.urgency }))
+    // One of them may have been the head, for which the others waited.
+    this.next(claim.fiber, now)
   }
 
   private putIn(claim: Claim, lacking: Owner | undefined, now: number, deadline: number): void {
@@ -368,9 +386,7 @@ export class Engine implements Gate {
     claim.own = { owners, parked: undefined }
     for (const owner of owners) {
       const window = owner.tooSmall(claim.cost)
-      if (window === undefined) continue
-      this.sendBack(claim)
-      throw tooMuch(claim.cost, window, ` of ${owner.what}`)
+      if (window !== undefined) throw tooMuch(claim.cost, window, ` of ${owner.what}`)
     }
     return this.lacking(claim, now)
   }
@@ -525,7 +541,7 @@ export class Engine implements Gate {
   private next(fiber: AnyFiber, now: number, from?: Claim): void {
     if (this.protection !== undefined) this.line.newestFirst = this.protection.newestFirst(now)
     for (;;) {
-      if (this.shared.running >= this.shared.limit) break
+      if (this.shared.running >= this.shared.limit || !this.open) break
       const { head } = this.line
       if (head === undefined) break
       const shed = this.protection?.atItsTurn(head.urgency, now, head.at)
@@ -587,16 +603,20 @@ export class Engine implements Gate {
       this.thinned(claim.fiber)
       if (wasHead || claim.own !== undefined) this.next(claim.fiber, now)
     } else if (state === "Admitted" || state === "Running") {
-      if (this.timed) {
-        if (state === "Admitted" || claim.unused) this.refund(claim)
-        else claim.ends(exit, now)
+      try {
+        if (this.timed) {
+          if (state === "Admitted" || claim.unused) this.refund(claim)
+          else claim.ends(exit, now)
+        }
+      } finally {
+        // A `judge` that throws is its caller's defect, and nobody else's.
+        this.giveBack(claim, now)
+        if (state === "Running" && Exit.isSuccess(exit)) this.completed++
+        else if (state === "Admitted" || Exit.hasInterrupts(exit)) this.interrupted++
+        else this.failed++
+        if (this.line.items > 0) this.next(claim.fiber, now, claim)
+        else if (this.feeders.size > 0) this.thinned(claim.fiber)
       }
-      this.giveBack(claim, now)
-      if (state === "Running" && Exit.isSuccess(exit)) this.completed++
-      else if (state === "Admitted" || Exit.hasInterrupts(exit)) this.interrupted++
-      else this.failed++
-      if (this.line.items > 0) this.next(claim.fiber, now, claim)
-      else if (this.feeders.size > 0) this.thinned(claim.fiber)
     }
   }
 

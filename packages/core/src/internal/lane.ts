@@ -80,9 +80,9 @@ export class Lane<P extends Place> {
     if (slot.size === 0) this.drop(slot, above)
   }
 
-  /** Who is next: of the earliest deadline the first to come, or the last. */
+  /** Who is next: the first in order, or the last. */
   next(newestFirst: boolean): P | undefined {
-    return newestFirst ? this.head?.last : this.head?.first
+    return newestFirst ? this.last : this.head?.first
   }
 
   get first(): P | undefined {

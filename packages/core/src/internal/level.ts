@@ -119,8 +119,11 @@ export class Level<P extends Place> {
   }
 
   /** The same, in the order in which they would go if nobody came or went. */
-  get order(): Array<P> {
-    const round = this.round.members.map((turns) => ({ queue: turns.members, credit: turns.credit, at: 0 }))
+  order(newestFirst: boolean): Array<P> {
+    const round = this.round.members.map((turns) => {
+      const { credit, members } = turns
+      return { queue: newestFirst ? members.toReversed() : members, credit, at: 0 }
+    })
     const order: Array<P> = []
     let begun = this.serving !== undefined
     while (round.length > 0) {

@@ -118,7 +118,7 @@ export class Line<P extends Place> {
   private arrivals = 0
   /** How many are parked. */
   parked = 0
-  /** Of equals the last to come is next. */
+  /** In each tenant the last in order is next. */
   newestFirst = false
 
   constructor(bounds: Bounds, frame: Frame | undefined, overflow: Overflow) {
@@ -207,7 +207,7 @@ export class Line<P extends Place> {
 
   /** All that are not parked, in the order in which they would go if nobody came or went. */
   get order(): Array<P> {
-    const queues = this.levels.map((level) => level?.order ?? [])
+    const queues = this.levels.map((level) => level?.order(this.newestFirst) ?? [])
     const heads = queues.map(() => 0)
     const order: Array<P> = []
     let { occupied, position } = this

@@ -44,6 +44,10 @@ export class Owner extends Allowance implements Link {
     return `${this.owners.kind} ${this.name === "" ? "(none)" : this.name}`
   }
 
+  override why(now: number, cost: number): string {
+    return this.admits(now, cost) ? "another" : super.why(now, cost)
+  }
+
   /** Whether `claim` may take its part now. Nobody overtakes one who is parked and was before it. */
   lets(claim: Claim, now: number): boolean {
     const { first } = this.lot

@@ -195,7 +195,7 @@ export class Holder extends Ticket {
 
   settle(cost: number): void {
     if (!(cost >= 0 && cost < Infinity)) throw new RangeError(`Expected a cost of at least 0, got ${cost}`)
-    if (this.state !== "Running") return
+    if (this.state !== "Running" || this.actual !== undefined) return
     this.gate.settle(this, this.begunAt, this.heardAt, cost)
     // What is above the reservation is a debt of the windows, and nothing it could give back.
     this.actual = Math.min(this.cost, cost)
