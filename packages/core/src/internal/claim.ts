@@ -132,7 +132,7 @@ export abstract class Claim extends Step implements Place, Waiter {
     this.gate.answer(this, now)
     // Nobody asked what time it was when it began.
     if (this.at < 0) return
-    this.gate.ended(now - this.at, exit)
+    this.gate.ended(this, now, this.at, exit)
     this.gate.learn(now, now - this.at, this.gate.verdict(exit), this.fiber)
   }
 

@@ -28,7 +28,7 @@ import * as rate from "./rate.ts"
 import * as terms from "./terms.ts"
 import { guarded, Holder, Ticket } from "./ticket.ts"
 import * as timer from "./timer.ts"
-import * as usual from "./usual.ts"
+import { Usual } from "./usual.ts"
 import * as verdict from "./verdict.ts"
 import { Wake } from "./wake.ts"
 import type { Waiter } from "./wake.ts"
@@ -68,9 +68,8 @@ export class Engine implements Gate {
   private interrupted = 0
   private refused = 0
   private rate: rate.Rate
-  /** How long a permit is held, usually; learnt once somebody with a deadline has waited. */
-  private usually = usual.start
-  private dated = false
+  /** How long a permit is held; learnt once somebody with a deadline has waited. */
+  private usual: Usual | undefined = undefined
   /** Somebody was told to pause, and may still have to. */
   private tightened = false
   /** Set while the head of the line waits for a window. */
@@ -341,8 +340,8 @@ export class Engine implements Gate {
     this.line.enter(claim)
     claim.await(now)
     this.protection?.entered(now)
-    if (deadline < Infinity && !this.dated) {
-      this.dated = true
+    if (deadline < Infinity && this.usual === undefined) {
+      this.usual = new Usual()
       this.retime()
     }
     if (lacking !== undefined) this.park(claim, lacking, now, claim.fiber)
@@ -402,8 +401,8 @@ export class Engine implements Gate {
     if (claim.own !== undefined)
       for (const owner of claim.own.owners) certain = Math.max(certain, owner.notBefore(claim.cost))
     const { items } = this.line.forecast(claim)
-    const likely = now + (rate.drain(this.rate, items) ?? 0) + usual.needed(this.usually)
-    const short = Math.max(certain, likely) - deadline
+    const left = deadline - now - (rate.drain(this.rate, items) ?? 0)
+    const short = Math.max(certain - deadline, this.usual?.short(left, deadline - now) ?? -left)
     return short > millis.grain ? tooLate(short) : undefined
   }
 
@@ -550,7 +549,7 @@ export class Engine implements Gate {
         this.turnOut(head, shed)
         continue
       }
-      const late = this.dated ? this.hopeless(head, now) : undefined
+      const late = this.usual === undefined ? undefined : this.hopeless(head, now, this.usual)
       if (late !== undefined) {
         this.line.leave(head)
         this.turnOut(head, late)
@@ -573,9 +572,9 @@ export class Engine implements Gate {
   }
 
   /** Whether it would begin and be cut: it has less time left than it usually takes, and another has use for the turn. */
-  private hopeless(head: Claim, now: number): Refused.TooLate | undefined {
-    if (this.line.ready === 1) return undefined
-    const short = now + usual.needed(this.usually) - head.deadline
+  private hopeless(head: Claim, now: number, usually: Usual): Refused.TooLate | undefined {
+    if (head.deadline === Infinity || this.line.ready === 1) return undefined
+    const short = usually.short(head.deadline - now, head.deadline - head.at)
     return short > millis.grain ? tooLate(short) : undefined
   }
 
@@ -672,9 +671,10 @@ export class Engine implements Gate {
     return this.limiter.adapts || this.protection !== undefined ? this.judges(exit) : "ignore"
   }
 
-  /** One has ended that held its permit for so long. */
-  ended(millis: number, exit: Exit.Exit<unknown, unknown>): void {
-    if (this.dated && Exit.isSuccess(exit)) this.usually = usual.observe(this.usually, millis)
+  /** One has ended that began at `since`, or was cut by its deadline. */
+  ended(claim: Claim, now: number, since: number, exit: Exit.Exit<unknown, unknown>): void {
+    if (Exit.isSuccess(exit)) this.usual?.observe(now - since, false)
+    else if (now >= claim.deadline - millis.grain) this.usual?.observe(now - since, true)
   }
 
   /** One has ended, or had its answer: what that says of the other side. */
@@ -701,7 +701,7 @@ export class Engine implements Gate {
       this.shared.timed ||
       !this.tenants.none ||
       !this.keys.none ||
-      this.dated ||
+      this.usual !== undefined ||
       this.protection !== undefined ||
       this.limiter.adapts
   }

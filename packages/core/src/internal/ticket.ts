@@ -137,6 +137,7 @@ export class Holder extends Ticket {
   private readonly pending: boolean
   /** How long it stood in line. */
   stood = 0
+  /** -1: before anybody asked what time it was. */
   private begunAt: number | undefined = undefined
   private heardAt: number | undefined = undefined
   /** What it really cost, where that has been said. */
@@ -164,7 +165,7 @@ export class Holder extends Ticket {
 
   override ends(exit: Exit.Exit<unknown, unknown>, now: number): void {
     this.answer(now)
-    if (this.begunAt! >= 0) this.gate.ended(now - this.begunAt!, exit)
+    if (this.begunAt! >= 0) this.gate.ended(this, now, this.begunAt!, exit)
     this.judge(this.gate.verdict(exit), now)
   }
 

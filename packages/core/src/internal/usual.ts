@@ -1,27 +1,73 @@
 /**
- * How long something usually takes, at the most: a mean and a mean deviation, as TCP does it for its timeout (RFC 6298).
- * Pure.
+ * How much time a call should have left when it begins. It reads no clock.
+ *
+ * In a line under overload, whoever is first is the one whose deadline is nearest. Who begins with less time than the
+ * work takes is cut, and what was done for it is lost: with 20 slots of 100 ms, and calls of 2 s, two thirds of all work.
+ * So who comes to its turn too late is passed over. What is too late is learnt from how long permits were held:
+ *
+ *     held for  ▁▂▅█▇▅▃▂▁▁
+ *               ├───────┤ the least time with which 19 in 20 of those end who would with all the time it came with
+ *
+ * Measured by its own time, not by that of all: where one call in ten takes a hundred times as long as the rest, one
+ * that has not the time for that anyway is judged by the rest.
+ *
+ * Of one that was cut is known only that it would have taken longer; it counts as twice as long. Else work that has
+ * become slower would be seen in nobody who came to an end, and in a long line nobody would.
  */
-export interface Usual {
-  readonly seen: number
-  /** In milliseconds, both. */
-  readonly mean: number
-  readonly deviation: number
+
+/** Each bucket ends this many times later than the one before it. */
+const width = 1.25
+const from = 0.1
+/** The last begins at some 20 minutes. */
+const buckets = 74
+/** Fewer ends than this say nothing. */
+const enough = 8
+/** So many ends weigh as much as all before them. */
+const memory = 512
+/** After so many ends the most is looked up again. */
+const every = 16
+/** Of the chance that it came with, this much must be left. */
+const left = 0.95
+
+export class Usual {
+  /** Invariant: `total` is the sum. */
+  private readonly counts = new Float64Array(buckets)
+  private total = 0
+  /** What `needed` says of an endless time, as it was lately: the most that it says of any. */
+  private most = 0
+  private unread = 0
+
+  /** One has ended that held its permit for so many milliseconds; or it was `cut` then. */
+  observe(millis: number, cut: boolean): void {
+    this.counts[Math.floor(placeOf(cut ? 2 * millis : millis))]!++
+    if (++this.unread === every) {
+      this.unread = 0
+      this.most = this.needed(Infinity)
+    }
+    if (++this.total < 2 * memory) return
+    this.total /= 2
+    for (let i = 0; i < buckets; i++) this.counts[i]! /= 2
+  }
+
+  /** By how many milliseconds one that came with `budget` and has `left` of them has too little; 0 or less: it has enough. */
+  short(left: number, budget: number): number {
+    return left >= this.most ? 0 : this.needed(budget) - left
+  }
+
+  /** How many milliseconds one should have left when it begins that came with `budget`. Never more than that. */
+  needed(budget: number): number {
+    const place = placeOf(budget)
+    const whole = Math.floor(place)
+    let within = this.counts[whole]! * (place - whole)
+    for (let i = 0; i < whole; i++) within += this.counts[i]!
+    if (within < enough) return 0
+    let rest = within * left
+    let i = 0
+    while (rest > this.counts[i]!) rest -= this.counts[i++]!
+    return Math.min(budget, from * width ** (i + rest / this.counts[i]!))
+  }
 }
 
-export const start: Usual = { seen: 0, mean: 0, deviation: 0 }
-
-/** Fewer say nothing. */
-const enough = 8
-
-export const observe = ({ deviation, mean, seen }: Usual, millis: number): Usual =>
-  seen === 0
-    ? { seen: 1, mean: millis, deviation: millis / 2 }
-    : {
-        seen: seen + 1,
-        mean: mean + (millis - mean) / 8,
-        deviation: deviation + (Math.abs(millis - mean) - deviation) / 4
-      }
-
-/** What most of them take, in milliseconds; 0 until enough were seen. */
-export const needed = (self: Usual): number => (self.seen < enough ? 0 : self.mean + 4 * self.deviation)
+/** In which bucket, and where in it. */
+const placeOf = (millis: number): number =>
+  Math.min(buckets - 1, Math.max(0, Math.log(millis / from) / Math.log(width)))
