@@ -114,7 +114,7 @@ export class Lane<P extends Place> {
     const visit = (slot: Slot<P> | undefined): void => {
       if (slot === undefined) return
       visit(slot.earlier)
-      members.push(...slot.members)
+      for (const member of slot.members) members.push(member)
       visit(slot.later)
     }
     visit(this.root)

@@ -1,65 +1,85 @@
 /**
- * One level of urgency: its tenants take turns, and each turn is worth the same cost.
+ * One level of urgency: its tenants get the same cost each, as long as they have somebody waiting.
  *
- * Deficit round robin (Shreedhar & Varghese, 1995). At its turn a tenant is credited with a quantum and goes on as long as
- * its credit covers its next; what is left it keeps for its next turn, unless nobody of it waits then. The quantum is the
- * largest cost seen since the level was last empty, so that each turn lets somebody go, and to say who is next takes one
- * step. A new tenant comes last in the round that goes on, and is served within it.
+ *     tag of a tenant:  what it has had so far, counted from the virtual time at which it began to wait
+ *     next:             the tenant with the least tag; the virtual time is the tag of whoever went last
  *
- * Of two tenants that wait all the while, neither gets more than three times the largest cost above the other. Pure.
+ * Start-time fair queueing (Goyal, Vin & Cheng, 1996). A new tenant comes with the virtual time as its tag, so that at most
+ * one of each other goes before it, whatever their costs. Of two that wait all the while neither gets more than the sum of
+ * both's largest costs above the other. To say who is next is one step, to go is O(log tenants). (Deficit round robin
+ * needs a quantum of the largest cost, and gives each turn all of it: many small ones in a row, for which the others
+ * wait.)
+ *
+ * Who has had more than the others and waits no more is remembered until they have caught up: to come one by one gains
+ * nothing. When nobody waits, all is forgotten. Pure.
  */
-import { Chain } from "./chain.ts"
-import type { Link } from "./chain.ts"
 import { Heap } from "./heap.ts"
 import type { Indexed } from "./heap.ts"
 import { Lane } from "./lane.ts"
 import type { Place } from "./lane.ts"
 
 /** A tenant that takes its turns. */
-export class Turns<P extends Place> extends Lane<P> implements Link, Indexed {
+export class Turns<P extends Place> extends Lane<P> implements Indexed {
   readonly tenant: string
-  before: Link | undefined = undefined
-  behind: Link | undefined = undefined
   index = -1
-  credit = 0
+  tag = 0
+  /** When its tag was set: of equals the earlier goes first. */
+  since = 0
+  readonly weight: Weight<P> | undefined
 
-  constructor(tenant: string) {
+  constructor(tenant: string, weighs: boolean) {
     super()
     this.tenant = tenant
+    this.weight = weighs ? new Weight(this) : undefined
   }
 }
 
+/** Its place among the tenants by what they have waiting. */
+class Weight<P extends Place> implements Indexed {
+  readonly turns: Turns<P>
+  index = -1
+
+  constructor(turns: Turns<P>) {
+    this.turns = turns
+  }
+}
+
+/** What decides between tenants. */
+interface Tagged {
+  readonly tag: number
+  readonly since: number
+}
+
+const sooner = (a: Tagged, b: Tagged): boolean => a.tag < b.tag || (a.tag === b.tag && a.since < b.since)
+
 export class Level<P extends Place> {
-  /** The first has its turn. Invariant: each has somebody waiting. */
-  private readonly round = new Chain<Turns<P>>()
+  /** Those with somebody waiting, by tag. */
+  private readonly waiting = new Heap<Turns<P>>(sooner)
+  /** Those without, whose tag is ahead of the virtual time. */
+  private readonly leading = new Heap<Turns<P>>(sooner)
+  /** All of both. */
   private readonly tenants = new Map<string, Turns<P>>()
   /** Whoever came last: mostly the next is of the same tenant. */
   private latest: Turns<P> | undefined = undefined
   /** The one with the most cost first; only where somebody may be put out. */
-  private readonly heaviest: Heap<Turns<P>> | undefined
-  /** Whose turn has begun. */
-  private serving: Turns<P> | undefined = undefined
-  private quantum = 0
+  private readonly heaviest: Heap<Weight<P>> | undefined
+  private time = 0
+  /** How many tags have been set. */
+  private turns = 0
   size = 0
   cost = 0
 
   constructor(evicts: boolean) {
-    this.heaviest = evicts ? new Heap((a, b) => a.cost > b.cost) : undefined
-  }
-
-  /** How many tenants have somebody waiting. */
-  get width(): number {
-    return this.round.size
+    this.heaviest = evicts ? new Heap((a, b) => a.turns.cost > b.turns.cost) : undefined
   }
 
   enter(place: P, tenant: string, deadline: number): void {
-    const turns = this.latest?.tenant === tenant ? this.latest : this.turnsOf(tenant)
-    if (turns.size === 0) this.join(turns)
+    const turns = this.latest?.tenant === tenant ? this.latest : (this.latest = this.turnsOf(tenant))
     turns.enter(place, deadline)
+    if (turns.size === 1) this.begin(turns)
+    else if (turns.weight !== undefined) this.heaviest!.moved(turns.weight)
     this.size++
     this.cost += place.cost
-    if (place.cost > this.quantum) this.quantum = place.cost
-    this.heaviest?.moved(turns)
   }
 
   leave(place: P): void {
@@ -67,95 +87,118 @@ export class Level<P extends Place> {
     turns.leave(place)
     this.size--
     this.cost = this.size === 0 ? 0 : this.cost - place.cost
-    this.heaviest?.moved(turns)
-    if (turns.size === 0) this.quit(turns)
-    if (this.size === 0) this.quantum = 0
+    if (turns.size === 0) this.rest(turns)
+    else if (turns.weight !== undefined) this.heaviest!.moved(turns.weight)
   }
 
-  /** Who is next, if anybody waits. Asking again gives the same until somebody comes or goes. */
+  /** Who is next, if anybody waits. */
   next(newestFirst: boolean): P | undefined {
-    let turns = this.round.first
-    if (turns === undefined) return undefined
-    if (turns !== this.serving) this.serve(turns)
-    const place = turns.next(newestFirst)!
-    if (turns.credit >= place.cost) return place
-    // The turn passes; the quantum covers whatever the next one begins with.
-    this.round.push(this.round.shift()!)
-    turns = this.round.first!
-    this.serve(turns)
-    return turns.next(newestFirst)
-  }
-
-  private serve(turns: Turns<P>): void {
-    this.serving = turns
-    turns.credit += this.quantum
+    return this.waiting.first?.next(newestFirst)
   }
 
   /** It goes, and its tenant pays for it. */
   pay(place: P): void {
-    ;(place.slot!.lane as Turns<P>).credit -= place.cost
+    const turns = place.slot!.lane as Turns<P>
+    this.time = turns.tag
+    turns.tag += place.cost
+    turns.since = this.turns++
+    if (this.waiting.size > 1) this.waiting.moved(turns)
+    for (let first = this.leading.first; first !== undefined && first.tag <= this.time; first = this.leading.first) {
+      this.leading.remove(first)
+      this.tenants.delete(first.tenant)
+    }
   }
 
-  /** About how many go before a newcomer: its own tenant's before it, and as many turns of the others. */
-  ahead(tenant: string, deadline: number): number {
+  /** About how many go before a newcomer: its own tenant's before it, and of the others' as many as cost the same. */
+  ahead(tenant: string, deadline: number, cost: number): number {
     const own = this.tenants.get(tenant)
-    const before = own === undefined ? 0 : own.ahead(deadline)
-    const others = this.round.size - (own === undefined ? 0 : 1)
-    return before + Math.min(this.size - (own?.size ?? 0), (before + 1) * others)
+    const before = own?.ahead(deadline) ?? 0
+    const [ownSize, ownCost] = own === undefined ? [0, 0] : [own.size, own.cost]
+    const others = this.waiting.size - (ownSize === 0 ? 0 : 1)
+    if (others === 0) return before
+    const [size, mean] = [this.size - ownSize, (this.cost - ownCost) / (this.size - ownSize)]
+    return before + Math.min(size, (others * (before * (ownSize === 0 ? 0 : ownCost / ownSize) + cost)) / mean)
   }
 
+  /** The tenant, if it has somebody waiting. */
   of(tenant: string): Turns<P> | undefined {
-    return this.tenants.get(tenant)
+    const turns = this.tenants.get(tenant)
+    return turns === undefined || turns.size === 0 ? undefined : turns
   }
 
   /** The tenant with the most cost waiting. */
   get largest(): Turns<P> | undefined {
-    return this.heaviest!.first
+    return this.heaviest!.first?.turns
   }
 
   /** All that wait, tenant by tenant. */
   get members(): Array<P> {
-    return this.round.members.flatMap((turns) => turns.members)
+    return [...this.tenants.values()].flatMap((turns) => turns.members)
   }
 
   /** The same, in the order in which they would go if nobody came or went. */
   order(newestFirst: boolean): Array<P> {
-    const round = this.round.members.map((turns) => {
-      const { credit, members } = turns
-      return { queue: newestFirst ? members.toReversed() : members, credit, at: 0 }
-    })
+    const waiting = new Heap<Tagged & Indexed>(sooner)
+    for (const turns of this.tenants.values()) {
+      const { members, since, tag } = turns
+      if (members.length > 0) waiting.push(new Queue(newestFirst ? members.toReversed() : members, tag, since))
+    }
     const order: Array<P> = []
-    let begun = this.serving !== undefined
-    while (round.length > 0) {
-      const turns = round[0]!
-      if (!begun) turns.credit += this.quantum
-      const place = turns.queue[turns.at]!
-      begun = turns.credit >= place.cost
-      if (begun) {
-        turns.credit -= place.cost
-        order.push(place)
-        begun = ++turns.at < turns.queue.length
-        if (!begun) round.shift()
-      } else round.push(round.shift()!)
+    let { turns } = this
+    for (let first = waiting.first as Queue<P> | undefined; first !== undefined; first = waiting.first as Queue<P>) {
+      const place = first.members[first.gone++]!
+      order.push(place)
+      waiting.remove(first)
+      if (first.gone === first.members.length) continue
+      first.tag += place.cost
+      first.since = turns++
+      waiting.push(first)
     }
     return order
   }
 
   private turnsOf(tenant: string): Turns<P> {
-    return (this.latest = this.tenants.get(tenant) ?? new Turns<P>(tenant))
+    return this.tenants.get(tenant) ?? new Turns<P>(tenant, this.heaviest !== undefined)
   }
 
-  private join(turns: Turns<P>): void {
-    this.tenants.set(turns.tenant, turns)
-    this.round.push(turns)
-    this.heaviest?.push(turns)
+  private begin(turns: Turns<P>): void {
+    if (turns.index >= 0) this.leading.remove(turns)
+    else {
+      turns.tag = this.time
+      this.tenants.set(turns.tenant, turns)
+    }
+    turns.since = this.turns++
+    this.waiting.push(turns)
+    if (turns.weight !== undefined) this.heaviest!.push(turns.weight)
   }
 
-  private quit(turns: Turns<P>): void {
-    this.tenants.delete(turns.tenant)
-    this.round.remove(turns)
-    this.heaviest?.remove(turns)
-    turns.credit = 0
-    if (this.serving === turns) this.serving = undefined
+  private rest(turns: Turns<P>): void {
+    this.waiting.remove(turns)
+    if (turns.weight !== undefined) this.heaviest!.remove(turns.weight)
+    if (this.size === 0) this.forget()
+    else if (turns.tag > this.time) this.leading.push(turns)
+    else this.tenants.delete(turns.tenant)
+  }
+
+  private forget(): void {
+    this.time = 0
+    this.turns = 0
+    this.tenants.clear()
+    for (let first = this.leading.first; first !== undefined; first = this.leading.first) this.leading.remove(first)
+  }
+}
+
+/** A tenant in a forecast. */
+class Queue<P extends Place> implements Indexed {
+  readonly members: ReadonlyArray<P>
+  tag: number
+  since: number
+  gone = 0
+  index = -1
+
+  constructor(members: ReadonlyArray<P>, tag: number, since: number) {
+    this.members = members
+    this.tag = tag
+    this.since = since
   }
 }

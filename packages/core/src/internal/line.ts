@@ -1,7 +1,7 @@
 /**
  * Who waits, who is next, and who has to go when there is no room.
  *
- *     levels of urgency (shares, or strict) ──► tenants (turns by cost) ──► the earliest deadline, then arrival
+ *     levels of urgency (shares, or strict) ──► tenants (equal cost) ──► the earliest deadline, then arrival
  *
  * One who lacks what only its own tenant or key may have is parked: it waits, and counts, and holds up nobody; where its
  * allowance has room again it comes back to the place it had.
@@ -248,7 +248,7 @@ export class Line<P extends Place> {
   /** After about how many hand-overs a newcomer would start, its own included, and what all before it cost. */
   forecast(place: P): { readonly items: number; readonly cost: number } {
     const own = this.levels[place.urgency]
-    const ahead = own === undefined ? 0 : own.ahead(place.tenant, place.deadline)
+    const ahead = own === undefined ? 0 : own.ahead(place.tenant, place.deadline, place.cost)
     let items = ahead
     let cost = own === undefined || own.size === 0 ? 0 : (own.cost * ahead) / own.size
     for (let urgency = 0; urgency < levels; urgency++) {

@@ -12,6 +12,8 @@
  */
 import { Clock, Context, Duration, Effect, Scheduler } from "effect"
 import type { Fiber } from "effect"
+import { Heap } from "./heap.ts"
+import type { Indexed } from "./heap.ts"
 import { grain } from "./millis.ts"
 
 /**
@@ -26,11 +28,9 @@ export const Background: Context.Reference<boolean> = Context.Reference<boolean>
 export const now = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
 /** Something that rings at an instant, unless it is taken back. */
-export interface Entry {
+export interface Entry extends Indexed {
   /** Does not change while the entry is set. */
   readonly at: number
-  /** Where it stands in the heap; -1 when it is not set. */
-  index: number
   /** Breaks ties: of two entries for one instant, the one that was set earlier rings first. */
   order: number
   /** Its instant has come. */
@@ -54,10 +54,10 @@ const before = (a: Entry, b: Entry): boolean => a.at < b.at || (a.at === b.at &&
 
 export class Timer {
   readonly clock: Clock.Clock
-  private readonly heap: Array<Entry> = []
+  private readonly heap = new Heap(before)
   private order = 0
   private driver: Fiber.Fiber<void> | undefined
-  /** The instant the driver sleeps to. Invariant: driver === undefined, or armedFor <= heap[0].at */
+  /** The instant the driver sleeps to. Invariant: driver === undefined, or armedFor <= the instant of the first entry */
   private armedFor = Infinity
   private putDownScheduled = false
 
@@ -67,15 +67,13 @@ export class Timer {
 
   /** How many entries wait. */
   get size(): number {
-    return this.heap.length
+    return this.heap.size
   }
 
   /** Lets `entry` ring at its instant, on the driver's stack. `fiber` lends its scheduler if a driver must be started. */
   set(entry: Entry, fiber: Fiber.Fiber<unknown, unknown>): void {
-    entry.index = this.heap.length
     entry.order = this.order++
     this.heap.push(entry)
-    this.up(entry)
     if (this.driver === undefined) this.start(fiber.cache.scheduler)
     else if (entry.at < this.armedFor) {
       this.driver.interruptUnsafe()
@@ -86,8 +84,8 @@ export class Timer {
   /** Takes an entry back; does nothing if it is not set. */
   clear(entry: Entry, fiber: Fiber.Fiber<unknown, unknown>): void {
     if (entry.index < 0) return
-    this.remove(entry)
-    if (this.heap.length === 0 && !this.putDownScheduled) {
+    this.heap.remove(entry)
+    if (this.heap.size === 0 && !this.putDownScheduled) {
       this.putDownScheduled = true
       fiber.cache.scheduler.makeDispatcher().scheduleTask(this.putDown, 0)
     }
@@ -95,7 +93,7 @@ export class Timer {
 
   private readonly putDown = (): void => {
     this.putDownScheduled = false
-    if (this.heap.length > 0 || this.driver === undefined) return
+    if (this.heap.size > 0 || this.driver === undefined) return
     const driver = this.driver
     this.driver = undefined
     this.armedFor = Infinity
@@ -113,7 +111,7 @@ export class Timer {
 
   /** Sleeps to the earliest entry, fires what is due, and begins again; ends when nothing waits. */
   private readonly drive: Effect.Effect<void> = Effect.suspend(() => {
-    this.armedFor = this.heap[0]!.at
+    this.armedFor = this.heap.first!.at
     const rest = this.armedFor - now(this.clock)
     // In whole milliseconds while it can, as the host counts: one timeout with a fraction, and V8 gives every timeout of
     // the process a number of its own on the heap. Never at once: whoever sets an entry must have it in hand before.
@@ -122,7 +120,7 @@ export class Timer {
       const defects = this.fire()
       const logged = defects.length === 0 ? Effect.void : Effect.logError("What a deadline has cut threw:", ...defects)
       return Effect.flatMap(logged, () => {
-        if (this.heap.length > 0) return this.drive
+        if (this.heap.size > 0) return this.drive
         this.driver = undefined
         this.armedFor = Infinity
         return Effect.void
@@ -136,9 +134,8 @@ export class Timer {
     // While it fires, whatever is set anew must not start a second driver: this one looks at the heap when it is done.
     this.armedFor = -Infinity
     const time = now(this.clock) + grain
-    while (this.heap.length > 0 && this.heap[0]!.at <= time) {
-      const entry = this.heap[0]!
-      this.remove(entry)
+    for (let entry = this.heap.first; entry !== undefined && entry.at <= time; entry = this.heap.first) {
+      this.heap.remove(entry)
       try {
         entry.ring()
       } catch (defect) {
@@ -146,50 +143,6 @@ export class Timer {
       }
     }
     return defects
-  }
-
-  private remove(entry: Entry): void {
-    const last = this.heap.pop()!
-    if (last !== entry) {
-      last.index = entry.index
-      this.heap[entry.index] = last
-      this.down(last)
-      this.up(last)
-    }
-    entry.index = -1
-  }
-
-  private up(entry: Entry): void {
-    const heap = this.heap
-    let index = entry.index
-    while (index > 0) {
-      const above = (index - 1) >> 1
-      const parent = heap[above]!
-      if (!before(entry, parent)) break
-      heap[index] = parent
-      parent.index = index
-      index = above
-    }
-    heap[index] = entry
-    entry.index = index
-  }
-
-  private down(entry: Entry): void {
-    const heap = this.heap
-    const length = heap.length
-    let index = entry.index
-    for (;;) {
-      let child = 2 * index + 1
-      if (child >= length) break
-      if (child + 1 < length && before(heap[child + 1]!, heap[child]!)) child++
-      const least = heap[child]!
-      if (!before(least, entry)) break
-      heap[index] = least
-      least.index = index
-      index = child
-    }
-    heap[index] = entry
-    entry.index = index
   }
 }
 
