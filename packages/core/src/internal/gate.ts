@@ -162,6 +162,7 @@ export class Engine implements Gate {
     for (const claim of [...this.line.members, ...this.parked]) {
       if (claim.terms.key !== owner.name) continue
       claim.own = { owners: [...(claim.own?.owners ?? []), owner], parked: claim.own?.parked }
+      this.keys.begin(owner)
     }
     return owner
   }
@@ -383,6 +384,7 @@ export class Engine implements Gate {
     if (keyed !== undefined) owners.push(keyed)
     if (owners.length === 0) return undefined
     claim.own = { owners, parked: undefined }
+    for (const owner of owners) owner.owners.begin(owner)
     for (const owner of owners) {
       const window = owner.tooSmall(claim.cost)
       if (window !== undefined) throw tooMuch(claim.cost, window, ` of ${owner.what}`)
@@ -463,12 +465,11 @@ export class Engine implements Gate {
     claim.own!.parked = owner
     for (const each of claim.own!.owners) {
       if (each.promoted === claim) each.promoted = undefined
-      if (each !== owner) this.tend(each, now, fiber)
+      this.tend(each, now, fiber)
     }
-    this.tend(owner, now, fiber)
   }
 
-  /** Lets the first of those parked with `owner` back into the line, or sets a timer for that, or forgets the owner. */
+  /** Lets the first of those parked with `owner` back into the line, or sets a timer for that. */
   private tend(owner: Owner, now: number, fiber: AnyFiber): void {
     const { first } = owner.lot
     const at = first === undefined || owner.promoted !== undefined ? Infinity : owner.opensAt(now, first.cost)
@@ -476,8 +477,7 @@ export class Engine implements Gate {
       timer.of(this.clock).clear(owner.opening, fiber)
       owner.opening = undefined
     }
-    if (first === undefined && owner.promoted === undefined && owner.running === 0) owner.owners.rest(owner)
-    else if (at <= now) {
+    if (at <= now) {
       this.line.unpark(first!, owner.lot)
       first!.own!.parked = undefined
       owner.promoted = first
@@ -492,11 +492,12 @@ export class Engine implements Gate {
     }
   }
 
-  /** It needs nothing of its owners any more, or has taken it. */
+  /** It needs nothing of its owners any more. */
   private disown(claim: Claim, now: number): void {
     if (claim.own === undefined) return
     for (const owner of claim.own.owners) {
       if (owner.promoted === claim) owner.promoted = undefined
+      owner.owners.end(owner)
       this.tend(owner, now, claim.fiber)
     }
   }
@@ -584,8 +585,11 @@ export class Engine implements Gate {
     this.admitted++
     this.shared.take(now, claim.cost)
     if (claim.own === undefined) return
-    for (const owner of claim.own.owners) owner.take(now, claim.cost)
-    this.disown(claim, now)
+    for (const owner of claim.own.owners) {
+      owner.take(now, claim.cost)
+      if (owner.promoted === claim) owner.promoted = undefined
+    }
+    for (const owner of claim.own.owners) this.tend(owner, now, claim.fiber)
   }
 
   /** Undoes whatever the claim has come to: its wait, its permit, its rate grant. */
@@ -625,6 +629,7 @@ export class Engine implements Gate {
     if (claim.own === undefined) return
     for (const owner of claim.own.owners) {
       owner.running--
+      owner.owners.end(owner)
       this.tend(owner, now, claim.fiber)
     }
   }

@@ -24,8 +24,8 @@ export class Owner extends Allowance implements Link {
   opening: timer.Alarm | undefined = undefined
   before: Link | undefined = undefined
   behind: Link | undefined = undefined
-  /** Nobody has anything of it, or waits for it; its windows may remember something. */
-  idle = false
+  /** How many run with a part of it, or wait for one, parked or not. Of 0 it is idle. */
+  claims = 0
 
   constructor(
     owners: Owners,
@@ -61,7 +61,6 @@ export class Owners {
   readonly kind: "tenant" | "key"
   private readonly spec: Gate.Options["perTenant"]
   private readonly known = new Map<string, Owner>()
-  /** In the order in which they became idle. */
   private readonly idle = new Chain<Owner>()
 
   constructor(kind: "tenant" | "key", spec: Gate.Options["perTenant"]) {
@@ -84,7 +83,7 @@ export class Owners {
   get(name: string, now: number): Owner | undefined {
     this.forget(now)
     const known = this.known.get(name)
-    if (known !== undefined) return this.use(known)
+    if (known !== undefined) return known
     const spec = typeof this.spec === "function" ? this.spec(name) : this.spec
     return spec === undefined ? undefined : this.keep(this.make(name, spec))
   }
@@ -94,31 +93,31 @@ export class Owners {
     return this.keep(this.make(name, {}))
   }
 
-  /** Nobody has anything of it any more, for now. */
-  rest(owner: Owner): void {
-    if (owner.idle) return
-    owner.idle = true
-    this.idle.push(owner)
+  /** One more comes to have, or to wait for, a part of it. */
+  begin(owner: Owner): void {
+    if (owner.claims++ === 0) this.idle.remove(owner)
   }
 
-  /** Those of whom there is nothing left to remember. Nobody is woken for that: it is done when somebody comes. */
+  /** One less. */
+  end(owner: Owner): void {
+    if (--owner.claims === 0) this.idle.push(owner)
+  }
+
+  /**
+   * Forgets those of whom there is nothing left to remember. Nobody is woken for that: it is done when somebody comes, for
+   * two at a time, which is more than can have been added.
+   */
   private forget(now: number): void {
-    for (let first = this.idle.first; first !== undefined && first.idleAt(now) <= now; first = this.idle.first) {
-      this.idle.remove(first)
-      this.known.delete(first.name)
+    for (let i = Math.min(2, this.idle.size); i > 0; i--) {
+      const owner = this.idle.shift()!
+      if (owner.idleAt(now) <= now) this.known.delete(owner.name)
+      else this.idle.push(owner)
     }
-  }
-
-  private use(owner: Owner): Owner {
-    if (owner.idle) {
-      owner.idle = false
-      this.idle.remove(owner)
-    }
-    return owner
   }
 
   private keep(owner: Owner): Owner {
     this.known.set(owner.name, owner)
+    this.idle.push(owner)
     return owner
   }
 
