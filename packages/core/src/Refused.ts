@@ -9,11 +9,11 @@ import type { Duration, Option } from "effect"
 import * as millis from "./internal/millis.ts"
 
 /**
- * The line holds all it may: so many callers, what they cost together, or bytes held by them (see `bound`). `urgency` is
- * there where it is the bound of that level alone.
+ * The line holds all it may: so many callers, what they cost together, or bytes held by them (see `bound`); or a `GateMap`
+ * as many keys. `urgency` is there where it is the bound of that level alone.
  */
 export class QueueFull extends Data.TaggedError("QueueFull")<{
-  readonly bound: "items" | "cost" | "bytes"
+  readonly bound: "items" | "cost" | "bytes" | "keys"
   readonly limit: number
   readonly urgency?: number | undefined
 }> {}

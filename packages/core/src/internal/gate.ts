@@ -257,6 +257,14 @@ export class Engine implements Gate {
     }
   }
 
+  /**
+   * From when on there is nothing to remember of its windows, its tenants' and its keys'; `Infinity` while somebody has
+   * something of them.
+   */
+  idleAt(now: number): number {
+    return Math.max(now, this.shared.idleAt(now), this.tenants.idleAt(now), this.keys.idleAt(now))
+  }
+
   /** Refuses all who wait, and whoever comes from now on. */
   close(): void {
     this.open = false

@@ -79,6 +79,13 @@ export class Owners {
     return this.known.values()
   }
 
+  /** From when on there is nothing to remember of any of them. */
+  idleAt(now: number): number {
+    let at = -Infinity
+    for (const owner of this.known.values()) at = Math.max(at, owner.idleAt(now))
+    return at
+  }
+
   /** The owner of this name, if it has anything of its own. */
   get(name: string, now: number): Owner | undefined {
     this.forget(now)
