@@ -53,11 +53,10 @@ class Oracle {
   }
 
   used(now: number): number {
-    const counted = this.grants.map((grant) => ({ at: this.since(grant) ?? -Infinity, cost: grant.cost }))
-    return [...counted, ...this.payments].reduce(
-      (sum, { at, cost }) => sum + (at + this.length > now + grain ? cost : 0),
-      0
-    )
+    let sum = 0
+    for (const grant of this.grants) if ((this.since(grant) ?? -Infinity) + this.length > now + grain) sum += grant.cost
+    for (const { at, cost } of this.payments) if (at + this.length > now + grain) sum += cost
+    return sum
   }
 
   /** Debts are paid as soon as there is room for a part of them. */
