@@ -205,21 +205,8 @@ export class Engine implements Gate {
 
   /** Takes up what windows remembered; what is wrong with those that could not be. */
   restore(snapshots: Option.Option<ReadonlyArray<RateWindow.Snapshot>>, wallNow: number): ReadonlyArray<string> {
-    const { now } = this
-    const { books } = this.shared
-    const mistakes: Array<string> = []
-    for (const [i, snapshot] of Option.getOrElse(snapshots, () => []).entries()) {
-      // Windows may have been put in another order, or changed, since.
-      const same = (book: RateWindow.Book | undefined) =>
-        book !== undefined && Duration.toMillis(book.window.length) === snapshot?.lengthMillis
-      const book = same(books[i]) ? books[i] : (books.find(same) ?? books[i])
-      try {
-        book?.restore(now, wallNow, snapshot)
-      } catch (mistake) {
-        mistakes.push(mistake instanceof Error ? mistake.message : String(mistake))
-      }
-    }
-    return mistakes
+    const remembered = Option.getOrElse(snapshots, (): ReadonlyArray<unknown> => [])
+    return RateWindow.restore(this.shared.books, this.now, wallNow, remembered)
   }
 
   get explain(): Effect.Effect<ReadonlyArray<Explanation>> {
