@@ -1,7 +1,75 @@
 import { Gate } from "@fairlead/core"
 import { describe, expect, it } from "vitest"
+import { alone, calm, fifty, knowing, learning, loud, overloaded, refusing } from "./overload/load.ts"
 import { obey } from "./overload/retry.ts"
 import type { Burst } from "./overload/retry.ts"
+import { goodput, latencies, normalAgain, outcomes, play, quantile } from "./overload/scenario.ts"
+import type { Outcome } from "./overload/scenario.ts"
+
+const end = calm + loud
+const during = (outcome: Outcome) => goodput(outcome, calm, end)
+const urgent = (outcome: Outcome) => quantile(latencies(outcome, 0, calm, end), 0.99)
+const wasted = ({ upstream }: Outcome) => upstream.wastedMillis / upstream.busyMillis
+
+/** Nobody runs or waits, the counts agree, and the upstream is empty. */
+const nothingLeft = ({ statistics, upstream }: Outcome) => {
+  expect(Gate.check(statistics!)).toEqual([])
+  expect([statistics!.running, statistics!.waiting, upstream.inside]).toEqual([0, 0, 0])
+}
+
+describe("half a minute of overload", () => {
+  const unloaded = quantile(latencies(play(alone), 0, 0, loud), 0.99)
+
+  it("without a gate leaves next to nothing of the goodput, and the urgent fare like all", () => {
+    const outcome = play(overloaded(3))
+    expect(during(outcome)).toBeLessThan(0.1)
+    expect(wasted(outcome)).toBeGreaterThan(0.5)
+    expect(urgent(outcome)).toBe(Infinity)
+  })
+
+  for (const [name, gate] of Object.entries(knowing)) {
+    for (const multiple of [3, 10]) {
+      it(`of ${multiple} times the capacity: ${name}`, () => {
+        const outcome = play(overloaded(multiple, gate))
+        expect(during(outcome)).toBeGreaterThanOrEqual(0.9)
+        expect(wasted(outcome)).toBeLessThan(0.05)
+        expect(urgent(outcome)).toBeLessThan(2 * unloaded)
+        expect(normalAgain(outcome, end, fifty.serviceMillis)).toBeLessThanOrEqual(2)
+        nothingLeft(outcome)
+      })
+    }
+  }
+
+  it("leaves each level its share where each has room of its own", () => {
+    const outcome = play(overloaded(3, knowing["shares, and room of its own for each level"]))
+    const served = outcome.calls.filter((call) => call.outcome === "answered" && call.ended > calm * 1000 + 2000)
+    const at = (urgency: number) =>
+      served.filter((call) => call.urgency === urgency && call.arrived > calm * 1000 && call.arrived < end * 1000)
+    // The weights are 8 and 1.
+    expect(at(3).length / at(6).length).toBeGreaterThan(7)
+    expect(at(3).length / at(6).length).toBeLessThan(10)
+  })
+
+  it("is borne by a gate that does not know the capacity, and sheds when a signal says so", () => {
+    const outcome = play(overloaded(10, learning.shed))
+    expect(during(outcome)).toBeGreaterThanOrEqual(0.9)
+    expect(urgent(outcome)).toBeLessThan(2 * unloaded)
+    expect(normalAgain(outcome, end, fifty.serviceMillis)).toBeLessThanOrEqual(2)
+    expect(outcomes(outcome, 0)).toEqual({ answered: outcome.calls.filter(({ urgency }) => urgency === 0).length })
+    nothingLeft(outcome)
+  })
+
+  it("before an upstream that refuses at a cost: one that throttles sends it no more than about twice what it takes", () => {
+    const bare = play(overloaded(10, learning.none, refusing))
+    const throttled = play(overloaded(10, learning.throttle, refusing))
+    expect(during(bare)).toBeLessThan(0.1)
+    expect(during(throttled)).toBeGreaterThan(0.8)
+    const later = throttled.calls.filter(({ arrived }) => arrived > 15_000 && arrived < end * 1000)
+    const { answered, busy } = outcomes({ calls: later }) as { answered: number; busy: number }
+    expect(busy).toBeLessThan(1.4 * answered)
+    nothingLeft(throttled)
+  })
+})
 
 describe("those who obey retryAfter", () => {
   const burst = (of: Partial<Burst>) =>

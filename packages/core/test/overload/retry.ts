@@ -10,6 +10,7 @@ import { Duration, Effect, Exit, Fiber, Option } from "effect"
 import type { Scope } from "effect"
 import { quantile } from "./scenario.ts"
 import { Upstream } from "./upstream.ts"
+import type { Busy } from "./upstream.ts"
 import { World } from "./world.ts"
 
 export interface Burst {
@@ -102,7 +103,7 @@ const run = (burst: Burst, maxItems: number): ReadonlyArray<Caller> => {
       Effect.gen(function* () {
         const gate = yield* burst.gate(maxItems)
         const body = gate.run(upstream.call)
-        const attempt = (caller: Caller): Effect.Effect<void> =>
+        const attempt = (caller: Caller): Effect.Effect<void, Busy> =>
           gate
             .run(
               Effect.suspend(() => {
@@ -111,7 +112,7 @@ const run = (burst: Burst, maxItems: number): ReadonlyArray<Caller> => {
               })
             )
             .pipe(
-              Effect.catch((refused) => {
+              Effect.catchTag("Refused", (refused) => {
                 caller.refusals++
                 const told = Option.getOrUndefined(refused.retryAfter)
                 if (told === undefined) caller.untold = true

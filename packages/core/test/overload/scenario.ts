@@ -8,7 +8,7 @@ import { Deadline, Priority, Refused, Tenant } from "@fairlead/core"
 import type { Gate } from "@fairlead/core"
 import { Cause, Effect, Exit } from "effect"
 import type { Scope } from "effect"
-import { Upstream } from "./upstream.ts"
+import { Busy, Upstream } from "./upstream.ts"
 import type * as upstream from "./upstream.ts"
 import { World } from "./world.ts"
 
@@ -42,8 +42,8 @@ export interface Call {
   /** When it was let through to the upstream; NaN if never. */
   began: number
   ended: number
-  /** `cut`: its deadline passed. */
-  outcome: "answered" | "cut" | Refused.Reason["_tag"]
+  /** `cut`: its deadline passed; `busy`: the upstream refused it. */
+  outcome: "answered" | "cut" | "busy" | Refused.Reason["_tag"]
 }
 
 export interface Outcome {
@@ -106,9 +106,10 @@ const one = (
   })
 }
 
-const outcomeOf = (exit: Exit.Exit<void, Refused.Refused | Deadline.DeadlineExceeded>): Call["outcome"] => {
+const outcomeOf = (exit: Exit.Exit<void, Refused.Refused | Deadline.DeadlineExceeded | Busy>): Call["outcome"] => {
   if (Exit.isSuccess(exit)) return "answered"
   const error = Cause.squash(exit.cause)
+  if (error instanceof Busy) return "busy"
   return error instanceof Refused.Refused ? error.reason._tag : "cut"
 }
 
@@ -158,7 +159,7 @@ export const normalAgain = ({ calls }: Outcome, from: number, waitMillis: number
 }
 
 /** How many came to each end. */
-export const outcomes = ({ calls }: Outcome, urgency?: number): Record<string, number> => {
+export const outcomes = ({ calls }: Pick<Outcome, "calls">, urgency?: number): Record<string, number> => {
   const counts: Record<string, number> = {}
   for (const call of calls) {
     if (urgency === undefined || call.urgency === urgency) counts[call.outcome] = (counts[call.outcome] ?? 0) + 1

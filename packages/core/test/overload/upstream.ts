@@ -1,5 +1,5 @@
 /**
- * An upstream whose capacity is a number of slots times a timed service, as a simulated one.
+ * An upstream whose capacity is a number of slots times a timed service, in a simulated world or a real one.
  *
  *     calls ──▶ inside it, in order of arrival ──▶ slots ──▶ answers
  *
@@ -14,8 +14,16 @@
  * **Who leaves** while it waits inside is dropped by an upstream that notices (`notices`); what is in service is
  * finished whether anybody waits for it or not, as by any server that only notices when it writes.
  */
-import { Effect } from "effect"
-import type { World } from "./world.ts"
+import { Data, Effect } from "effect"
+
+/** What it lives in: a simulated world, or the real one. */
+export interface Time {
+  /** Milliseconds. */
+  readonly now: number
+  at(at: number, task: () => void): unknown
+  /** Chance of its own for `name`: numbers in [0, 1). */
+  chance(name: string): () => number
+}
 
 export interface Options {
   readonly slots: number
@@ -23,40 +31,54 @@ export interface Options {
   readonly serviceMillis: number
   /** Default: 0.1 */
   readonly thrash?: number | undefined
+  /** A part of the calls that takes so many times as long. Default: none. */
+  readonly tail?: readonly [part: number, times: number] | undefined
+  /** Who comes when so many are inside is refused, which takes a slot for some milliseconds. Default: nobody. */
+  readonly refuses?: { readonly above: number; readonly millis: number } | undefined
   /** Default: true. */
   readonly notices?: boolean | undefined
 }
 
+/** It has more to do than it can. */
+export class Busy extends Data.TaggedError("Busy")<{}> {}
+
 interface Call {
   left: boolean
-  readonly done: () => void
+  readonly refused: boolean
+  readonly done: (exit: Effect.Effect<void, Busy>) => void
 }
 
 export class Upstream {
   slots: number
+  /** The mean of a service, in milliseconds. */
+  serviceMillis: number
   /** Service time in milliseconds that was given to all, and to those who did not wait for the end of it. */
   busyMillis = 0
   wastedMillis = 0
-  private readonly world: World
-  private readonly serviceMillis: number
+  private readonly time: Time
   private readonly thrash: number
+  private readonly refuses: Options["refuses"]
+  private readonly tail: readonly [part: number, times: number]
   private readonly notices: boolean
   private readonly chance: () => number
   private readonly waiting = new Set<Call>()
   private serving = 0
 
-  constructor(world: World, { notices = true, serviceMillis, slots, thrash = 0.1 }: Options) {
-    this.world = world
+  constructor(time: Time, { notices = true, refuses, serviceMillis, slots, tail = [0, 1], thrash = 0.1 }: Options) {
+    this.time = time
     this.slots = slots
     this.serviceMillis = serviceMillis
     this.thrash = thrash
+    this.tail = tail
+    this.refuses = refuses
     this.notices = notices
-    this.chance = world.chance("service")
+    this.chance = time.chance("service")
   }
 
   /** What it can serve per second. */
   get capacity(): number {
-    return (this.slots / this.serviceMillis) * 1000
+    const [part, times] = this.tail
+    return (this.slots / (this.serviceMillis * (1 + part * (times - 1)))) * 1000
   }
 
   /** How many calls are inside it, served or waiting. */
@@ -65,8 +87,9 @@ export class Upstream {
   }
 
   /** One call. Who interrupts it leaves. */
-  readonly call: Effect.Effect<void> = Effect.callback((resume) => {
-    const call: Call = { left: false, done: () => resume(Effect.void) }
+  readonly call: Effect.Effect<void, Busy> = Effect.callback((resume) => {
+    const refused = this.inside >= (this.refuses?.above ?? Infinity)
+    const call: Call = { left: false, refused, done: resume }
     this.waiting.add(call)
     this.next()
     return Effect.sync(() => {
@@ -85,19 +108,24 @@ export class Upstream {
     for (const call of this.waiting) {
       if (this.serving >= this.slots) return
       this.waiting.delete(call)
-      const { chance } = this
-      const drawn =
-        (-Math.log((1 - chance()) * (1 - chance()) * (1 - chance()) * (1 - chance())) / 4) * this.serviceMillis
+      const drawn = call.refused ? this.refuses!.millis : this.draw()
       const over = Math.max(0, this.inside + 1 - this.slots) / this.slots
       const millis = drawn * Math.min(2, 1 + this.thrash * over)
       this.serving++
-      this.world.at(this.world.now + millis, () => {
+      this.time.at(this.time.now + millis, () => {
         this.serving--
         this.busyMillis += millis
-        if (call.left) this.wastedMillis += millis
-        else call.done()
+        if (call.left || call.refused) this.wastedMillis += millis
+        if (!call.left) call.done(call.refused ? Effect.fail(new Busy()) : Effect.void)
         this.next()
       })
     }
+  }
+
+  private draw(): number {
+    const { chance } = this
+    const [part, times] = this.tail
+    const product = (1 - chance()) * (1 - chance()) * (1 - chance()) * (1 - chance())
+    return (-Math.log(product) / 4) * this.serviceMillis * (part > 0 && chance() < part ? times : 1)
   }
 }
