@@ -24,7 +24,7 @@
  * Levels are strict for now: as long as urgent callers keep the gate busy, the less urgent wait.
  */
 import { Clock, Context, Effect, Layer } from "effect"
-import type { ByteSize, Duration, Exit, Scope } from "effect"
+import type { ByteSize, Duration, Exit, Scope, Stream } from "effect"
 import { dual } from "effect/Function"
 import type * as ConcurrencyLimit from "./ConcurrencyLimit.ts"
 import { Engine } from "./internal/gate.ts"
@@ -136,6 +136,34 @@ export interface Ask {
   readonly key?: string | undefined
 }
 
+/** What one item of a bulk call asks for. */
+export interface BulkAsk extends Ask {
+  /** Default: that of the caller, as `tenant`. */
+  readonly urgency?: Priority.Urgency | undefined
+  readonly tenant?: string | undefined
+  /**
+   * How soon it should begin, from when it is taken from its source. Of a tenant the earliest goes first, and one that
+   * cannot begin by then is refused (`TooLate`). It does not cut the work: that is `Deadline.within`, around it.
+   * Default: as the deadline around the call says.
+   */
+  readonly within?: Duration.Input | undefined
+}
+
+export interface BulkOptions<in A> {
+  /** What an item asks for. Default: what `gate.run` would ask for in its place. */
+  readonly ask?: ((item: A, index: number) => BulkAsk | undefined) | undefined
+  /**
+   * How many at most have been taken from the source and are not done; in a stream, not handed on. Default: as many as the
+   * line has room for; in a stream twice the gate's limit, or 16 where it has none.
+   */
+  readonly maxAhead?: number | undefined
+}
+
+export interface EachOptions<in A> extends BulkOptions<A> {
+  /** Keeps no results. */
+  readonly discard?: boolean | undefined
+}
+
 /** What one who holds a permit asks for. */
 export interface HoldAsk extends Ask {
   /**
@@ -170,6 +198,34 @@ export interface Gate {
   readonly run: <A, E, R>(effect: Effect.Effect<A, E, R>, ask?: Ask) => Effect.Effect<A, E | Refused.Refused, R>
   /** A permit until the scope closes, or until it is released. */
   readonly hold: (ask?: HoldAsk) => Effect.Effect<Permit, Refused.Refused, Scope.Scope>
+  /**
+   * Runs `f` on each item as its turn comes; gives the results in the order of the items. What waits is a description of
+   * some 200 bytes, not a fiber.
+   *
+   * The items are taken from their source as far as the line has room: a full line fails nothing here, and is waited for.
+   * The first failure cuts the rest, waits for its clean-up and is the call's; so is a refusal of an item. Interrupting the
+   * call takes those that wait out of the line, cuts those that run, and waits.
+   */
+  readonly forEach: {
+    <A, B, E, R>(
+      items: Iterable<A>,
+      f: (item: A, index: number) => Effect.Effect<B, E, R>,
+      options?: EachOptions<A> & { readonly discard?: false | undefined }
+    ): Effect.Effect<Array<B>, E | Refused.Refused, R>
+    <A, B, E, R>(
+      items: Iterable<A>,
+      f: (item: A, index: number) => Effect.Effect<B, E, R>,
+      options: EachOptions<A>
+    ): Effect.Effect<void, E | Refused.Refused, R>
+  }
+  /**
+   * Likewise for a stream, as an operator; gives the results in the order in which they come. Whoever is slow to take them
+   * keeps no permit for that: nothing more is taken from the source meanwhile.
+   */
+  readonly stream: <A, B, E, R>(
+    f: (item: A, index: number) => Effect.Effect<B, E, R>,
+    options?: BulkOptions<A>
+  ) => <E2, R2>(self: Stream.Stream<A, E2, R2>) => Stream.Stream<B, E | E2 | Refused.Refused, R | R2>
   /** Another limit from now on. What runs above a lower one runs to its end; a limit that adapts begins anew. */
   readonly resize: (limit: number | ConcurrencyLimit.ConcurrencyLimit) => Effect.Effect<void>
   /**

@@ -23,13 +23,10 @@ interface Blamed {
 
 /** A failure under the name of the child in which it happened. */
 export const blame = <A, E>(exit: Exit.Exit<A, E>, child: Blamed): Exit.Exit<A, E> =>
-  Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)
-    ? exit
-    : Exit.failCause(
-        Cause.fromReasons(
-          exit.cause.reasons.map((reason) => (Cause.isInterruptReason(reason) ? reason : blameFor(reason, child)))
-        )
-      )
+  Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? exit : Exit.failCause(blameIn(exit.cause, child))
+
+export const blameIn = <E>(cause: Cause.Cause<E>, child: Blamed): Cause.Cause<E> =>
+  Cause.fromReasons(cause.reasons.map((reason) => (Cause.isInterruptReason(reason) ? reason : blameFor(reason, child))))
 
 const blameFor = <E>(reason: Cause.Reason<E>, { label, name }: Blamed): Cause.Reason<E> => {
   const annotations = Cause.reasonAnnotations(reason)

@@ -8,15 +8,17 @@
  * holder at once and starts it through `Wake`.
  */
 import { Context, Duration, Effect, Exit, Option, Random, Scope } from "effect"
-import type { Clock, Fiber } from "effect"
+import type { Clock, Fiber, Stream } from "effect"
 import type * as ConcurrencyLimit from "../ConcurrencyLimit.ts"
-import type { Ask, Explanation, Gate, HoldAsk, Options, Permit, Statistics } from "../Gate.ts"
+import type { Ask, BulkOptions, EachOptions, Explanation, Gate, HoldAsk, Options, Permit, Statistics } from "../Gate.ts"
 import * as RateWindow from "../RateWindow.ts"
 import * as Refused from "../Refused.ts"
 import { Allowance } from "./allowance.ts"
+import * as bulk from "./bulk.ts"
 import { Chain } from "./chain.ts"
 import type { Link } from "./chain.ts"
 import type { Claim, Terms } from "./claim.ts"
+import type { AnyEffect } from "./crew.ts"
 import { Limiter } from "./limiter.ts"
 import { Line } from "./line.ts"
 import type { Full } from "./line.ts"
@@ -96,6 +98,13 @@ export class Engine implements Gate {
     // `pipe(gate.run)` is what one writes.
     this.run = this.run.bind(this)
     this.hold = this.hold.bind(this)
+    this.forEach = this.forEach.bind(this)
+    this.stream = this.stream.bind(this)
+  }
+
+  /** How many may run at once, now. */
+  get limit(): number {
+    return this.shared.limit
   }
 
   get now(): number {
@@ -123,6 +132,17 @@ export class Engine implements Gate {
         )
       })
     )
+  }
+
+  forEach(items: Iterable<any>, f: (item: any, index: number) => AnyEffect, options?: EachOptions<any>): AnyEffect {
+    return bulk.forEach(this, items, f, options)
+  }
+
+  stream(
+    f: (item: any, index: number) => AnyEffect,
+    options?: BulkOptions<any>
+  ): (self: Stream.Stream<any, any, any>) => Stream.Stream<any, any, any> {
+    return (self) => bulk.stream(this, self, f, options)
   }
 
   resize(limit: number | ConcurrencyLimit.ConcurrencyLimit): Effect.Effect<void> {

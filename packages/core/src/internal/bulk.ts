@@ -1,0 +1,490 @@
+/**
+ * The engines of `Gate.forEach` and `Gate.stream`: crews that take items from a source as far as there is room for them.
+ *
+ *     source ──► is there room? ──► item ──► … ──► results
+ *                 └──► no: it is kept in hand, and the gate lets it in as soon as there is
+ *
+ * The first failure, of the source or of an item, cuts the rest; what else goes wrong meanwhile stands in the same cause.
+ */
+import { Cause, Duration, Effect, Exit, Pull, Scope, Stream } from "effect"
+import type { Context } from "effect"
+import type * as Gate from "../Gate.ts"
+import * as Priority from "../Priority.ts"
+import * as Reason from "../Reason.ts"
+import * as Refused from "../Refused.ts"
+import { blameIn } from "./blame.ts"
+import * as boundary from "./boundary.ts"
+import type { Link } from "./chain.ts"
+import type { Terms } from "./claim.ts"
+import { Crew, Item } from "./crew.ts"
+import type { AnyEffect, AnyExit, AnyFiber } from "./crew.ts"
+import type { Engine, Feeder } from "./gate.ts"
+import * as millis from "./millis.ts"
+import * as stack from "./stack.ts"
+import * as timer from "./timer.ts"
+
+type Body = (value: any, index: number) => AnyEffect
+type Resume = (effect: AnyEffect) => void
+
+/** Keeps what was taken from the source, and found no room. */
+class Hand implements Feeder {
+  before: Link | undefined = undefined
+  behind: Link | undefined = undefined
+  private readonly bulk: Bulk
+  item: Item | undefined = undefined
+
+  constructor(bulk: Bulk) {
+    this.bulk = bulk
+  }
+
+  get claim(): Item {
+    return this.item!
+  }
+
+  /** It has been let in, or turned away; or what is ahead has got less. */
+  begin(): void {
+    this.bulk.goOn()
+  }
+}
+
+abstract class Bulk extends Crew {
+  private readonly body: Body
+  private readonly options: Gate.BulkOptions<any>
+  private readonly maxAhead: number
+  private readonly unasked: Terms
+  /** The deadline around the call. */
+  private readonly ambient: number
+  private index = 0
+  private readonly hand = new Hand(this)
+  /** As many are ahead as may be. */
+  private paused = false
+  private readonly failures: Array<Cause.Reason<any>> = []
+  private refusal: Refused.Refused | undefined = undefined
+  /** Rings when the earliest deadline passes of those that wait, and have one of their own. */
+  private alarm: timer.Alarm | undefined = undefined
+
+  constructor(gate: Engine, caller: AnyFiber, body: Body, options: Gate.BulkOptions<any>, maxAhead: number) {
+    const parent = boundary.current(caller)
+    super(parent, gate, caller)
+    this.body = body
+    this.options = options
+    this.maxAhead = options.maxAhead ?? maxAhead
+    if (!(this.maxAhead >= 1)) throw new RangeError(`Expected maxAhead of at least 1, got ${this.maxAhead}`)
+    this.unasked = gate.terms(undefined)
+    this.ambient = parent?.deadline ?? Infinity
+  }
+
+  /** What comes from the source next; undefined where there is nothing, for now or for ever. */
+  protected abstract draw(now: number): Item | undefined
+  /** Nothing comes from the source any more. */
+  protected abstract get drained(): boolean
+  /** Puts the source down. */
+  protected abstract abandonSource(): void
+  protected abstract succeeded(index: number, value: unknown): void
+  /** All has ended. */
+  protected abstract close(): void
+
+  /** How many were taken from the source and have not been handed on. */
+  protected get ahead(): number {
+    return this.busy
+  }
+
+  protected get failed(): number {
+    return this.failures.length
+  }
+
+  /** What went wrong, if anything did. */
+  protected get failure(): Exit.Exit<never, any> | undefined {
+    return this.failed === 0 ? undefined : this.failureSince(0)
+  }
+
+  protected failureSince(first: number): Exit.Exit<never, any> {
+    return Exit.failCause(Cause.fromReasons(this.failures.slice(first)))
+  }
+
+  /** Takes from the source as far as there is room. */
+  protected fill(): void {
+    // All that is taken in one go has come at the same instant.
+    const now = this.options.ask === undefined ? 0 : this.gate.now
+    while (this.hand.item === undefined && !this.interrupted) {
+      this.paused = this.ahead >= this.maxAhead
+      if (this.paused) return
+      const item = this.tryDraw(now)
+      if (item === undefined) break
+      this.gate.ask(item, true)
+      if (item.state === "New") {
+        this.hand.item = item
+        this.gate.whenRoom(this.hand)
+      } else this.arrived(item)
+    }
+    this.settle()
+  }
+
+  private tryDraw(now: number): Item | undefined {
+    try {
+      return this.draw(now)
+    } catch (defect) {
+      this.fail(Cause.die(defect), "source")
+      return undefined
+    }
+  }
+
+  /** There is room for more. */
+  goOn(): void {
+    if (this.closed || this.interrupted) return
+    const { item } = this.hand
+    this.hand.item = undefined
+    if (item !== undefined) this.arrived(item)
+    this.fill()
+  }
+
+  private arrived(item: Item): void {
+    if (item.state === "Running") this.start(item)
+    else if (item.state === "Refused") this.refused(item)
+  }
+
+  protected item(value: unknown, now: number): Item {
+    const index = this.index++
+    const ask = this.options.ask?.(value, index)
+    if (ask === undefined) return new Item(this, value, index, this.unasked, this.urgency, this.tenant, this.ambient)
+    const { tenant = this.tenant, urgency = this.urgency, within } = ask
+    if (!Priority.isUrgency(urgency)) throw new RangeError(`Expected an urgency from 0 to 7, got ${String(urgency)}`)
+    const deadline = within === undefined ? this.ambient : Math.min(this.ambient, now + millis.from(within))
+    return new Item(this, value, index, this.terms(ask), urgency, tenant, deadline)
+  }
+
+  /** Most ask for no more than a place in the order. */
+  private terms(ask: Gate.BulkAsk): Terms {
+    const { bytes, cost, key, maxWait } = ask
+    const plain = bytes === undefined && cost === undefined && key === undefined && maxWait === undefined
+    return plain ? this.unasked : this.gate.terms(ask)
+  }
+
+  work({ index, value }: Item): AnyEffect {
+    return this.body(value, index)
+  }
+
+  ended(item: Item, exit: AnyExit): void {
+    if (Exit.isSuccess(exit)) this.succeeded(item.index, exit.value)
+    else this.fail(exit.cause, `item ${item.index}`)
+  }
+
+  turnedAway(_item: Item, refused: Refused.Refused): void {
+    this.refusal ??= refused
+  }
+
+  refused(item: Item): void {
+    this.roll.remove(item)
+    this.fail(Cause.fail(this.refusal!), `item ${item.index}`)
+  }
+
+  /** Something went wrong, and the rest is cut. What is interrupted because of that is no failure. */
+  protected fail(cause: Cause.Cause<any>, name: string): void {
+    const blamed = blameIn(cause, { name, label: name })
+    const failures = this.interrupted ? boundary.withoutInterrupts(blamed) : blamed.reasons
+    for (const failure of failures) this.failures.push(failure)
+    this.cut(new Reason.SiblingFailed({ child: name }))
+    this.settle()
+  }
+
+  override interrupt(): void {
+    super.interrupt()
+    this.abandonSource()
+    this.dismiss(() => {})
+    this.letGo()
+    this.interruptRunners()
+  }
+
+  /** What is in hand goes back to nobody. */
+  private letGo(): void {
+    const { item } = this.hand
+    if (item === undefined) return
+    if (item.state === "New") this.gate.forget(this.hand, this.maker)
+    this.hand.item = undefined
+    this.gate.leave(item, Exit.interrupt())
+  }
+
+  /** Its deadline is, or was, the one around the call. */
+  override lapsed(item: Item): void {
+    if (item.deadline === this.ambient) this.parent?.lapse()
+  }
+
+  /** It could not be interrupted at its deadline: those that wait are refused instead, and with one of them the call. */
+  override told(reason: Reason.Reason): void {
+    const { last } = this.roll
+    if (reason._tag === "Deadline" && last?.state === "Waiting") this.tooLate(last)
+  }
+
+  private tooLate(item: Item): void {
+    this.gate.putOut(item, new Refused.TooLate({ short: Duration.zero }))
+  }
+
+  // --- the deadlines of those that wait
+
+  override stands(item: Item): void {
+    super.stands(item)
+    if (item.deadline < Math.min(this.ambient, this.alarm?.at ?? Infinity)) this.ringAt(item.deadline)
+  }
+
+  protected override taken(item: Item): void {
+    super.taken(item)
+    if (this.hand.item === item) this.hand.item = undefined
+    if (this.roll.size === 0) this.ringAt(Infinity)
+  }
+
+  private ringAt(at: number): void {
+    if (this.alarm !== undefined) timer.of(this.clock).clear(this.alarm, this.maker)
+    this.alarm = at === Infinity ? undefined : new timer.Alarm(at, () => this.expire())
+    if (this.alarm !== undefined) timer.of(this.clock).set(this.alarm, this.maker)
+  }
+
+  /** One that has waited beyond its deadline is refused, and with it the call: so one is enough. */
+  private expire(): void {
+    this.alarm = undefined
+    const now = this.gate.now + millis.grain
+    let next = Infinity
+    for (let item = this.roll.last; item !== undefined; item = item.above) {
+      if (item.state !== "Waiting" || item.deadline === this.ambient) continue
+      if (item.deadline <= now) return this.tooLate(item)
+      next = Math.min(next, item.deadline)
+    }
+    this.ringAt(next)
+  }
+
+  // --- the end
+
+  settle(): void {
+    if (this.closed) return
+    if (this.paused && !this.interrupted && this.ahead < this.maxAhead) {
+      this.paused = false
+      this.gate.wake.push(this.hand, this.maker)
+    }
+    if (this.drained && this.busy === 0 && this.hand.item === undefined) {
+      this.closed = true
+      this.ringAt(Infinity)
+      this.detach()
+      this.close()
+    }
+  }
+}
+
+/** One that ends with all results. */
+class Each extends Bulk {
+  private readonly source: Iterator<unknown>
+  private readonly results: Array<unknown> | undefined
+  private onEnd: Resume | undefined = undefined
+  protected drained = false
+
+  constructor(gate: Engine, caller: AnyFiber, items: Iterable<unknown>, body: Body, options: Gate.EachOptions<any>) {
+    super(gate, caller, body, options, Infinity)
+    this.source = items[Symbol.iterator]()
+    this.results = options.discard === true ? undefined : []
+  }
+
+  open(onEnd: Resume): void {
+    this.onEnd = onEnd
+    this.attach()
+    this.fill()
+  }
+
+  protected draw(now: number): Item | undefined {
+    const { done, value } = this.next()
+    if (done === true) {
+      this.drained = true
+      return undefined
+    }
+    this.results?.push(undefined)
+    return this.item(value, now)
+  }
+
+  private next(): IteratorResult<unknown> {
+    try {
+      return this.source.next()
+    } catch (defect) {
+      // Whoever has thrown is not asked to come to an end.
+      this.drained = true
+      throw defect
+    }
+  }
+
+  protected abandonSource(): void {
+    if (this.drained) return
+    this.drained = true
+    this.source.return?.()
+  }
+
+  protected succeeded(index: number, value: unknown): void {
+    if (this.results !== undefined) this.results[index] = value
+  }
+
+  protected close(): void {
+    const { onEnd } = this
+    this.onEnd = undefined
+    onEnd!(this.failure ?? Exit.succeed(this.results))
+  }
+
+  protected override leave(): Effect.Effect<void> {
+    return Effect.callback((resume) => {
+      // The last may have ended between two steps of whoever waits for it.
+      if (this.closed) return resume(Effect.void)
+      this.onEnd = () => resume(this.failure === undefined ? Effect.void : boundary.cleanUp(this.failure))
+      this.interrupt()
+      this.settle()
+    })
+  }
+}
+
+export const forEach = (
+  gate: Engine,
+  items: Iterable<any>,
+  body: Body,
+  options: Gate.EachOptions<any> = {}
+): AnyEffect =>
+  Effect.withFiber((fiber) => {
+    const call = new Each(gate, fiber, items, body, options)
+    // In one `callback`, as every boundary: no interrupt lands between its start and its finalizer.
+    return Effect.callback((resume) => {
+      call.open((exit) => stack.nest(() => resume(stack.flat(exit))))
+      return call.over ? undefined : call.abandon()
+    })
+  })
+
+/** One that hands its results on as they come. */
+class Flow extends Bulk {
+  private results: Array<unknown> = []
+  private source: AnyFiber | undefined = undefined
+  /** Whether the source has ended, or never begun. */
+  protected drained = true
+  /** What the source gave last, as far as it was not taken yet; and who gave it, and waits until it is. */
+  private chunk: ReadonlyArray<unknown> = []
+  private position = 0
+  private giver: ((done: Effect.Effect<void>) => void) | undefined = undefined
+  private taker: Resume | undefined = undefined
+  private onEnd: (() => void) | undefined = undefined
+  private readonly give = { begin: () => this.handOn() }
+  private readonly askMore = { begin: () => this.more() }
+
+  open(pull: Pull.Pull<ReadonlyArray<unknown>, unknown, unknown, any>): void {
+    this.drained = false
+    this.attach()
+    const feeding = Effect.forever(
+      Effect.flatMap(pull, (chunk) => this.feed(chunk)),
+      { disableYield: true }
+    )
+    this.source = Effect.runForkWith(this.context as Context.Context<any>)(feeding)
+    if (this.interrupted) this.abandonSource()
+    this.source.addObserver((exit) => this.sourceEnded(exit))
+  }
+
+  private feed(chunk: ReadonlyArray<unknown>): Effect.Effect<void> {
+    return Effect.callback<void>((resume) => {
+      this.chunk = chunk
+      this.position = 0
+      this.fill()
+      if (this.position === chunk.length) return resume(Effect.void)
+      this.giver = resume
+    })
+  }
+
+  private sourceEnded(exit: AnyExit): void {
+    this.drained = true
+    if (Exit.isFailure(exit) && !Pull.isDoneCause(exit.cause)) this.fail(exit.cause, "source")
+    else this.settle()
+  }
+
+  protected draw(now: number): Item | undefined {
+    if (this.position < this.chunk.length) return this.item(this.chunk[this.position++], now)
+    // On a stack of its own: a source that gives at once would nest here, chunk in chunk.
+    if (this.giver !== undefined) this.gate.wake.push(this.askMore, this.maker)
+    return undefined
+  }
+
+  private more(): void {
+    const { giver } = this
+    this.giver = undefined
+    giver?.(Effect.void)
+  }
+
+  protected abandonSource(): void {
+    this.position = this.chunk.length
+    this.giver = undefined
+    stack.nest(() => this.source?.interruptUnsafe(undefined, boundary.annotation(this.reasonInForce)))
+  }
+
+  protected override get ahead(): number {
+    return super.ahead + this.results.length
+  }
+
+  protected succeeded(_index: number, value: unknown): void {
+    if (this.results.push(value) === 1) this.gate.wake.push(this.give, this.maker)
+  }
+
+  protected close(): void {
+    this.gate.wake.push(this.give, this.maker)
+    this.onEnd?.()
+  }
+
+  /** What there is for whoever takes; undefined where that is nothing yet. */
+  private get given(): AnyEffect | undefined {
+    const { results } = this
+    if (results.length === 0) return this.closed ? (this.failure ?? Cause.done()) : undefined
+    this.results = []
+    this.settle()
+    return Effect.succeed(results)
+  }
+
+  private handOn(): void {
+    const { taker } = this
+    const given = taker === undefined ? undefined : this.given
+    if (given === undefined) return
+    this.taker = undefined
+    taker!(given)
+  }
+
+  /** All results that have come, and at least one. */
+  get pull(): Pull.Pull<readonly [any, ...Array<any>], any, void, any> {
+    return Effect.callback<any, any, any>((resume) => {
+      const { given } = this
+      if (given !== undefined) return resume(given)
+      this.taker = resume
+      return Effect.sync(() => {
+        this.taker = undefined
+      })
+    })
+  }
+
+  /** Whoever takes has had enough. What goes wrong from now on is a defect, since nobody is there to be told. */
+  get end(): Effect.Effect<void> {
+    return Effect.callback<void>((resume) => {
+      if (this.closed) return resume(Effect.void)
+      const told = this.failed
+      this.onEnd = () => resume(boundary.cleanUp(this.failureSince(told)))
+      this.interrupt()
+      this.settle()
+    })
+  }
+}
+
+/** How many are ahead in a stream where the gate has no limit. */
+const usualAhead = 16
+
+export const stream = (
+  gate: Engine,
+  source: Stream.Stream<any, any, any>,
+  body: Body,
+  options: Gate.BulkOptions<any> = {}
+): Stream.Stream<any, any, any> =>
+  Stream.unwrap(
+    Effect.withFiber((fiber) => {
+      const flow = new Flow(gate, fiber, body, options, gate.limit === Infinity ? usualAhead : 2 * gate.limit)
+      return Effect.gen(function* () {
+        const scope = yield* Effect.scope
+        // What the source opens, it opens in a scope of its own: it must not lose that while something still reads from it.
+        const inner = Scope.forkUnsafe(scope)
+        const pull = yield* Effect.provideService(Stream.toPull(source), Scope.Scope, inner)
+        yield* Scope.addFinalizerExit(scope, () => flow.end)
+        flow.open(pull)
+        return Stream.fromPull(Effect.succeed(flow.pull))
+      })
+    })
+  )

@@ -1,0 +1,345 @@
+/**
+ * Many items of work at one gate. What waits is a description; a fiber is only where there is work.
+ *
+ *     source ──► item, in the gate's line ──► its turn ──► a runner does it, and the next, and the next …
+ *                                                           └──► the permit goes to somebody else: the runner ends
+ *
+ * A runner is a fiber in the region that the crew is. When its item has ended it gives the permit back; where that goes to
+ * an item of the same crew it goes on with that one, and nobody is woken for it. An item that fails, is cut, or leaves
+ * children behind ends its runner: children end with the item that forked them, and nothing of one item reaches another.
+ *
+ * All of it is synchronous and runs on the stack of whoever asks, ends or cuts.
+ */
+import { Context, Effect, Exit } from "effect"
+import type { Clock, Fiber } from "effect"
+import * as Priority from "../Priority.ts"
+import type * as Refused from "../Refused.ts"
+import * as Tenant from "../Tenant.ts"
+import * as boundary from "./boundary.ts"
+import { Chain } from "./chain.ts"
+import type { Link } from "./chain.ts"
+import { Claim } from "./claim.ts"
+import type { Terms } from "./claim.ts"
+import type { Engine } from "./gate.ts"
+import * as stack from "./stack.ts"
+import type { Wait } from "./wait.ts"
+
+export type AnyExit = Exit.Exit<any, any>
+export type AnyEffect = Effect.Effect<any, any, any>
+export type AnyFiber = Fiber.Fiber<any, any>
+
+/** How many items a crew does before sockets and timers get their turn: those that end in a microtask never yield. */
+const turn = 1024
+
+/** One item, from its source to its end. A line of 100,000 is 100,000 of these. */
+export class Item<A = any> extends Claim {
+  readonly crew: Crew
+  readonly value: A
+  readonly index: number
+  readonly terms: Terms
+  readonly tenant: string
+  readonly deadline: number
+  /** Its neighbours among those of its crew that have not begun. */
+  above: Item | undefined = undefined
+  below: Item | undefined = undefined
+
+  constructor(crew: Crew, value: A, index: number, terms: Terms, urgency: number, tenant: string, deadline: number) {
+    super()
+    this.crew = crew
+    this.value = value
+    this.index = index
+    this.terms = terms
+    this.urgency = urgency
+    this.tenant = tenant
+    this.deadline = deadline
+  }
+
+  get gate(): Engine {
+    return this.crew.gate
+  }
+
+  get fiber(): AnyFiber {
+    return this.crew.maker
+  }
+
+  get asked(): number {
+    return this.urgency
+  }
+
+  override await(now: number): void {
+    super.await(now)
+    this.crew.stands(this)
+  }
+
+  override endWait(): void {
+    super.endWait()
+    this.crew.stoodIn(this)
+  }
+
+  turnAway(refused: Refused.Refused): void {
+    this.crew.turnedAway(this, refused)
+  }
+
+  begin(): void {
+    if (this.state === "Admitted") this.crew.start(this)
+    else if (this.state === "Refused") this.crew.refused(this)
+  }
+
+  enter(): AnyEffect {
+    return this.crew.work(this)
+  }
+
+  override lapse(): void {
+    this.crew.lapsed(this)
+  }
+
+  override takesOver(): boolean {
+    return this.crew.goesOn(this)
+  }
+}
+
+/** The items of a crew that stand in line, or have a permit and have not begun, in the order in which they came. */
+class Roll {
+  last: Item | undefined = undefined
+  size = 0
+
+  push(item: Item): void {
+    const { last } = this
+    item.above = last
+    if (last !== undefined) last.below = item
+    this.last = item
+    this.size++
+  }
+
+  remove(item: Item): void {
+    if (this.last === item) this.last = item.above
+    else if (item.below === undefined) return
+    else item.below.above = item.above
+    if (item.above !== undefined) item.above.below = item.below
+    item.above = item.below = undefined
+    this.size--
+  }
+}
+
+/** A fiber at work. It is itself the loop that it runs. */
+export class Runner implements Link {
+  before: Link | undefined = undefined
+  behind: Link | undefined = undefined
+  private readonly crew: Crew
+  fiber: AnyFiber | undefined = undefined
+  /** What it is at. */
+  item: Item | undefined
+  /** Its item has ended, and it takes no other. */
+  private done: AnyExit | undefined = undefined
+  /** It was interrupted, which a fiber never gets over. */
+  struck = false
+  /** How many items it has begun since it let others have their turn. */
+  private streak = 0
+
+  constructor(crew: Crew, item: Item) {
+    this.crew = crew
+    this.item = item
+  }
+
+  /** Its first step. */
+  get loop(): Effect.Effect<void, unknown> {
+    return Effect.withFiber((fiber) => {
+      this.begin(fiber)
+      return stack.flat(Effect.whileLoop<unknown, unknown, never>(this))
+    })
+  }
+
+  begin(fiber: AnyFiber): void {
+    if (this.fiber !== undefined) return
+    this.fiber = fiber
+    // A scheduler may have made it yield before its first step.
+    if (this.struck) this.interrupt()
+  }
+
+  interrupt(): void {
+    this.struck = true
+    stack.nest(() => this.fiber?.interruptUnsafe(undefined, boundary.annotation(this.crew.reasonInForce)))
+  }
+
+  // --- the loop, as `Effect.whileLoop` asks for it
+
+  while(): boolean {
+    return this.item !== undefined && this.done === undefined
+  }
+
+  body(): Effect.Effect<unknown, unknown> {
+    if (++this.streak * this.crew.runners.size <= turn) return this.work()
+    this.streak = 0
+    return Effect.andThen(
+      Effect.yieldNow,
+      Effect.suspend(() => this.work())
+    )
+  }
+
+  step(value: unknown): void {
+    const item = this.item!
+    if (this.struck || hasChildren(this.fiber!)) this.done = Exit.succeed(value)
+    else {
+      this.item = undefined
+      this.crew.complete(this, item, value)
+    }
+  }
+
+  private work(): Effect.Effect<unknown, unknown> {
+    const { crew } = this
+    const item = this.item!
+    if (item.state === "Admitted") item.begins()
+    const context = crew.contextOf(item)
+    if (this.fiber!.context !== context) this.fiber!.setContext(context)
+    // Its services are in the context.
+    return item.enter() as Effect.Effect<unknown, unknown>
+  }
+
+  /** Its fiber has ended, and so have the children of it. */
+  ended(exit: AnyExit): void {
+    const { item } = this
+    this.item = undefined
+    this.crew.runnerEnded(this, item, Exit.isSuccess(exit) ? (this.done ?? exit) : exit)
+  }
+}
+
+/** Whether the fiber has children that go on. Effect keeps them to itself; see "children end with their item". */
+const hasChildren = (fiber: AnyFiber): boolean => {
+  const { _children } = fiber as { readonly _children?: ReadonlySet<unknown> }
+  return _children !== undefined && _children.size > 0
+}
+
+export abstract class Crew extends boundary.Region {
+  readonly gate: Engine
+  /** Lends its scheduler, and its context. */
+  readonly maker: AnyFiber
+  readonly clock: Clock.Clock
+  protected readonly context: Context.Context<never>
+  protected readonly urgency: Priority.Urgency
+  protected readonly tenant: string
+  /** The last context made for each urgency. */
+  private readonly contexts: Array<{ readonly tenant: string; readonly context: Context.Context<never> } | undefined> =
+    []
+  readonly roll = new Roll()
+  readonly runners = new Chain<Runner>()
+  /** What those wait for that have not begun. */
+  private readonly line: Wait
+  /** Gives its permit back, and would go on with another item. */
+  private leaving: Runner | undefined = undefined
+  protected closed = false
+
+  constructor(parent: boundary.Region | undefined, gate: Engine, maker: AnyFiber) {
+    super(parent)
+    this.gate = gate
+    this.maker = maker
+    this.clock = gate.clock
+    this.line = { what: gate.what, told: () => {} }
+    this.context = Context.add(maker.context, boundary.Current, this)
+    this.urgency = maker.getRef(Priority.Priority)
+    this.tenant = maker.getRef(Tenant.Tenant)
+  }
+
+  /** What an item comes to. */
+  abstract work(item: Item): AnyEffect
+  /** It has ended, by itself or not. It has left the gate. */
+  abstract ended(item: Item, exit: AnyExit): void
+  /** It was turned away at the door, or put out of the line; then `refused` follows. */
+  abstract turnedAway(item: Item, refused: Refused.Refused): void
+  abstract refused(item: Item): void
+  /** Its deadline had passed when it came. */
+  lapsed(_item: Item): void {}
+  /** Something has ended, or left. */
+  abstract settle(): void
+
+  override get over(): boolean {
+    return this.closed
+  }
+
+  /** How many of its items are in hand: they wait, or are at work. */
+  get busy(): number {
+    return this.roll.size + this.runners.size
+  }
+
+  override inside(into: Array<Wait>): void {
+    if (this.roll.size > 0) into.push(this.line)
+    super.inside(into)
+  }
+
+  /** In the line from now on. */
+  stands(item: Item): void {
+    this.roll.push(item)
+  }
+
+  /** In the line no more. */
+  stoodIn(_item: Item): void {}
+
+  /** Somebody is at it from now on. */
+  protected taken(item: Item): void {
+    this.roll.remove(item)
+  }
+
+  /** It has a permit, and nobody at work yet. */
+  start(item: Item): void {
+    this.taken(item)
+    const runner = new Runner(this, item)
+    // Before its first step: that may end others, and none may think it was the last.
+    this.runners.push(runner)
+    const fiber = stack.nest(() => Effect.runForkWith(this.contextOf(item))(runner.loop))
+    runner.begin(fiber)
+    const exit = fiber.pollUnsafe()
+    if (exit === undefined) fiber.addObserver(runner.ended.bind(runner))
+    else runner.ended(exit)
+  }
+
+  /** Whether whoever is leaving goes on with this one. */
+  goesOn(item: Item): boolean {
+    const { leaving } = this
+    if (leaving === undefined || leaving.item !== undefined) return false
+    this.taken(item)
+    leaving.item = item
+    return true
+  }
+
+  /** The item has ended by itself, and its runner may go on. */
+  complete(runner: Runner, item: Item, value: unknown): void {
+    const exit = Exit.succeed(value)
+    this.leaving = runner
+    this.gate.leave(item, exit)
+    this.leaving = undefined
+    this.ended(item, exit)
+  }
+
+  runnerEnded(runner: Runner, item: Item | undefined, exit: AnyExit): void {
+    this.runners.remove(runner)
+    if (item !== undefined) {
+      this.gate.leave(item, exit)
+      this.ended(item, exit)
+    }
+    this.settle()
+  }
+
+  /** Takes those that have not begun out of the gate, the last first. */
+  dismiss(each: (item: Item) => void): void {
+    for (let item = this.roll.last; item !== undefined; item = this.roll.last) {
+      this.roll.remove(item)
+      this.gate.leave(item, Exit.interrupt())
+      each(item)
+    }
+  }
+
+  interruptRunners(): void {
+    for (const runner of this.runners.members.toReversed()) runner.interrupt()
+  }
+
+  /** What an item of this urgency and tenant is done in. */
+  contextOf(item: Item): Context.Context<never> {
+    const { tenant } = item
+    const urgency = item.urgency as Priority.Urgency
+    if (urgency === this.urgency && tenant === this.tenant) return this.context
+    const last = this.contexts[urgency]
+    if (last !== undefined && last.tenant === tenant) return last.context
+    const context = Context.add(this.context, Priority.Priority, urgency).pipe(Context.add(Tenant.Tenant, tenant))
+    this.contexts[urgency] = { tenant, context }
+    return context
+  }
+}
