@@ -26,7 +26,7 @@ export interface Place extends Link {
 /** All of a lane with the same deadline, in order of arrival; a node of the lane's tree. */
 export class Slot<P extends Place> extends Chain<P> {
   readonly lane: Lane<P>
-  readonly deadline: number
+  deadline = Infinity
   /** Invariant: no node has a higher one than its parent. */
   readonly height: number
   /** Invariant: how many wait in this slot and in those below it. */
@@ -34,10 +34,9 @@ export class Slot<P extends Place> extends Chain<P> {
   earlier: Slot<P> | undefined = undefined
   later: Slot<P> | undefined = undefined
 
-  constructor(lane: Lane<P>, deadline: number, height: number) {
+  constructor(lane: Lane<P>, height: number) {
     super()
     this.lane = lane
-    this.deadline = deadline
     this.height = height
   }
 
@@ -55,6 +54,8 @@ export class Lane<P extends Place> {
   private root: Slot<P> | undefined = undefined
   /** The slot of the earliest deadline. */
   private head: Slot<P> | undefined = undefined
+  /** The slot that got empty last, to be used again. */
+  private spare: Slot<P> | undefined = undefined
   private seed = 1
   size = 0
   cost = 0
@@ -132,11 +133,9 @@ export class Lane<P extends Place> {
 
   /** A new slot for a deadline that `found` has looked for in vain. */
   private grown(deadline: number): Slot<P> {
-    // Heights by chance keep the tree flat; they need not be different from run to run (xorshift: Marsaglia, 2003).
-    this.seed ^= this.seed << 13
-    this.seed ^= this.seed >>> 17
-    this.seed ^= this.seed << 5
-    const slot = new Slot(this, deadline, this.seed)
+    const slot = this.spare ?? new Slot(this, this.chance())
+    this.spare = undefined
+    slot.deadline = deadline
     if (this.head === undefined || deadline < this.head.deadline) this.head = slot
     let above: Slot<P> | undefined
     let node = this.root
@@ -150,6 +149,14 @@ export class Lane<P extends Place> {
     return slot
   }
 
+  /** Heights by chance keep the tree flat; they need not be different from run to run (xorshift: Marsaglia, 2003). */
+  private chance(): number {
+    this.seed ^= this.seed << 13
+    this.seed ^= this.seed >>> 17
+    this.seed ^= this.seed << 5
+    return this.seed
+  }
+
   /** Takes an empty slot out of the tree. */
   private drop(slot: Slot<P>, above: Slot<P> | undefined): void {
     if (this.head === slot) {
@@ -159,6 +166,8 @@ export class Lane<P extends Place> {
       this.head = head ?? above
     }
     this.hang(merge(slot.earlier, slot.later), slot.deadline, above)
+    slot.earlier = slot.later = undefined
+    this.spare = slot
   }
 
   private hang(slot: Slot<P> | undefined, deadline: number, above: Slot<P> | undefined): void {

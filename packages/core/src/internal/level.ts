@@ -50,6 +50,9 @@ interface Tagged {
   readonly since: number
 }
 
+/** How many tenants without anybody a level remembers at least. */
+const spare = 128
+
 const sooner = (a: Tagged, b: Tagged): boolean => a.tag < b.tag || (a.tag === b.tag && a.since < b.since)
 
 export class Level<P extends Place> {
@@ -57,7 +60,11 @@ export class Level<P extends Place> {
   private readonly waiting = new Heap<Turns<P>>(sooner)
   /** Those without, whose tag is ahead of the virtual time. */
   private readonly leading = new Heap<Turns<P>>(sooner)
-  /** All of both. */
+  /**
+   * All of both, and those who have been here lately. Swept seldom and in one go: a Map whose members come and go makes a
+   * new table ever so often, and V8 lets the old ones point at those after them, so that once one of them is among the
+   * long-lived all that follow are, with what is in them.
+   */
   private readonly tenants = new Map<string, Turns<P>>()
   /** Whoever came last: mostly the next is of the same tenant. */
   private latest: Turns<P> | undefined = undefined
@@ -105,7 +112,6 @@ export class Level<P extends Place> {
     if (this.waiting.size > 1) this.waiting.moved(turns)
     for (let first = this.leading.first; first !== undefined && first.tag <= this.time; first = this.leading.first) {
       this.leading.remove(first)
-      this.tenants.delete(first.tenant)
     }
   }
 
@@ -158,15 +164,21 @@ export class Level<P extends Place> {
   }
 
   private turnsOf(tenant: string): Turns<P> {
-    return this.tenants.get(tenant) ?? new Turns<P>(tenant, this.heaviest !== undefined)
+    let turns = this.tenants.get(tenant)
+    if (turns !== undefined) return turns
+    if (this.tenants.size > 2 * (this.waiting.size + this.leading.size) + spare) this.sweep()
+    turns = new Turns<P>(tenant, this.heaviest !== undefined)
+    this.tenants.set(tenant, turns)
+    return turns
+  }
+
+  private sweep(): void {
+    for (const { index, tenant } of this.tenants.values()) if (index < 0) this.tenants.delete(tenant)
   }
 
   private begin(turns: Turns<P>): void {
     if (turns.index >= 0) this.leading.remove(turns)
-    else {
-      turns.tag = this.time
-      this.tenants.set(turns.tenant, turns)
-    }
+    else turns.tag = this.time
     turns.since = this.turns++
     this.waiting.push(turns)
     if (turns.weight !== undefined) this.heaviest!.push(turns.weight)
@@ -177,13 +189,12 @@ export class Level<P extends Place> {
     if (turns.weight !== undefined) this.heaviest!.remove(turns.weight)
     if (this.size === 0) this.forget()
     else if (turns.tag > this.time) this.leading.push(turns)
-    else this.tenants.delete(turns.tenant)
   }
 
+  /** What tenants have had. */
   private forget(): void {
     this.time = 0
     this.turns = 0
-    this.tenants.clear()
     for (let first = this.leading.first; first !== undefined; first = this.leading.first) this.leading.remove(first)
   }
 }
