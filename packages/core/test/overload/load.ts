@@ -66,6 +66,7 @@ export const knowing = {
   }),
   "shares, and the least urgent put out for the others": gate({ limit: 10, line: { ...half, overflow: "evictLeast" } }),
   "shares, and the oldest put out for the newest": gate({ limit: 10, line: { ...half, overflow: "evictOldest" } }),
+  "a line longer than anybody's patience": gate({ limit: 10, line: { maxItems: 1000 } }),
   "strict order": gate({ limit: 10, shares: "strict", line: { ...half, overflow: "evictLeast" } }),
   "a long line, and CoDel": gate({ limit: 10, line: long, protect: { codel: {} } }),
   "a long line, and the newest first": gate({ limit: 10, line: long, protect: { codel: {}, newestFirst: true } })
