@@ -10,6 +10,7 @@
  * known. They say how many run at once, not how many start per time; that is a `RateWindow`'s.
  */
 import type { Duration } from "effect"
+import * as latency from "./internal/latency.ts"
 import * as millis from "./internal/millis.ts"
 
 /** What an end says about the other side: it took the work, it had too much of it, or nothing. */
@@ -86,11 +87,10 @@ export interface AimdState extends State {
 export const aimd = (options: AimdOptions): ConcurrencyLimit<AimdState> => {
   const { initial, max, min } = bounds(options)
   const increase = options.increase ?? 1
-  const backoff = options.backoff ?? 0.9
+  const backoff = part("backoff", options.backoff ?? 0.9)
   const slow = options.slow === undefined ? Infinity : millis.from(options.slow)
   if (!(increase > 0 && Number.isFinite(increase)))
     throw new RangeError(`Expected an increase above 0, got ${increase}`)
-  if (!(backoff > 0 && backoff < 1)) throw new RangeError(`Expected a backoff above 0 and below 1, got ${backoff}`)
   if (!(slow > 0)) throw new RangeError(`Expected a slow latency above 0, got ${slow}`)
   return {
     name: "aimd",
@@ -103,16 +103,72 @@ export const aimd = (options: AimdOptions): ConcurrencyLimit<AimdState> => {
       if (sample.verdict === "overload" || sample.latencyMillis >= slow) {
         return { limit: Math.max(min, state.limit * (rising ? 0.5 : backoff)), cutAt: sample.now }
       }
-      if (!used(state.limit, sample.inFlight)) return state
+      if (!latency.used(state.limit, sample.inFlight)) return state
       return { limit: Math.min(max, state.limit + (rising ? 1 : increase / state.limit)), cutAt: state.cutAt }
     }
   }
 }
 
-const began = (sample: Sample): number => sample.now - sample.latencyMillis
+export interface LatencyOptions extends Options {
+  /** Which part of what is let in may queue at the other side, above 0 and below 1. Default: 0.1. */
+  readonly headroom?: number | undefined
+}
 
-/** Whether so many in flight show that the limit holds somebody up. */
-const used = (limit: number, inFlight: number): boolean => inFlight >= 0.8 * Math.floor(limit)
+/** What `vegas` and `gradient` remember. */
+export type LatencyState = latency.Watch
+
+/**
+ * Lets a few calls queue at the other side, so that it is never idle, and no more: between half of `headroom` and the
+ * whole of it (one call at least). How many queue follows from how much longer calls take than they would without a
+ * queue: `limit · (1 − base / latency)`. Outside of that it is set, in one step, to where their number would be right,
+ * as far as that is certain.
+ *
+ * For an other side that gets slower with load.
+ *
+ * After TCP Vegas (Brakmo & Peterson 1995) and the limit of that name in Netflix's concurrency-limits.
+ */
+export const vegas = (options: LatencyOptions): ConcurrencyLimit<LatencyState> => {
+  const headroom = part("headroom", options.headroom ?? 0.1)
+  return byLatency("vegas", options, (held, base, latency, error) => {
+    const most = Math.max(1, headroom * held)
+    const surely = held * (1 - base / Math.max(base, latency - error))
+    if (surely > most) return held - surely + 0.75 * most
+    const perhaps = held * (1 - base / Math.max(base, latency + error))
+    return perhaps < most / 2 ? held - perhaps + 0.75 * most : held
+  })
+}
+
+/**
+ * Follows the gradient: calls that take twice as long as without a queue mean that twice as many run as should. So the
+ * next limit is `limit · base / latency`, half of the limit at the least, and `headroom` on top, by which it grows where
+ * there is no queue. There is no band in which it rests: it follows sooner than `vegas`, and sways a little.
+ *
+ * For an other side that gets slower with load.
+ *
+ * After Gradient2 in Netflix's concurrency-limits, whose base is a long mean of all latencies; here it is measured as
+ * it is for `vegas`.
+ */
+export const gradient = (options: LatencyOptions): ConcurrencyLimit<LatencyState> => {
+  const headroom = part("headroom", options.headroom ?? 0.1)
+  return byLatency("gradient", options, (held, base, latency) => {
+    const slope = Math.min(1, Math.max(0.5, base / latency))
+    return held * slope + Math.max(0.5, headroom * held)
+  })
+}
+
+const byLatency = (name: string, options: Options, law: latency.Law): ConcurrencyLimit<LatencyState> => {
+  const { initial, max, min } = bounds(options)
+  const terms = { min, max, law }
+  return {
+    name,
+    min,
+    max,
+    initial: latency.start(initial),
+    step: (state, sample) => latency.step(terms, state, sample)
+  }
+}
+
+const began = (sample: Sample): number => sample.now - sample.latencyMillis
 
 const bounds = ({ initial: given, max, min = 1 }: Options) => {
   whole("min", min)
@@ -129,4 +185,9 @@ const whole = (what: string, value: number): void => {
   if (!(Number.isInteger(value) && value >= 1)) {
     throw new RangeError(`Expected a whole ${what} of at least 1, got ${value}`)
   }
+}
+
+const part = (what: string, value: number): number => {
+  if (!(value > 0 && value < 1)) throw new RangeError(`Expected a ${what} above 0 and below 1, got ${value}`)
+  return value
 }

