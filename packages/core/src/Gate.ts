@@ -109,7 +109,7 @@ export interface Protect {
   readonly newestFirst?: boolean | undefined
   /**
    * Sheds at the door what the other side would refuse, by how much of what it was sent it took lately: nothing while it
-   * takes one in `factor` (2), remembered for `memory` (2 minutes).
+   * takes one in `factor` (2), remembered for `memory` (10 seconds: after an overload it goes on for some of those).
    */
   readonly throttle?: { readonly factor?: number | undefined; readonly memory?: Duration.Input | undefined }
   /** Sheds, at the door and at one's turn, what a signal says. */

@@ -6,11 +6,12 @@
  *     evictLeast    out goes the last in order, if the newcomer is before it (`Evicted`); else the newcomer is refused
  *     evictOldest   out goes the one that waited longest: what is new is worth more than what is old
  *
- * Nobody is put out for one less urgent: the victim comes from the least urgent level that has anybody. There it is the
- * tenant with the most cost waiting that loses one, so that a flood by one tenant costs that tenant its places (longest
- * queue drop: McKenney, "Stochastic Fairness Queueing", 1990). `evictLeast` takes that tenant's last, and of the newcomer's
- * own level only from tenants that have more waiting than the newcomer's, or whose last has a later deadline than it;
- * `evictOldest` takes its first.
+ * Who is last in order follows from the shares: the level with the most waiting for its weight loses one, the newcomer
+ * counted in its own. So a full line is divided as the hand-overs are: an urgent newcomer puts out the background that
+ * fills the line, and background keeps its small part of the places under an urgent flood. Where order is strict it is the
+ * least urgent level, always. In that level the tenant whose last would go last loses one, so that a flood by one tenant
+ * costs that tenant its places (longest queue drop: McKenney, "Stochastic Fairness Queueing", 1990): `evictLeast` takes its
+ * last, `evictOldest` its first.
  *
  * To wait for room instead is for those who pull or offer: `Gate.forEach`, `Gate.stream`, `WorkQueue.offer`.
  */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Fiber, Option } from "effect"
 import { TestClock } from "effect/testing"
-import { Deadline, Gate, Overflow, RateWindow, Refused, Tenant } from "@fairlead/core"
+import { Deadline, Gate, Overflow, Priority, RateWindow, Refused, Tenant } from "@fairlead/core"
 import { atOnce, defect, endOf, fork, nothingLeft, reasonOf, refusal, settle, stage } from "./gates.ts"
 import type { Caller } from "./gates.ts"
 
@@ -148,7 +148,9 @@ describe("Gate, overflow", () => {
       for (let i = 0; i < 70; i++) yield* fork(call)
       yield* TestClock.adjust("690 millis")
       const { come, end } = stage(gate)
-      for (let i = 0; i < 69; i++) yield* fork(call)
+      // 68 of weight 64 are less than two of weight 1.
+      for (let i = 0; i < 68; i++) yield* fork(call.pipe(Priority.at(0)))
+      yield* come("kept", { urgency: 7 })
       const evicted = yield* come("evicted", { urgency: 7 })
       yield* TestClock.adjust("5 millis")
       yield* come("urgent", { urgency: 1 })
@@ -164,11 +166,33 @@ describe("Gate, overflow", () => {
       yield* TestClock.adjust("20 millis")
       yield* end("urgent")
       yield* TestClock.adjust("2 seconds")
+      yield* end("kept")
+      yield* TestClock.adjust("2 seconds")
       yield* nothingLeft(gate)
     })
   )
 
-  it.effect("nobody is put out for one less urgent: then the newcomer is refused", () =>
+  it.effect("a full line is divided as the shares are: a flood makes room until it holds no more than its part", () =>
+    Effect.gen(function* () {
+      const line = { maxItems: 8, overflow: "evictLeast" } as const
+      const gate = yield* Gate.make("test", { limit: 1, line, shares: { 0: 3 } })
+      const { come, endAll } = stage(gate)
+      const places = Effect.map(gate.statistics, ({ waitingByUrgency }) => [waitingByUrgency[0], waitingByUrgency[7]])
+      yield* come("running")
+      for (let i = 0; i < 8; i++) yield* come(`urgent ${i}`, { urgency: 0 })
+      expect(yield* places).toEqual([8, 0])
+      for (const left of [7, 6, 6]) {
+        yield* come("background", { urgency: 7 })
+        expect(yield* places).toEqual([left, 8 - left])
+      }
+      yield* come("urgent", { urgency: 0 })
+      expect(yield* places).toEqual([6, 2])
+      yield* endAll
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("nobody is put out for one who would go later: then the newcomer is refused", () =>
     Effect.gen(function* () {
       for (const overflow of ["evictLeast", "evictOldest"] as const) {
         const callers = of(["a", { urgency: 2 }], ["b", { urgency: 2 }], ["less", { urgency: 3 }])

@@ -19,7 +19,7 @@ import { Lane } from "./lane.ts"
 import type { Place } from "./lane.ts"
 
 /** A tenant that takes its turns. */
-export class Turns<P extends Place> extends Lane<P> implements Indexed {
+export class Turns<P extends Place & Newcomer> extends Lane<P> implements Indexed {
   readonly tenant: string
   index = -1
   tag = 0
@@ -32,10 +32,22 @@ export class Turns<P extends Place> extends Lane<P> implements Indexed {
     this.tenant = tenant
     this.weight = weighs ? new Weight(this) : undefined
   }
+
+  /** What its tag will be when all of it have gone. */
+  get end(): number {
+    return this.tag + this.cost
+  }
 }
 
-/** Its place among the tenants by what they have waiting. */
-class Weight<P extends Place> implements Indexed {
+/** One who comes. */
+interface Newcomer {
+  readonly tenant: string
+  readonly cost: number
+  readonly deadline: number
+}
+
+/** Its place among the tenants by when their last would go. */
+class Weight<P extends Place & Newcomer> implements Indexed {
   readonly turns: Turns<P>
   index = -1
 
@@ -55,7 +67,7 @@ const spare = 128
 
 const sooner = (a: Tagged, b: Tagged): boolean => a.tag < b.tag || (a.tag === b.tag && a.since < b.since)
 
-export class Level<P extends Place> {
+export class Level<P extends Place & Newcomer> {
   /** Those with somebody waiting, by tag. */
   private readonly waiting = new Heap<Turns<P>>(sooner)
   /** Those without, whose tag is ahead of the virtual time. */
@@ -68,7 +80,7 @@ export class Level<P extends Place> {
   private readonly tenants = new Map<string, Turns<P>>()
   /** Whoever came last: mostly the next is of the same tenant. */
   private latest: Turns<P> | undefined = undefined
-  /** The one with the most cost first; only where somebody may be put out. */
+  /** The one whose last would go last first; only where somebody may be put out. */
   private readonly heaviest: Heap<Weight<P>> | undefined
   private time = 0
   /** How many tags have been set. */
@@ -77,7 +89,7 @@ export class Level<P extends Place> {
   cost = 0
 
   constructor(evicts: boolean) {
-    this.heaviest = evicts ? new Heap((a, b) => a.turns.cost > b.turns.cost) : undefined
+    this.heaviest = evicts ? new Heap((a, b) => a.turns.end > b.turns.end) : undefined
   }
 
   enter(place: P, tenant: string, deadline: number): void {
@@ -126,15 +138,18 @@ export class Level<P extends Place> {
     return before + Math.min(size, (others * (before * (ownSize === 0 ? 0 : ownCost / ownSize) + cost)) / mean)
   }
 
-  /** The tenant, if it has somebody waiting. */
-  of(tenant: string): Turns<P> | undefined {
-    const turns = this.tenants.get(tenant)
-    return turns === undefined || turns.size === 0 ? undefined : turns
-  }
-
-  /** The tenant with the most cost waiting. */
+  /** The tenant whose last would go last. */
   get largest(): Turns<P> | undefined {
     return this.heaviest!.first?.turns
+  }
+
+  /** Who goes after a newcomer, and last of all; undefined if that is the newcomer. */
+  after(newcomer: Newcomer): P | undefined {
+    const own = this.tenants.get(newcomer.tenant)
+    const largest = this.largest!
+    if (largest !== own && (own?.end ?? this.time) + newcomer.cost < largest.end) return largest.last
+    const last = own?.last
+    return last !== undefined && newcomer.deadline < last.deadline ? last : undefined
   }
 
   /** All that wait, tenant by tenant. */
@@ -200,7 +215,7 @@ export class Level<P extends Place> {
 }
 
 /** A tenant in a forecast. */
-class Queue<P extends Place> implements Indexed {
+class Queue<P extends Place & Newcomer> implements Indexed {
   readonly members: ReadonlyArray<P>
   tag: number
   since: number

@@ -16,7 +16,6 @@ import { levels } from "../Priority.ts"
 import { Lane } from "./lane.ts"
 import type * as lane from "./lane.ts"
 import { Level } from "./level.ts"
-import type { Turns } from "./level.ts"
 import type { Frame } from "./shares.ts"
 
 /** One who waits. */
@@ -287,14 +286,25 @@ export class Line<P extends Place> {
   }
 
   private victim(newcomer: P, only: number | undefined): P | undefined {
-    for (let urgency = only ?? levels - 1; urgency >= newcomer.urgency; urgency--) {
-      const level = this.levels[urgency]
-      if (level === undefined || level.size === 0) continue
-      const largest = level.largest!
-      if (this.overflow === "evictOldest") return largest.first
-      return urgency > newcomer.urgency ? largest.last : equal(level, largest, newcomer)
+    const urgency = only ?? this.overfull(newcomer.urgency)
+    const level = this.levels[urgency]
+    if (level === undefined || level.size === 0) return undefined
+    if (this.overflow === "evictOldest") return level.largest!.first
+    return urgency === newcomer.urgency ? level.after(newcomer) : level.largest!.last
+  }
+
+  /** The level whose last would go last: the one with the most waiting for its share, with one more in `newcomer`. */
+  private overfull(newcomer: number): number {
+    let last = newcomer
+    let most = 0
+    for (let urgency = 0; urgency < levels; urgency++) {
+      const size = (this.levels[urgency]?.size ?? 0) + (urgency === newcomer ? 1 : 0)
+      const turns = this.frame === undefined ? Math.min(1, size) : size / this.frame.weights[urgency]!
+      if (size === 0 || turns < most) continue
+      most = turns
+      last = urgency
     }
-    return undefined
+    return last
   }
 
   private restore(place: P): void {
@@ -317,12 +327,4 @@ export class Line<P extends Place> {
   private level(urgency: number): Level<P> {
     return (this.levels[urgency] ??= new Level<P>(this.overflow !== "reject"))
   }
-}
-
-/** Who of its own level has to go for a newcomer: somebody that is after it in order. */
-const equal = <P extends Place>(level: Level<P>, largest: Turns<P>, newcomer: P): P | undefined => {
-  const own = level.of(newcomer.tenant)
-  if (largest !== own && (own?.cost ?? 0) + newcomer.cost < largest.cost) return largest.last
-  const last = own?.last
-  return last !== undefined && newcomer.deadline < last.deadline ? last : undefined
 }

@@ -8,7 +8,7 @@ import { Codel } from "./codel.ts"
 import * as millis from "./millis.ts"
 import { Throttle } from "./throttle.ts"
 
-const usual = { target: 100, interval: 1000, factor: 2, memory: 120_000 }
+const usual = { target: 100, interval: 1000, factor: 2, memory: 10_000 }
 
 export class Protection {
   private readonly codel: Codel | undefined
