@@ -342,7 +342,9 @@ export class Engine implements Gate {
     if (claim.terms.maxWaitMillis <= 0) {
       return this.turnAway(claim, full === undefined ? claim.waitExceeded() : queueFull(full))
     }
-    const victims = full === undefined ? [] : this.line.evict(claim)
+    if (this.line.items === 0) this.rate = rate.resume(this.rate, now, this.admitted, this.rested)
+    // One whose own allowance is spent puts nobody out.
+    const victims = full === undefined ? [] : lacking === undefined ? this.line.evict(claim) : undefined
     if (victims === undefined) return this.turnAway(claim, queueFull(full!))
     this.putIn(claim, lacking, now, deadline)
     if (victims.length === 0) return
@@ -352,7 +354,6 @@ export class Engine implements Gate {
   }
 
   private putIn(claim: Claim, lacking: Owner | undefined, now: number, deadline: number): void {
-    if (this.line.items === 0) this.rate = rate.resume(this.rate, now, this.admitted, this.rested)
     this.line.enter(claim)
     claim.await(now)
     this.protection?.entered(now)

@@ -96,18 +96,34 @@ export class Level<P extends Place & Newcomer> {
     const turns = this.latest?.tenant === tenant ? this.latest : (this.latest = this.turnsOf(tenant))
     turns.enter(place, deadline)
     if (turns.size === 1) this.begin(turns)
-    else if (turns.weight !== undefined) this.heaviest!.moved(turns.weight)
+    this.weigh(turns)
     this.size++
     this.cost += place.cost
   }
 
   leave(place: P): void {
+    const turns = this.takeOut(place)
+    if (turns.size === 0) this.rest(turns)
+  }
+
+  /** Half of leaving: until `rest` or `putBack` nothing is forgotten. Gives its tenant. */
+  takeOut(place: P): Turns<P> {
     const turns = place.slot!.lane as Turns<P>
     turns.leave(place)
     this.size--
     this.cost = this.size === 0 ? 0 : this.cost - place.cost
-    if (turns.size === 0) this.rest(turns)
-    else if (turns.weight !== undefined) this.heaviest!.moved(turns.weight)
+    if (turns.size === 0) this.waiting.remove(turns)
+    this.weigh(turns)
+    return turns
+  }
+
+  /** As if it had not been taken out. */
+  putBack(place: P, turns: Turns<P>): void {
+    turns.enter(place, place.deadline)
+    if (turns.size === 1) this.waiting.push(turns)
+    this.weigh(turns)
+    this.size++
+    this.cost += place.cost
   }
 
   /** Who is next, if anybody waits. */
@@ -147,7 +163,8 @@ export class Level<P extends Place & Newcomer> {
   after(newcomer: Newcomer): P | undefined {
     const own = this.tenants.get(newcomer.tenant)
     const largest = this.largest!
-    if (largest !== own && (own?.end ?? this.time) + newcomer.cost < largest.end) return largest.last
+    const end = own === undefined || own.index < 0 ? this.time : own.end
+    if (largest !== own && end + newcomer.cost < largest.end) return largest.last
     const last = own?.last
     return last !== undefined && newcomer.deadline < last.deadline ? last : undefined
   }
@@ -196,12 +213,17 @@ export class Level<P extends Place & Newcomer> {
     else turns.tag = this.time
     turns.since = this.turns++
     this.waiting.push(turns)
-    if (turns.weight !== undefined) this.heaviest!.push(turns.weight)
   }
 
-  private rest(turns: Turns<P>): void {
-    this.waiting.remove(turns)
-    if (turns.weight !== undefined) this.heaviest!.remove(turns.weight)
+  private weigh({ size, weight }: Turns<P>): void {
+    if (weight === undefined) return
+    if (size === 0) this.heaviest!.remove(weight)
+    else if (weight.index < 0) this.heaviest!.push(weight)
+    else this.heaviest!.moved(weight)
+  }
+
+  /** A tenant has nobody waiting any more. */
+  rest(turns: Turns<P>): void {
     if (this.size === 0) this.forget()
     else if (turns.tag > this.time) this.leading.push(turns)
   }

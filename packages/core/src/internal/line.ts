@@ -13,9 +13,11 @@
  */
 import type { Overflow } from "../Overflow.ts"
 import { levels } from "../Priority.ts"
+import { Heap } from "./heap.ts"
+import type { Indexed } from "./heap.ts"
 import { Lane } from "./lane.ts"
 import type * as lane from "./lane.ts"
-import { Level } from "./level.ts"
+import { Level, Turns } from "./level.ts"
 import type { Frame } from "./shares.ts"
 
 /** One who waits. */
@@ -76,9 +78,10 @@ class Sums {
 }
 
 /** Those parked for one allowance: the most urgent first, then as in a lane. */
-export class Lot<P extends Place> {
+export class Lot<P extends Place> implements Indexed {
   private readonly lanes: Array<Lane<P> | undefined> = []
   size = 0
+  index = -1
 
   get first(): P | undefined {
     if (this.size === 0) return undefined
@@ -86,9 +89,17 @@ export class Lot<P extends Place> {
     return undefined
   }
 
+  get last(): P | undefined {
+    return this.lanes.findLast((lane) => lane !== undefined && lane.size > 0)?.last
+  }
+
   /** All of them. */
   get members(): Array<P> {
     return this.lanes.flatMap((lane) => lane?.members ?? [])
+  }
+
+  has(place: P): boolean {
+    return place.slot !== undefined && this.lanes[place.urgency] === place.slot.lane
   }
 
   enter(place: P): void {
@@ -100,6 +111,12 @@ export class Lot<P extends Place> {
     this.size--
     this.lanes[place.urgency]!.leave(place)
   }
+}
+
+/** One that was taken out, and whose it was. */
+interface Victim<P extends Place> {
+  readonly place: P
+  readonly from: Turns<P> | Lot<P>
 }
 
 export class Line<P extends Place> {
@@ -117,6 +134,8 @@ export class Line<P extends Place> {
   private arrivals = 0
   /** How many are parked. */
   parked = 0
+  /** Where they are, the largest lot first; only where somebody may be put out. */
+  private readonly lots: Heap<Lot<P>> | undefined
   /** In each tenant the last in order is next. */
   newestFirst = false
 
@@ -124,6 +143,7 @@ export class Line<P extends Place> {
     this.bounds = bounds
     this.frame = frame
     this.overflow = overflow
+    this.lots = overflow === "reject" ? undefined : new Heap((a, b) => a.size > b.size)
   }
 
   /** Invariant: items, cost and bytes are the sums over all places in the line, parked or not. */
@@ -179,6 +199,7 @@ export class Line<P extends Place> {
     else {
       lot.leave(place)
       this.parked--
+      this.sort(lot)
     }
     // No one has a claim on the frame that begins now.
     if (this.occupied === 0) this.position = 0
@@ -236,11 +257,13 @@ export class Line<P extends Place> {
     this.remove(place)
     lot.enter(place)
     this.parked++
+    this.sort(lot)
   }
 
   unpark(place: P, lot: Lot<P>): void {
     lot.leave(place)
     this.parked--
+    this.sort(lot)
     this.insert(place)
   }
 
@@ -272,20 +295,58 @@ export class Line<P extends Place> {
    */
   evict(newcomer: P): ReadonlyArray<P> | undefined {
     if (this.overflow === "reject") return undefined
-    const victims: Array<P> = []
+    const victims: Array<Victim<P>> = []
     for (let full = this.full(newcomer); full !== undefined; full = this.full(newcomer)) {
       const victim = this.victim(newcomer, full.urgency)
       if (victim === undefined) {
-        for (const kept of victims) this.restore(kept)
+        for (const kept of victims.toReversed()) this.putBack(kept)
         return undefined
       }
-      this.leave(victim)
-      victims.push(victim)
+      victims.push(this.takeOut(victim))
     }
-    return victims
+    for (const { from, place } of victims) {
+      if (from instanceof Turns && from.size === 0 && from.index < 0) this.levels[place.urgency]!.rest(from)
+    }
+    if (this.occupied === 0) this.position = 0
+    return victims.map(({ place }) => place)
+  }
+
+  private takeOut(place: P): Victim<P> {
+    this.all.subtract(place)
+    this.sums[place.urgency]!.subtract(place)
+    const lot = this.lots?.first
+    if (lot !== undefined && lot.has(place)) {
+      lot.leave(place)
+      this.parked--
+      this.sort(lot)
+      return { place, from: lot }
+    }
+    const level = this.levels[place.urgency]!
+    const from = level.takeOut(place)
+    if (level.size === 0) this.occupied &= ~(1 << place.urgency)
+    return { place, from }
+  }
+
+  private putBack({ from, place }: Victim<P>): void {
+    this.all.add(place)
+    this.sums[place.urgency]!.add(place)
+    if (from instanceof Lot) {
+      from.enter(place)
+      this.parked++
+      this.sort(from)
+    } else {
+      this.levels[place.urgency]!.putBack(place, from)
+      this.occupied |= 1 << place.urgency
+    }
   }
 
   private victim(newcomer: P, only: number | undefined): P | undefined {
+    // Those who are parked could not go now, whoever's turn it were.
+    const lot = this.lots?.first
+    const parked = this.overflow === "evictOldest" ? lot?.first : lot?.last
+    if (parked !== undefined && (only ?? parked.urgency) === parked.urgency && parked.urgency >= newcomer.urgency) {
+      return parked
+    }
     const urgency = only ?? this.overfull(newcomer.urgency)
     const level = this.levels[urgency]
     if (level === undefined || level.size === 0) return undefined
@@ -307,10 +368,12 @@ export class Line<P extends Place> {
     return last
   }
 
-  private restore(place: P): void {
-    this.all.add(place)
-    this.sums[place.urgency]!.add(place)
-    this.insert(place)
+  /** Keeps the largest lot first. */
+  private sort(lot: Lot<P>): void {
+    if (this.lots === undefined) return
+    if (lot.size === 0) this.lots.remove(lot)
+    else if (lot.index < 0) this.lots.push(lot)
+    else this.lots.moved(lot)
   }
 
   private insert(place: P): void {

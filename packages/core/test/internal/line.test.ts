@@ -124,6 +124,37 @@ describe("Line", () => {
     expect(bounded.full(place({ urgency: 6 }))).toBe(undefined)
   })
 
+  it("a newcomer for whom no room can be made changes nothing", () => {
+    const evicting = new Line<Place>({ ...unbounded, maxBytes: 10 }, usual, "evictLeast")
+    const [a, b, c] = [
+      place({ urgency: 7, tenant: "a", bytes: 2 }),
+      place({ urgency: 7, tenant: "b", bytes: 2 }),
+      place({ urgency: 0, bytes: 6 })
+    ]
+    enter(evicting, a!, b!, c!)
+    evicting.handOver(a!)
+    enter(evicting, a!)
+    const { order } = evicting
+    expect(evicting.evict(place({ urgency: 6, bytes: 9 }))).toBe(undefined)
+    expect([evicting.order, evicting.items, evicting.bytes]).toEqual([order, 3, 10])
+    expect(evicting.evict(place({ urgency: 6, bytes: 4 }))).toEqual([a, b])
+    expect([evicting.order, evicting.items, evicting.bytes]).toEqual([[c], 1, 6])
+  })
+
+  it("those who are parked make room first, as far as they are not more urgent than the newcomer", () => {
+    const evicting = new Line<Place>({ ...unbounded, maxItems: 3 }, usual, "evictLeast")
+    const lot = new Lot<Place>()
+    const [a, b, c] = [place({ urgency: 1 }), place({ urgency: 5 }), place({ urgency: 7 })]
+    enter(evicting, a!, b!, c!)
+    evicting.park(a!, lot)
+    evicting.park(b!, lot)
+    expect(evicting.evict(place({ urgency: 3 }))).toEqual([b])
+    expect([evicting.parked, evicting.items, lot.members]).toEqual([1, 2, [a]])
+    evicting.enter(b!)
+    expect(evicting.evict(place({ urgency: 3 }))).toEqual([c])
+    expect([evicting.parked, evicting.items, evicting.order]).toEqual([1, 2, [b]])
+  })
+
   it("counts what waits, whoever enters and leaves from wherever", () => {
     const step = fc.oneof(
       fc.record({ enter: fc.nat(7), cost: fc.nat(5), bytes: fc.nat(100), tenant: fc.nat(3), deadline: fc.nat(4) }),
