@@ -1,8 +1,10 @@
 /** Every adaptive limit against a simulated upstream whose latency curve is named; see support/upstream.ts. */
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
-import { describe, expect, it } from "vitest"
-import { ConcurrencyLimit } from "@fairlead/core"
+import { describe, expect, it } from "@effect/vitest"
+import { Effect, Fiber, Semaphore } from "effect"
+import { TestClock } from "effect/testing"
+import { ConcurrencyLimit, Gate } from "@fairlead/core"
 import * as limits from "./support/limits.ts"
 import { mean, service, simulate } from "./support/upstream.ts"
 import type { Options, Report } from "./support/upstream.ts"
@@ -172,6 +174,31 @@ describe("aimd", () => {
     const report = run(aimd({ max: 200 }), { seed: 1, upstream: "refusing", seconds: 25, capacity: () => capacity })
     expect(report.refused / (report.rate(0, 25) * 25)).toBeLessThan(0.02)
   })
+})
+
+describe.each([
+  { name: "vegas", make: vegas },
+  { name: "gradient", make: gradient }
+])("$name at a gate", ({ make }) => {
+  it.effect("finds the capacity of what is behind it, from what the gate tells it, and leaves nothing held", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("api", { limit: make({ max: 200 }), line: { maxItems: 3000 } })
+      const upstream = Semaphore.makeUnsafe(capacity)
+      let calls = 0
+      const call = upstream.withPermits(1)(Effect.suspend(() => Effect.sleep(90 + ((calls++ * 13) % 21))))
+      const callers = yield* Effect.forEach(Array.from({ length: 3000 }), () => Effect.forkChild(gate.run(call)))
+      const limits: Array<number> = []
+      for (let passed = 0; passed < 10_000; passed += 10) {
+        yield* TestClock.adjust(10)
+        limits.push((yield* gate.statistics).limit!)
+      }
+      expect(Math.abs(mean(limits.slice(-400)) / capacity - 1)).toBeLessThanOrEqual(0.2)
+      yield* Fiber.interruptAll(callers)
+      const after = yield* gate.statistics
+      expect(Gate.check(after)).toEqual([])
+      expect([after.running, after.waiting]).toEqual([0, 0])
+    })
+  )
 })
 
 describe("docs/ConcurrencyLimit.md", () => {
