@@ -1,6 +1,7 @@
-// Task prioritization: the most urgent goes next, and everybody gets their own result.
+// Task prioritization: the urgent go first, everybody gets their own result, and nobody starves.
 //
-// Three tasks are submitted in the wrong order; then a hundred tasks of 50 ms run on ten permits.
+// Three tasks are submitted in the wrong order; a hundred tasks of 50 ms run on ten permits; then a flood of urgent tasks
+// meets one that has time: in strict order it waits for all of them, with shares it has its turn.
 import { Gate, Priority } from "@fairlead/core"
 import { Clock, Console, Deferred, Effect } from "effect"
 
@@ -41,11 +42,25 @@ const tenAtATime = Effect.gen(function* () {
   yield* Console.log(`  ${completed} done, ${running} running, ${waiting} waiting`)
 })
 
+const flood = (shares: "strict" | undefined) =>
+  Effect.gen(function* () {
+    const gate = yield* Gate.make("flooded desk", { limit: 1, shares })
+    let turns = 0
+    const turn = gate.run(Effect.map(Effect.yieldNow, () => ++turns))
+    const urgent = turn.pipe(Priority.at(0), Effect.repeat({ times: 99 })) // the next stands in line when one is done
+    const report = turn.pipe(Priority.background)
+    const [, , , waited] = yield* Effect.all([urgent, urgent, urgent, report], { concurrency: "unbounded" })
+    yield* Console.log(`  ${shares ?? "shares"}: the report had turn ${waited} of ${turns}`)
+  })
+
 const program = Effect.gen(function* () {
   yield* Console.log("Submitted low, high, medium; done in this order:")
   yield* inTheRightOrder
   yield* Console.log("Ten permits:")
   yield* tenAtATime
+  yield* Console.log("An urgent flood:")
+  yield* flood("strict")
+  yield* flood(undefined)
 })
 
 await Effect.runPromise(Effect.scoped(program))

@@ -34,7 +34,10 @@ const output: Record<string, ReadonlyArray<string | RegExp>> = {
     "Ten permits:",
     // Ten rounds on an idle machine; a busy one may add some, but never comes near one at a time.
     /^ {2}100 tasks of 50 ms, at most 10 at once: [1-4]\d rounds of 50 ms$/,
-    "  100 done, 0 running, 0 waiting"
+    "  100 done, 0 running, 0 waiting",
+    "An urgent flood:",
+    "  strict: the report had turn 301 of 301",
+    "  shares: the report had turn 66 of 301"
   ],
   proxy: [
     "in the first 5 seconds: 10 answers, 5 of them urgent",

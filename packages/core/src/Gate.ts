@@ -7,21 +7,23 @@
  *                Refused { reason, gate, waited, retryAfter }: it has not begun, so it may be tried again
  *
  * `gate.run(effect)` suspends the caller until it is admitted, then runs `effect` right there: context, spans and errors
- * need no plumbing. Urgency and deadline are the caller's ambient ones (`Priority`, `Deadline`).
+ * need no plumbing. Urgency, tenant and deadline are the caller's ambient ones (`Priority`, `Tenant`, `Deadline`).
  *
- * Order: the most urgent goes first, equals in order of arrival. The one who is next takes all it needs at once (permit
- * and every window) or waits for it; nobody overtakes it meanwhile. A permit is handed over, never released and raced
- * for.
+ * Order: each urgency has its share of the hand-overs, and lends what it does not use; in one urgency tenants get the same
+ * cost; in a tenant the earliest deadline goes first, then arrival. The one who is next takes all it needs at once (permit
+ * and every window) or waits for it; nobody overtakes it meanwhile. One who lacks only what its own tenant or key may have
+ * stands aside, and holds up nobody. A permit is handed over, never released and raced for.
  *
- * A caller whose deadline comes before its windows can possibly have room for it is refused at once (`TooLate`).
+ * Whoever will not be served before its deadline is refused at once (`TooLate`): certainly, by the windows; likely, as the
+ * line drains and for as long as work takes.
  *
  * Interruption undoes the wait: the place in line, the permit and the rate tokens of work that has not begun go back.
  * Interrupting work that runs gives its permit back; its tokens are spent.
  *
  * Memory: a line is bounded (1,000 callers unless said otherwise); to enter, leave or be next takes the same few steps
- * however long it is. Idle, a gate holds no timer and no fiber.
+ * however long it is, O(log n) where callers have deadlines or many tenants. Idle, a gate holds no timer and no fiber.
  *
- * Levels are strict for now: as long as urgent callers keep the gate busy, the less urgent wait.
+ * What it does not do: it cuts nothing that runs (`Deadline` does), takes no permit back, and retries nothing.
  */
 import { Clock, Context, Effect, Layer } from "effect"
 import type { ByteSize, Duration, Exit, Scope, Stream } from "effect"

@@ -78,6 +78,8 @@ describe("Gate, shares", () => {
       expect(bounds(0)).toEqual([2, 4, 8, 16, 32, 64, 128, 128])
       expect(bounds(9)).toEqual([20, 40, 80, 160, 320, 640, 1280, 1280])
       expect(bounds(99)).toEqual([200, 400, 800, 1600, 3200, 6400, 12_800, 12_800])
+      const own = new Frame([16, 1, 1, 8, 1, 1, 1, 1])
+      expect([own.total, own.bound(0, 0), own.bound(3, 0), own.bound(7, 0)]).toEqual([30, 2, 5, 30])
       // The third at urgency 3, while everybody else floods.
       const others = [0, 1, 2, 4, 5, 6, 7].flatMap((u) => flood("other", { urgency: u as Priority.Urgency }, 60))
       const began = yield* order({}, [...others, ...flood("mine", {}, 3)])

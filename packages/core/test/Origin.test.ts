@@ -1,11 +1,11 @@
 /**
- * What goes wrong where tasks are started, cancelled and cleaned up by hand, with an exit stack or a list of tasks and a
- * time: one test for each of those faults, in the situation in which it shows.
+ * What goes wrong where tasks are started, cancelled and cleaned up by hand, with an exit stack, a list of tasks and a time,
+ * or a heap of tasks by priority: one test for each of those faults, in the situation in which it shows.
  */
 import { describe, expect, it } from "@effect/vitest"
-import { Clock, Effect, Exit, Fiber, Option } from "effect"
+import { Clock, Effect, Exit, Fiber, Option, Scope } from "effect"
 import { TestClock } from "effect/testing"
-import { CancelScope, Deadline, Join, Nursery, Reason, Registry } from "@fairlead/core"
+import { CancelScope, Deadline, Gate, Join, Nursery, Priority, Reason, Registry } from "@fairlead/core"
 import * as timer from "../src/internal/timer.ts"
 
 const nothingLeft = Effect.gen(function* () {
@@ -278,6 +278,54 @@ describe("tasks that are cancelled together, by time or by hand", () => {
         ["child 2", "b"],
         ["child 1", "a"]
       ])
+      yield* nothingLeft
+    })
+  )
+})
+
+// That tasks run one at a time, that failures and results are lost, and that equals are compared: see Gate.test.ts.
+describe("tasks by priority", () => {
+  it.effect("the least urgent has its turn, though an urgent task is added whenever one is done", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("scheduler", { limit: 1 })
+      const turns: Array<string> = []
+      const task = (name: string) =>
+        gate.run(
+          Effect.andThen(
+            Effect.sync(() => turns.push(name)),
+            Effect.sleep("10 millis")
+          )
+        )
+      // Two adders: while the task of one runs, that of the other stands in line.
+      const adder = task("high").pipe(Priority.at(0), Effect.repeat({ times: 999 }))
+      const adders = yield* Effect.forkChild(Effect.all([adder, adder], { concurrency: 2 }))
+      yield* TestClock.adjust("1 second")
+      const added = turns.length
+      const low = yield* Effect.forkChild(task("low").pipe(Priority.background))
+      // 64 turns of urgency 0 for one of 7.
+      yield* TestClock.adjust("660 millis")
+      expect(low.pollUnsafe()).toEqual(Exit.succeed(undefined))
+      expect(turns.indexOf("low") - added).toBeLessThanOrEqual(65)
+      yield* Fiber.interrupt(adders)
+      expect(Gate.check(yield* gate.statistics)).toEqual([])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("where it stops, each task that has not begun is told so, and none is left or begins later", () =>
+    Effect.gen(function* () {
+      const { seen, task } = record()
+      const scope = yield* Scope.make()
+      const gate = yield* Scope.provide(Gate.make("scheduler", { limit: 1 }), scope)
+      const added = yield* Effect.forEach(["a", "b", "c"], (name) =>
+        Effect.forkChild(Effect.exit(gate.run(task(name, 1))), { startImmediately: true })
+      )
+      yield* Scope.close(scope, Exit.void)
+      yield* TestClock.adjust("1 minute")
+      const [a, ...others] = yield* Effect.forEach(added, Fiber.join)
+      expect(a).toEqual(Exit.succeed("a"))
+      for (const exit of others) expect(String(Exit.isFailure(exit) && exit.cause)).toContain("ShuttingDown")
+      expect(seen).toEqual(["1000: a done"])
       yield* nothingLeft
     })
   )
