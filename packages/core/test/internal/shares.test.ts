@@ -89,7 +89,7 @@ describe("what the decision on shares says of the others", () => {
         const came = from.shift()!
         if (from === urgent && now > 20_000) waits.push(now - came)
       }
-      return waits.sort((a, b) => a - b)[waits.length >> 1]! / 1000
+      return waits.toSorted((a, b) => a - b)[waits.length >> 1]! / 1000
     }
     const aging = (after: number) =>
       median((urgent, others, now) => now - others[0]! < after || urgent[0]! <= others[0]!)
