@@ -1,6 +1,7 @@
-import { Gate } from "@fairlead/core"
+import { ConcurrencyLimit, Gate } from "@fairlead/core"
 import { describe, expect, it } from "vitest"
-import { alone, calm, fifty, knowing, learning, loud, overloaded, refusing } from "./overload/load.ts"
+import { alone, calm, fifty, holding, loud, open, overloaded, refusing } from "./overload/load.ts"
+import { adapts } from "./overload/limits.ts"
 import { obey } from "./overload/retry.ts"
 import type { Burst } from "./overload/retry.ts"
 import { goodput, latencies, normalAgain, outcomes, play, quantile } from "./overload/scenario.ts"
@@ -27,7 +28,7 @@ describe("half a minute of overload", () => {
     expect(urgent(outcome)).toBe(Infinity)
   })
 
-  for (const [name, gate] of Object.entries(knowing)) {
+  for (const [name, gate] of Object.entries(holding)) {
     for (const multiple of [3, 10]) {
       it(`of ${multiple} times the capacity: ${name}`, () => {
         const outcome = play(overloaded(multiple, gate))
@@ -41,7 +42,7 @@ describe("half a minute of overload", () => {
   }
 
   it("leaves each level its share where each has room of its own", () => {
-    const outcome = play(overloaded(3, knowing["shares, and room of its own for each level"]))
+    const outcome = play(overloaded(3, holding["shares, and room of its own for each level"]))
     const served = outcome.calls.filter((call) => call.outcome === "answered" && call.ended > calm * 1000 + 2000)
     const at = (urgency: number) =>
       served.filter((call) => call.urgency === urgency && call.arrived > calm * 1000 && call.arrived < end * 1000)
@@ -50,8 +51,8 @@ describe("half a minute of overload", () => {
     expect(at(3).length / at(6).length).toBeLessThan(10)
   })
 
-  it("is borne by a gate that does not know the capacity, and sheds when a signal says so", () => {
-    const outcome = play(overloaded(10, learning.shed))
+  it("is borne by a gate that lets everybody in, and sheds when a signal says so", () => {
+    const outcome = play(overloaded(10, open.shed))
     expect(during(outcome)).toBeGreaterThanOrEqual(0.9)
     expect(urgent(outcome)).toBeLessThan(2 * unloaded)
     expect(normalAgain(outcome, end, fifty.serviceMillis)).toBeLessThanOrEqual(2)
@@ -60,8 +61,8 @@ describe("half a minute of overload", () => {
   })
 
   it("before an upstream that refuses at a cost: one that throttles sends it no more than about twice what it takes", () => {
-    const bare = play(overloaded(10, learning.none, refusing))
-    const throttled = play(overloaded(10, learning.throttle, refusing))
+    const bare = play(overloaded(10, open.none, refusing))
+    const throttled = play(overloaded(10, open.throttle, refusing))
     expect(during(bare)).toBeLessThan(0.1)
     expect(during(throttled)).toBeGreaterThan(0.8)
     const later = throttled.calls.filter(({ arrived }) => arrived > 15_000 && arrived < end * 1000)
@@ -69,6 +70,25 @@ describe("half a minute of overload", () => {
     expect(busy).toBeLessThan(1.4 * answered)
     nothingLeft(throttled)
   })
+})
+
+describe("a limit that adapts, at a gate", () => {
+  const { aimd, gradient, vegas } = ConcurrencyLimit
+  const limits = [
+    ["gradient", gradient, "slows"],
+    ["vegas", vegas, "slows"],
+    ["aimd", aimd, "refuses"]
+  ] as const
+  for (const [name, make, full] of limits) {
+    for (const initial of [8, 50]) {
+      it(`${name}, from ${initial}: finds a capacity of 20, and follows it within 10 s when it halves and doubles`, () => {
+        for (const { goodput, limit, slots } of adapts(make({ max: 200, initial }), full, initial)) {
+          expect(Math.abs(limit / slots - 1)).toBeLessThanOrEqual(0.2)
+          expect(goodput).toBeGreaterThanOrEqual(0.8)
+        }
+      })
+    }
+  }
 })
 
 describe("those who obey retryAfter", () => {

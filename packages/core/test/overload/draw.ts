@@ -3,7 +3,7 @@
  * what became of it. The same seed draws the same picture.
  */
 import { writeFileSync } from "node:fs"
-import { alone, calm, fifty, knowing, loud, overloaded } from "./load.ts"
+import { alone, calm, fifty, holding, loud, overloaded } from "./load.ts"
 import { goodput, latencies, normalAgain, play, quantile } from "./scenario.ts"
 import type { Outcome } from "./scenario.ts"
 
@@ -15,7 +15,7 @@ interface Curve {
   readonly outcomes: ReadonlyArray<Outcome>
 }
 
-const gated = knowing["shares, and the least urgent put out for the others"]
+const gated = holding["shares, and the least urgent put out for the others"]
 const curves: ReadonlyArray<Curve> = [
   { name: "through the gate", css: "gate", outcomes: multiples.map((multiple) => play(overloaded(multiple, gated))) },
   { name: "straight to the upstream", css: "bare", outcomes: multiples.map((multiple) => play(overloaded(multiple))) }

@@ -58,8 +58,8 @@ const half = { maxItems: 25 }
 /** More than anybody will wait for. */
 const long = { maxItems: 1000, overflow: "evictLeast" } as const
 
-/** Gates that know the capacity. */
-export const knowing = {
+/** Gates that hold the other side to what it can do. */
+export const holding = {
   "shares, and room of its own for each level": gate({
     limit: 10,
     line: { ...half, levels: { 3: { maxItems: 15 }, 6: { maxItems: 5 } } }
@@ -69,20 +69,24 @@ export const knowing = {
   "a line longer than anybody's patience": gate({ limit: 10, line: { maxItems: 1000 } }),
   "strict order": gate({ limit: 10, shares: "strict", line: { ...half, overflow: "evictLeast" } }),
   "a long line, and CoDel": gate({ limit: 10, line: long, protect: { codel: {} } }),
-  "a long line, and the newest first": gate({ limit: 10, line: long, protect: { codel: {}, newestFirst: true } })
+  "a long line, and the newest first": gate({ limit: 10, line: long, protect: { codel: {}, newestFirst: true } }),
+  "a limit that finds itself": gate({
+    limit: ConcurrencyLimit.gradient({ max: 200, initial: 20 }),
+    line: { ...half, overflow: "evictLeast" }
+  })
 } as const
 
 /** An upstream that refuses what comes when it is full, at some cost to itself. */
-export const refusing: upstream.Options = { ...fifty, refuses: { above: 15, millis: 10 } }
+export const refusing: upstream.Options = { ...fifty, refuses: { beyond: 5, millis: 10 } }
 
 /** What it refused, it had too much of. */
-const judge = (exit: Exit.Exit<unknown, unknown>): ConcurrencyLimit.Verdict => {
+export const judge = (exit: Exit.Exit<unknown, unknown>): ConcurrencyLimit.Verdict => {
   if (Exit.isSuccess(exit)) return "ok"
   return Cause.squash(exit.cause) instanceof Busy ? "overload" : "ignore"
 }
 
-/** Gates that do not know the capacity, before the upstream that refuses. */
-export const learning = {
+/** Gates that let in whoever comes, and what they do about it. */
+export const open = {
   none: gate({ limit: 1000, line: half }),
   throttle: gate({ limit: 1000, line: half, judge, protect: { throttle: { memory: "10 seconds" } } }),
   shed: (_, upstream) =>
@@ -90,6 +94,5 @@ export const learning = {
       limit: 1000,
       line: half,
       protect: { shed: [{ name: "full", urgency: () => (upstream.inside < 14 ? 8 : 1) }] }
-    }),
-  aimd: gate({ limit: ConcurrencyLimit.aimd({ min: 2, max: 200 }), judge, line: { ...half, overflow: "evictLeast" } })
+    })
 } satisfies Readonly<Record<string, Scenario["gate"]>>

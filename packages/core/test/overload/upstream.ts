@@ -33,8 +33,8 @@ export interface Options {
   readonly thrash?: number | undefined
   /** A part of the calls that takes so many times as long. Default: none. */
   readonly tail?: readonly [part: number, times: number] | undefined
-  /** Who comes when so many are inside is refused, which takes a slot for some milliseconds. Default: nobody. */
-  readonly refuses?: { readonly above: number; readonly millis: number } | undefined
+  /** Who comes when so many more than its slots are inside is refused, which takes a slot for a while. Default: nobody. */
+  readonly refuses?: { readonly beyond: number; readonly millis: number } | undefined
   /** Default: true. */
   readonly notices?: boolean | undefined
 }
@@ -88,7 +88,7 @@ export class Upstream {
 
   /** One call. Who interrupts it leaves. */
   readonly call: Effect.Effect<void, Busy> = Effect.callback((resume) => {
-    const refused = this.inside >= (this.refuses?.above ?? Infinity)
+    const refused = this.inside >= this.slots + (this.refuses?.beyond ?? Infinity)
     const call: Call = { left: false, refused, done: resume }
     this.waiting.add(call)
     this.next()
