@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Clock, Duration, Effect, Exit, Option, Random } from "effect"
 import { TestClock } from "effect/testing"
-import { Gate, Refused } from "@fairlead/core"
+import { Gate, RateWindow, Refused, Tenant } from "@fairlead/core"
 import { atOnce, defect, endOf, fork, nothingLeft, reasonOf, settle, stage } from "./gates.ts"
 
 /** Calls of 50 ms each; when they began, and how many were shed. */
@@ -31,6 +31,27 @@ const drama = (gate: Gate.Gate) => {
 }
 
 describe("Gate, a line that stands (codel)", () => {
+  it.effect("who waits for an allowance of its own makes no line stand, and is not shed for that", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", {
+        limit: 1,
+        protect: { codel: {} },
+        perTenant: (tenant) => (tenant === "a" ? { windows: [RateWindow.per(1, "5 seconds")] } : undefined)
+      })
+      const a = gate.run(Effect.void).pipe(Tenant.as("a"))
+      const b = gate.run(Effect.sleep("200 millis")).pipe(Tenant.as("b"))
+      yield* a
+      const parked = yield* fork(a)
+      yield* TestClock.adjust("2 seconds")
+      const others = [yield* fork(b), yield* fork(b)]
+      yield* TestClock.adjust("400 millis")
+      for (const other of others) expect(Exit.isSuccess(endOf(other))).toBe(true)
+      yield* TestClock.adjust("3 seconds")
+      expect(Exit.isSuccess(endOf(parked))).toBe(true)
+      yield* nothingLeft(gate)
+    })
+  )
+
   it.effect("a burst that drains in time is served whole", () =>
     Effect.gen(function* () {
       const gate = yield* Gate.make("test", { limit: 1, protect: { codel: {} } })

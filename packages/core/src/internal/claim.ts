@@ -30,6 +30,8 @@ export interface Terms {
 export interface Own {
   readonly owners: ReadonlyArray<Owner>
   parked: Owner | undefined
+  /** Since when it waits for what all share, where it was parked before. */
+  readySince: number | undefined
 }
 
 /**

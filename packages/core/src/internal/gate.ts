@@ -181,7 +181,7 @@ export class Engine implements Gate {
   private adopt(owner: Owner): Owner {
     for (const claim of [...this.line.members, ...this.parked]) {
       if (claim.terms.key !== owner.name) continue
-      claim.own = { owners: [...(claim.own?.owners ?? []), owner], parked: claim.own?.parked }
+      claim.own = { owners: [...(claim.own?.owners ?? []), owner], parked: claim.own?.parked, readySince: undefined }
       this.keys.begin(owner)
     }
     return owner
@@ -356,7 +356,7 @@ export class Engine implements Gate {
   private putIn(claim: Claim, lacking: Owner | undefined, now: number, deadline: number): void {
     this.line.enter(claim)
     claim.await(now)
-    this.protection?.entered(now)
+    if (lacking === undefined) this.protection?.entered(now)
     if (deadline < Infinity && this.usual === undefined) {
       this.usual = new Usual()
       this.retime()
@@ -399,7 +399,7 @@ export class Engine implements Gate {
     const keyed = key === undefined ? undefined : this.keys.get(key, now)
     if (keyed !== undefined) owners.push(keyed)
     if (owners.length === 0) return undefined
-    claim.own = { owners, parked: undefined }
+    claim.own = { owners, parked: undefined, readySince: undefined }
     for (const owner of owners) owner.owners.begin(owner)
     for (const owner of owners) {
       const window = owner.tooSmall(claim.cost)
@@ -478,6 +478,7 @@ export class Engine implements Gate {
 
   private park(claim: Claim, owner: Owner, now: number, fiber: AnyFiber): void {
     this.line.park(claim, owner.lot)
+    if (this.line.ready === 0) this.protection?.emptied()
     claim.own!.parked = owner
     for (const each of claim.own!.owners) {
       if (each.promoted === claim) each.promoted = undefined
@@ -496,6 +497,8 @@ export class Engine implements Gate {
     if (at <= now) {
       this.line.unpark(first!, owner.lot)
       first!.own!.parked = undefined
+      first!.own!.readySince = now
+      this.protection?.entered(now)
       owner.promoted = first
     } else if (at < Infinity) {
       owner.opening = new timer.Alarm(at, () => {
@@ -520,6 +523,7 @@ export class Engine implements Gate {
 
   /** Some have left the line: whoever waits for room in it may have it. */
   private thinned(fiber: AnyFiber): void {
+    if (this.line.ready === 0) this.protection?.emptied()
     if (this.line.items === 0) this.rest()
     for (let feeder = this.feeders.first; feeder !== undefined; feeder = this.feeders.first) {
       const { claim } = feeder
@@ -533,7 +537,6 @@ export class Engine implements Gate {
 
   /** The line has got empty. A long one tells how fast it drained; for a short one the clock is not read. */
   private rest(): void {
-    this.protection?.emptied()
     this.rested = this.admitted
     if (this.admitted - this.rate.count < rate.enough) return
     this.rate = rate.read(this.rate, this.now, this.admitted)
@@ -560,7 +563,7 @@ export class Engine implements Gate {
       if (this.shared.running >= this.shared.limit || !this.open) break
       const { head } = this.line
       if (head === undefined) break
-      const shed = this.protection?.atItsTurn(head.urgency, now, head.at)
+      const shed = this.protection?.atItsTurn(head.urgency, now, head.own?.readySince ?? head.at)
       if (shed !== undefined) {
         this.line.leave(head)
         this.turnOut(head, shed)
