@@ -115,6 +115,7 @@ describe("those who obey retryAfter", () => {
       { slots: 2, gate: (maxItems) => Gate.make("g", { limit: 2, line: { maxItems } }) }
     ],
     ["20 times the line, coming back up to 30 % later than told", { times: 20, jitter: 0.3 }],
+    ["10 times a line of one second, told in whole seconds", { maxItems: 200, grainMillis: 1000 }],
     ["10 times the line, half of whom never come back", { gone: 0.5 }],
     ["10 times the line, beside others who take a quarter of it", { beside: 0.25 }],
     ["10 times the line, of several urgencies", { urgencies: [1, 3, 3, 6, 6, 6] }]

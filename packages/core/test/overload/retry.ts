@@ -25,6 +25,8 @@ export interface Burst {
   readonly urgencies?: ReadonlyArray<Priority.Urgency>
   /** They come back after up to this part more than they were told. Default: 0, to the millisecond. */
   readonly jitter?: number
+  /** What they are told is rounded up to these milliseconds. Default: to nothing. */
+  readonly grainMillis?: number
   /** Others who come all the time and never back, as a part of the capacity. Default: 0. */
   readonly beside?: number
   /** The part of them that does not come back at all. Default: 0. */
@@ -86,7 +88,8 @@ export const obey = (burst: Burst): Report => {
 const at = 10_000
 
 const run = (burst: Burst, maxItems: number): ReadonlyArray<Caller> => {
-  const { beside = 0, gone = 0, jitter = 0, serviceMillis, slots, times, urgencies = [3], withinMillis = 0 } = burst
+  const { beside = 0, gone = 0, grainMillis = 0, jitter = 0, serviceMillis, slots, times } = burst
+  const { urgencies = [3], withinMillis = 0 } = burst
   const world = new World(burst.seed)
   const upstream = new Upstream(world, { slots, serviceMillis, thrash: 0 })
   const chance = world.chance("callers")
@@ -97,6 +100,7 @@ const run = (burst: Burst, maxItems: number): ReadonlyArray<Caller> => {
     untold: false,
     began: Infinity
   })).toSorted((a, b) => a.arrived - b.arrived)
+  const rounded = (millis: number) => (grainMillis === 0 ? millis : Math.ceil(millis / grainMillis) * grainMillis)
   const obedient = world.chance("obedient")
   const exit = world.run(
     Effect.scoped(
@@ -114,12 +118,12 @@ const run = (burst: Burst, maxItems: number): ReadonlyArray<Caller> => {
             .pipe(
               Effect.catchTag("Refused", (refused) => {
                 caller.refusals++
-                const told = Option.getOrUndefined(refused.retryAfter)
+                const told = Option.getOrUndefined(Option.map(refused.retryAfter, Duration.toMillis))
                 if (told === undefined) caller.untold = true
                 if (obedient() < gone) return Effect.void
                 return Effect.delay(
                   Effect.suspend(() => attempt(caller)),
-                  told === undefined ? 1000 : Duration.toMillis(told) * (1 + jitter * obedient())
+                  told === undefined ? 1000 : rounded(told) * (1 + jitter * obedient())
                 )
               })
             )
