@@ -162,6 +162,43 @@ describe("RateWindow", () => {
     expect(starts.length / (limit * 60)).toBeGreaterThanOrEqual(0.98)
   })
 
+  it("paced, starts no more in any stretch of time than a burst and what comes free in it, over a restart too", () => {
+    const step = fc.record({
+      pause: fc.constantFrom(0, 0, 1, 30, 100, 250, 1500),
+      cost: fc.constantFrom(0.5, 1, 2),
+      restart: fc.option(fc.nat(300), { freq: 6 })
+    })
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60, size: "max" }), fc.constantFrom(2, 3, 7), (steps, burst) => {
+        const window = RateWindow.per(10, 1000, { burst })
+        let book = new RateWindow.Book(window)
+        const starts: Array<Start> = []
+        let now = 0
+        for (const { cost, pause, restart } of steps) {
+          now += pause
+          if (restart !== null) {
+            const snapshot = book.snapshot(now, 1e12 + now)
+            now += restart
+            book = new RateWindow.Book(window)
+            book.restore(now, 1e12 + now, snapshot)
+          }
+          if (book.opensAt(now, cost) > now) continue
+          book.reserve(now, cost)
+          book.stamp(now, cost)
+          starts.push({ at: now, cost })
+        }
+        for (const [i, first] of starts.entries()) {
+          let sum = 0
+          for (const { at, cost } of starts.slice(i)) {
+            sum += cost
+            expect(sum).toBeLessThanOrEqual(burst + (at - first.at) / 100 + 1e-6)
+          }
+        }
+      }),
+      { numRuns: 300 }
+    )
+  })
+
   it("paced, does not repeat its first burst: after it, starts are spread by length/limit", () => {
     const starts = saturate(RateWindow.per(10, 1000, { burst: 4 }), 10_000)
     expect(starts.slice(0, 5).map(({ at }) => at)).toEqual([0, 0, 0, 0, 100])
@@ -217,6 +254,18 @@ describe("RateWindow", () => {
       book.stamp(at, cost)
     }
     expect(book.opensAt(3, 1)).toBe(1002)
+  })
+
+  it("fractions leave nothing behind when all have left", () => {
+    const book = new RateWindow.Book(RateWindow.per(1, 1000))
+    for (const [at, cost] of [0.1, 0.2, 0.3].entries()) {
+      book.reserve(at, cost)
+      book.stamp(at, cost)
+    }
+    expect(book.statistics(2000).used).toBe(0)
+    book.reserve(2000, 0.7)
+    book.stamp(2000, 0.7)
+    expect(book.statistics(2000).used).toBe(0.7)
   })
 
   it("what floats leave of fractions makes no bound that is too late", () => {
@@ -478,6 +527,16 @@ describe("RateWindow", () => {
       book.reserve(100, 1)
       book.stamp(100, 1)
       expect([1, 3, 4, 7, 8].map((cost) => book.opensAt(200, cost))).toEqual([200, 200, 700, 700, 900])
+    })
+
+    it("of more hints than are kept apart none is loosened", () => {
+      const book = new RateWindow.Book(RateWindow.per(20, 1000))
+      for (let i = 1; i <= 12; i++) book.tighten(0, { remaining: i, resetsIn: 50 * i })
+      const { hints } = book.statistics(0)
+      expect(hints.length).toBe(8)
+      // Those that lapse last are as they were.
+      expect([9, 10, 11, 12].map((cost) => book.opensAt(0, cost + 0.5))).toEqual([450, 500, 550, 600])
+      for (let i = 1; i <= 12; i++) expect(book.opensAt(50 * i - 1, i + 0.5)).toBeGreaterThanOrEqual(50 * i)
     })
 
     it("can only tighten: whatever it is told, it opens no earlier than without, and just then a length later", () => {

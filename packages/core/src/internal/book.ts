@@ -1,30 +1,18 @@
 /**
  * The book of one window: what counts now, and when there is room. The law it keeps is in `RateWindow.ts`.
  *
- * What counts is a ring of instants and costs, oldest first, and their sum; a decision looks at the oldest few. Beside it:
- * the leaky bucket as one instant (GCRA), debts as one sum, hints as a staircase of at most eight steps.
+ * What counts is a ring of starts; a decision looks at the oldest few. Beside it: the leaky bucket as one instant (GCRA),
+ * debts as one sum, hints as a staircase.
  */
 import { Duration } from "effect"
 import type { Hint, RateWindow, Snapshot, Statistics } from "../RateWindow.ts"
+import { Hints } from "./hints.ts"
 import * as millis from "./millis.ts"
+import { Ring } from "./ring.ts"
 import * as snapshots from "./snapshot.ts"
-
-/** How many starts of a window are known one by one. */
-const exact = 4096
 
 /** What sums of floats may leave of fractions, as a part of the limit. */
 const rest = 1e-9
-
-/** How many hints a book keeps apart. */
-const maxHints = 8
-
-/** So much may still be reserved until then. */
-interface Bound {
-  left: number
-  readonly until: number
-}
-
-const nothing = new Float64Array(0)
 
 /**
  * The book of one window. It decides and keeps count; it reads no clock and waits for nothing: `now` is the caller's,
@@ -43,21 +31,13 @@ export class Book {
   private readonly answers: boolean
   /** Between two starts of cost 1 when paced; 0 when not. */
   private readonly spacing: number
-  /**
-   * A ring of instants and costs by turns: `size` entries from `head` on, oldest first. An entry is one start, or
-   * neighbours up to its instant, or the part of a debt that was paid then. Invariant: used is the sum of their costs.
-   */
-  private ring = nothing
-  private head = 0
-  private size = 0
-  /** When the newest entry begins. */
-  private from = 0
-  private used = 0
-  /** Invariant: used + pending <= limit, but for what was restored. */
+  /** What was stamped, and the parts of debts that were paid. */
+  private readonly ring: Ring
+  /** Invariant: ring.sum + pending <= limit, but for what was restored. */
   private pending = 0
   /** How many reservations that is. Invariant: none make a pending of exactly 0, whatever floats leave of fractions. */
   private reservations = 0
-  /** Invariant, after `pass`: where there is debt, used + pending >= limit. */
+  /** Invariant, after `pass`: where there is debt, ring.sum + pending >= limit. */
   private debt = 0
   /** When the leaky bucket is empty (GCRA's theoretical arrival time), and since when it has not been. */
   private emptyAt = -Infinity
@@ -66,14 +46,15 @@ export class Book {
   private roomSince = -Infinity
   /** The widest limit under which what it remembers came about. */
   private widest: number
-  /** Invariant: later ones leave more. */
-  private bounds: Array<Bound> = []
+  /** `undefined` until there is one. */
+  private hints: Hints | undefined = undefined
 
   constructor(window: RateWindow) {
     this.window = window
     this.length = Duration.toMillis(window.length)
     this.limit = window.limit
     this.widest = window.limit
+    this.ring = new Ring(this.length)
     this.rest = window.limit * rest
     this.burst = window.burst
     this.answers = window.counts === "answer"
@@ -86,9 +67,9 @@ export class Book {
    */
   opensAt(now: number, cost: number): number {
     this.pass(now)
-    let at = this.roomAt(cost, this.limit - this.used - this.pending)
+    let at = this.roomAt(cost, this.limit - this.ring.sum - this.pending)
     if (this.spacing > 0) at = Math.max(at, this.paceAt(cost))
-    if (this.bounds.length > 0) at = Math.max(at, this.boundTo(cost))
+    if (this.hints !== undefined) at = Math.max(at, this.hints.shutUntil(cost - this.rest))
     return at <= now + millis.grain ? now : at
   }
 
@@ -97,7 +78,8 @@ export class Book {
    * settles for less is not foreseen); what is reserved may be refunded, on the spot. Only asks: nothing changes.
    */
   notBefore(cost: number): number {
-    const at = Math.max(this.roomAt(cost, this.limit - this.used), this.boundTo(cost - this.pending))
+    const shut = this.hints?.shutUntil(cost - this.pending - this.rest) ?? -Infinity
+    const at = Math.max(this.roomAt(cost, this.limit - this.ring.sum), shut)
     if (this.spacing === 0) return at
     // Refunding all that is reserved would take its cost out of the bucket; no other step lowers the bucket.
     return Math.max(at, this.emptyAt - this.pending * this.spacing - this.slack(cost), this.roomSince)
@@ -122,7 +104,7 @@ export class Book {
     this.pass(now)
     this.reservations++
     this.pending += cost
-    if (this.bounds.length > 0) this.spend(cost)
+    if (this.hints !== undefined) this.hints.spend(cost)
     if (this.spacing === 0) return
     const level = this.bucket(cost)
     if (level <= now) this.busySince = now
@@ -142,7 +124,7 @@ export class Book {
   /** What was reserved will not begin. */
   refund(cost: number): void {
     this.unreserve(cost)
-    if (this.bounds.length > 0) this.spend(-cost)
+    if (this.hints !== undefined) this.hints.spend(-cost)
     if (this.spacing > 0) this.emptyAt -= cost * this.spacing
   }
 
@@ -157,7 +139,7 @@ export class Book {
     this.pass(now)
     if (actual > cost) {
       this.debt += actual - cost
-      this.spend(actual - cost)
+      this.hints?.spend(actual - cost)
       if (this.spacing > 0) this.emptyAt = Math.max(now, this.emptyAt) + (actual - cost) * this.spacing
       this.pay(now)
       return cost
@@ -171,12 +153,7 @@ export class Book {
     // What the bucket has drained of a start before it was last empty is no longer in it.
     if (this.spacing > 0 && (at === undefined || at >= this.busySince)) this.emptyAt -= over * this.spacing
     if (at === undefined) this.pending = Math.max(0, this.pending - over)
-    else if (at + this.length > now + millis.grain && this.size > 0) {
-      const slot = this.slot(this.find(at))
-      const back = Math.min(over, this.ring[slot + 1]!)
-      this.ring[slot + 1]! -= back
-      this.used -= back
-    }
+    else if (at + this.length > now + millis.grain && this.ring.size > 0) this.ring.takeBack(at, over)
     if (this.debt > 0) this.pay(now)
   }
 
@@ -187,10 +164,10 @@ export class Book {
       throw new RangeError(`Expected a remaining cost of at least 0, got ${remaining}`)
     }
     this.pass(now)
-    if (closedFor !== undefined) this.bound(now, -Infinity, millis.from(closedFor))
+    if (closedFor !== undefined) this.heed(now, -Infinity, millis.from(closedFor))
     // The whole limit for a part of the length says nothing.
     if (remaining !== undefined && remaining < this.limit) {
-      this.bound(now, remaining - this.pending, resetsIn === undefined ? Infinity : millis.from(resetsIn))
+      this.heed(now, remaining - this.pending, resetsIn === undefined ? Infinity : millis.from(resetsIn))
     }
   }
 
@@ -201,9 +178,9 @@ export class Book {
   idleAt(now: number): number {
     this.pass(now)
     if (this.reservations > 0) return Infinity
-    let opened = this.bounds.at(-1)?.until ?? -Infinity
-    if (this.debt > 0) opened = Math.max(opened, this.roomAt(0, this.limit - this.used) + this.length)
-    else if (this.size > 0) opened = Math.max(opened, this.ring[this.slot(this.size - 1)]! + this.length)
+    let opened = this.hints?.end ?? -Infinity
+    if (this.debt > 0) opened = Math.max(opened, this.roomAt(0, this.limit - this.ring.sum) + this.length)
+    else if (this.ring.size > 0) opened = Math.max(opened, this.ring.newest + this.length)
     // One that just opened has no burst saved up, and a new one has.
     return Math.max(now, opened, this.bucket(0), opened + this.slack(0))
   }
@@ -211,27 +188,24 @@ export class Book {
   statistics(now: number): Statistics {
     this.pass(now)
     const { burst, counts, limit } = this.window
-    const hints = this.bounds.map(({ left, until }) => ({ remaining: Math.max(0, left), forMillis: until - now }))
+    const hints = this.hints?.entries(now) ?? []
     return {
       limit,
       lengthMillis: this.length,
       burst,
       counts,
       // A window that was wider when it was restored may count more: it is as full as it can be.
-      used: Math.max(0, Math.min(this.used, limit - this.pending)),
+      used: Math.max(0, Math.min(this.ring.sum, limit - this.pending)),
       pending: this.pending,
       debt: this.debt,
-      hints
+      hints: hints.map(([left, forMillis]) => ({ remaining: Math.max(0, left), forMillis }))
     }
   }
 
   /** What it remembers at `now`, which is `wallNow` in Unix time. */
   snapshot(now: number, wallNow: number): Snapshot {
     this.pass(now)
-    const starts = Array.from({ length: this.size }, (_, i): readonly [number, number] => {
-      const slot = this.slot(i)
-      return [Math.max(0, now - this.ring[slot]!), this.ring[slot + 1]!]
-    })
+    const hints = this.hints?.entries(now) ?? []
     return {
       version: 1,
       wallMillis: wallNow,
@@ -239,11 +213,11 @@ export class Book {
       limit: this.widest,
       lengthMillis: this.length,
       counts: this.window.counts,
-      starts,
+      starts: this.ring.entries().map(([at, cost]) => [Math.max(0, now - at), cost]),
       pending: this.pending,
       debt: this.debt,
       level: this.spacing === 0 ? null : Math.max(0, this.bucket(0) - now) / this.spacing,
-      hints: this.bounds.map(({ left, until }) => [left === -Infinity ? null : left, until - now])
+      hints: hints.map(([left, forMillis]) => [left === -Infinity ? null : left, forMillis])
     }
   }
 
@@ -266,20 +240,16 @@ export class Book {
     const byWall = wallNow - past.wallMillis
     const byClock = now - past.clockMillis
     const then = now - Math.max(0, byClock < 0 ? byWall : Math.min(byWall, byClock))
-    const entries = Array.from({ length: this.size }, (_, i): readonly [number, number] => {
-      const slot = this.slot(i)
-      return [this.ring[slot]!, this.ring[slot + 1]!]
-    })
+    const entries = this.ring.entries()
     this.widest = Math.max(this.widest, past.limit)
     const forgotten = Math.ceil((this.length - past.lengthMillis) / past.lengthMillis)
     if (forgotten > 0) entries.push([then - past.lengthMillis, forgotten * past.limit])
     const unanswered = this.answers && past.counts === "start"
     for (const [age, cost] of past.starts) entries.push([unanswered ? then : then - age, cost])
-    this.size = 0
-    this.used = 0
+    this.ring.clear()
     // Nonsense would leave nothing of the fractions beside it.
     const most = this.limit * 1e6
-    for (const [at, cost] of entries.toSorted((a, b) => a[0] - b[0])) this.count(at, Math.min(cost, most))
+    for (const [at, cost] of entries.toSorted((a, b) => a[0] - b[0])) this.ring.push(at, Math.min(cost, most))
     // What a longer window knew and this one does not paid no debts; what was pending has left no room for any since.
     const { debt, pending } = this
     this.debt = 0
@@ -288,62 +258,20 @@ export class Book {
     this.debt = debt + past.debt
     this.pass(now)
     this.pending = pending
-    if (past.pending > 0) this.count(now, Math.min(past.pending, most))
+    if (past.pending > 0) this.ring.push(now, Math.min(past.pending, most))
     if (this.spacing > 0) this.emptyAt = Math.max(this.emptyAt, then + (past.level ?? this.burst) * this.spacing)
-    for (const [left, forMillis] of past.hints) this.bound(then, left ?? -Infinity, forMillis)
+    for (const [left, forMillis] of past.hints) this.heed(then, left ?? -Infinity, forMillis)
   }
 
   private begin(now: number, cost: number): void {
     this.pass(now)
     this.unreserve(cost)
-    this.count(now, cost)
+    this.ring.push(now, cost)
   }
 
   private unreserve(cost: number): void {
     this.reservations--
     this.pending = this.reservations === 0 ? 0 : Math.max(0, this.pending - cost)
-  }
-
-  private count(at: number, cost: number): void {
-    this.used += cost
-    if (this.size > 0) {
-      const last = this.slot(this.size - 1)
-      if (this.ring[last] === at || (this.size >= exact && at - this.from <= this.length / exact)) {
-        this.ring[last] = at
-        this.ring[last + 1]! += cost
-        return
-      }
-    }
-    if (this.size * 2 === this.ring.length) this.grow()
-    const slot = this.slot(this.size++)
-    this.ring[slot] = at
-    this.ring[slot + 1] = cost
-    this.from = at
-  }
-
-  private grow(): void {
-    const ring = new Float64Array(Math.max(16, this.ring.length * 2))
-    ring.set(this.ring.subarray(this.head * 2))
-    ring.set(this.ring.subarray(0, this.head * 2), this.ring.length - this.head * 2)
-    this.ring = ring
-    this.head = 0
-  }
-
-  /** Where the entry stands that is `i` after the oldest. The ring's length is a power of two. */
-  private slot(i: number): number {
-    return ((this.head + i) * 2) & (this.ring.length - 1)
-  }
-
-  /** The first entry that ends at `at` or later; the newest if none does. */
-  private find(at: number): number {
-    let low = 0
-    let high = this.size - 1
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if (this.ring[this.slot(middle)]! < at) low = middle + 1
-      else high = middle
-    }
-    return low
   }
 
   /**
@@ -354,24 +282,25 @@ export class Book {
     let short = cost + this.debt - free
     if (short <= this.rest) return -Infinity
     // All that can become free.
-    const whole = free + this.used
+    const { ring } = this
+    const whole = free + ring.sum
     if (whole <= 0 || cost > whole + this.rest) return Infinity
     // Only if all that is reserved were refunded, which may be now.
-    if (this.size === 0) return -Infinity
+    if (ring.size === 0) return -Infinity
     // What pays a debt leaves a length after what it took the place of: a debt of whole windows goes round with them.
     const rounds = this.debt > 0 ? Math.max(0, Math.ceil((short + Math.min(0, free) - this.rest) / whole) - 1) : 0
     short -= rounds * whole
-    for (let i = 0; i < this.size - 1; i++) {
-      const slot = this.slot(i)
-      short -= this.ring[slot + 1]!
-      if (short <= this.rest) return this.ring[slot]! + (rounds + 1) * this.length
+    for (let i = 0; i < ring.size; i++) {
+      short -= ring.cost(i)
+      if (short <= this.rest) return ring.at(i) + (rounds + 1) * this.length
     }
-    return this.ring[this.slot(this.size - 1)]! + (rounds + 1) * this.length
+    // What floats leave of fractions.
+    return ring.newest + (rounds + 1) * this.length
   }
 
   /** When the bucket has drained enough for `cost`; a cost above the burst needs it empty. */
   private paceAt(cost: number): number {
-    return this.bucket(cost) - this.slack(cost)
+    return Math.max(this.emptyAt - this.slack(cost), this.roomSince)
   }
 
   /** The bucket's level, as the instant at which it is empty: had the window been closed, it began full at its opening. */
@@ -384,67 +313,48 @@ export class Book {
     return (this.burst - Math.min(cost, this.burst)) * this.spacing
   }
 
-  /** Until when the hints leave less than `cost`. */
-  private boundTo(cost: number): number {
-    for (let i = this.bounds.length - 1; i >= 0; i--) {
-      if (cost > this.bounds[i]!.left + this.rest) return this.bounds[i]!.until
-    }
-    return -Infinity
-  }
-
-  private spend(cost: number): void {
-    for (const bound of this.bounds) bound.left -= cost
-  }
-
-  private bound(now: number, left: number, forMillis: number): void {
-    const until = now + Math.min(forMillis, this.length)
-    if (!(until > now) || this.bounds.some((other) => other.left <= left && other.until >= until)) return
-    const apart = this.bounds.filter((other) => other.left < left || other.until > until)
-    this.bounds = [...apart, { left, until }].toSorted((a, b) => a.until - b.until)
-    if (this.bounds.length > maxHints)
-      this.bounds.splice(0, 2, { left: this.bounds[0]!.left, until: this.bounds[1]!.until })
+  private heed(now: number, left: number, forMillis: number): void {
+    this.hints ??= new Hints()
+    this.hints.heed(now, left, now + Math.min(forMillis, this.length))
   }
 
   /** No room for a start of cost 1. */
   private get closed(): boolean {
-    return this.used + this.pending > this.limit - Math.min(1, this.limit)
+    return this.ring.sum + this.pending > this.limit - Math.min(1, this.limit)
   }
 
   /** Time has come to `now`: what has left the window is forgotten, and debts are paid from it. */
   private pass(now: number): void {
-    while (this.size > 0) {
-      const slot = this.head * 2
-      const leaves = this.ring[slot]! + this.length
+    const { ring } = this
+    while (ring.size > 0) {
+      const leaves = ring.at(0) + this.length
       if (leaves > now + millis.grain) break
       if (this.debt > 0 && this.skip(now - leaves)) continue
       if (this.closed) this.roomSince = Math.max(this.roomSince, leaves)
-      this.used = this.size === 1 ? 0 : this.used - this.ring[slot + 1]!
-      this.size--
-      this.head = (this.head + 1) & (this.ring.length / 2 - 1)
+      ring.shift()
       if (this.debt > 0) this.pay(leaves)
     }
     if (this.debt > 0) this.pay(now)
-    while (this.bounds.length > 0 && this.bounds[0]!.until <= now + millis.grain) {
-      const { left, until } = this.bounds.shift()!
-      if (left < Math.min(1, this.limit)) this.roomSince = Math.max(this.roomSince, until)
+    if (this.hints !== undefined) {
+      this.roomSince = Math.max(this.roomSince, this.hints.pass(now, Math.min(1, this.limit)))
     }
   }
 
   /** Whole lengths that went by while a debt was paid: all that counts is as it was, that much later. */
   private skip(behind: number): boolean {
-    const rounds = Math.min(Math.floor(behind / this.length), Math.floor(this.debt / this.used))
-    if (!(rounds >= 1) || this.used + this.pending > this.limit + this.rest) return false
-    for (let i = 0; i < this.size; i++) this.ring[this.slot(i)]! += rounds * this.length
-    this.from += rounds * this.length
-    this.debt -= rounds * this.used
-    this.roomSince = Math.max(this.roomSince, this.ring[this.slot(this.size - 1)]!)
+    const { length, ring } = this
+    const rounds = Math.min(Math.floor(behind / length), Math.floor(this.debt / ring.sum))
+    if (!(rounds >= 1) || ring.sum + this.pending > this.limit + this.rest) return false
+    ring.delay(rounds * length)
+    this.debt -= rounds * ring.sum
+    this.roomSince = Math.max(this.roomSince, ring.newest)
     return true
   }
 
   private pay(at: number): void {
-    const part = Math.min(this.debt, this.limit - this.used - this.pending)
+    const part = Math.min(this.debt, this.limit - this.ring.sum - this.pending)
     if (part <= 0) return
     this.debt = this.debt - part <= this.rest ? 0 : this.debt - part
-    this.count(at, part)
+    this.ring.push(at, part)
   }
 }
