@@ -16,8 +16,8 @@ import { blameIn } from "./blame.ts"
 import * as boundary from "./boundary.ts"
 import type { Link } from "./chain.ts"
 import type { Terms } from "./claim.ts"
-import { Crew, Item } from "./crew.ts"
-import type { AnyEffect, AnyExit, AnyFiber } from "./crew.ts"
+import { Crew, Item, Linked, Sheet } from "./crew.ts"
+import type { AnyEffect, AnyExit, AnyFiber, Roll } from "./crew.ts"
 import type { Engine, Feeder } from "./gate.ts"
 import * as millis from "./millis.ts"
 import * as stack from "./stack.ts"
@@ -63,9 +63,19 @@ abstract class Bulk extends Crew {
   /** Rings when the earliest deadline passes of those that wait, and have one of their own. */
   private alarm: timer.Alarm | undefined = undefined
 
-  constructor(gate: Engine, caller: AnyFiber, body: Body, options: Gate.BulkOptions<any>, maxAhead: number) {
+  private readonly Kind: typeof Item
+
+  constructor(
+    gate: Engine,
+    caller: AnyFiber,
+    body: Body,
+    options: Gate.BulkOptions<any>,
+    maxAhead: number,
+    roll?: Roll | undefined
+  ) {
     const parent = boundary.current(caller)
-    super(parent, gate, caller)
+    super(parent, gate, caller, roll)
+    this.Kind = roll === undefined ? Linked : Item
     this.body = body
     this.options = options
     this.maxAhead = options.maxAhead ?? maxAhead
@@ -146,11 +156,12 @@ abstract class Bulk extends Crew {
   protected item(value: unknown, now: number): Item {
     const index = this.index++
     const ask = this.options.ask?.(value, index)
-    if (ask === undefined) return new Item(this, value, index, this.unasked, this.urgency, this.tenant, this.ambient)
+    const { Kind } = this
+    if (ask === undefined) return new Kind(this, value, index, this.unasked, this.urgency, this.tenant, this.ambient)
     const { tenant = this.tenant, urgency = this.urgency, within } = ask
     if (!Priority.isUrgency(urgency)) throw new RangeError(`Expected an urgency from 0 to 7, got ${String(urgency)}`)
     const deadline = within === undefined ? this.ambient : Math.min(this.ambient, now + millis.from(within))
-    return new Item(this, value, index, this.terms(ask), urgency, tenant, deadline)
+    return new Kind(this, value, index, this.terms(ask), urgency, tenant, deadline)
   }
 
   /** Most ask for no more than a place in the order. */
@@ -211,8 +222,9 @@ abstract class Bulk extends Crew {
 
   /** It could not be interrupted at its deadline: those that wait are refused instead, and with one of them the call. */
   override told(reason: Reason.Reason): void {
-    const { last } = this.roll
-    if (reason._tag === "Deadline" && last?.state === "Waiting") this.tooLate(last)
+    if (reason._tag !== "Deadline") return
+    const waiting = this.roll.items.find(({ state }) => state === "Waiting")
+    if (waiting !== undefined) this.tooLate(waiting)
   }
 
   private tooLate(item: Item): void {
@@ -243,7 +255,7 @@ abstract class Bulk extends Crew {
     this.alarm = undefined
     const now = this.gate.now + millis.grain
     let next = Infinity
-    for (let item = this.roll.last; item !== undefined; item = item.above) {
+    for (const item of this.roll.items) {
       if (item.state !== "Waiting" || item.deadline === this.ambient) continue
       if (item.deadline <= now) return this.tooLate(item)
       next = Math.min(next, item.deadline)
@@ -276,9 +288,10 @@ class Each extends Bulk {
   protected drained = false
 
   constructor(gate: Engine, caller: AnyFiber, items: Iterable<unknown>, body: Body, options: Gate.EachOptions<any>) {
-    super(gate, caller, body, options, Infinity)
+    const results = options.discard === true ? undefined : []
+    super(gate, caller, body, options, Infinity, results && new Sheet(results))
     this.source = items[Symbol.iterator]()
-    this.results = options.discard === true ? undefined : []
+    this.results = results
   }
 
   open(onEnd: Resume): void {

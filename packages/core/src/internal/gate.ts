@@ -418,10 +418,16 @@ export class Engine implements Gate {
     let certain = this.shared.notBefore(claim.cost)
     if (claim.own !== undefined)
       for (const owner of claim.own.owners) certain = Math.max(certain, owner.notBefore(claim.cost))
-    const { items } = this.line.forecast(claim)
-    const left = deadline - now - (rate.drain(this.rate, items) ?? 0)
-    const short = Math.max(certain - deadline, this.usual?.short(left, deadline - now) ?? -left)
+    // Nobody has more before it than all who wait: where even those leave it the time, nobody asks how many they are.
+    if (this.short(deadline, now, certain, this.line.items + 1) <= millis.grain) return undefined
+    const short = this.short(deadline, now, certain, this.line.forecast(claim).items)
     return short > millis.grain ? tooLate(short) : undefined
+  }
+
+  /** How much time it lacks that begins as the `items`-th from now, and at `certain` at the earliest. */
+  private short(deadline: number, now: number, certain: number, items: number): number {
+    const left = deadline - now - (rate.drain(this.rate, items) ?? 0)
+    return Math.max(certain - deadline, this.usual?.short(left, deadline - now) ?? -left)
   }
 
   /** Turns a claim away that is not in the line. */
