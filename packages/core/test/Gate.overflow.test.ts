@@ -192,6 +192,24 @@ describe("Gate, overflow", () => {
     })
   )
 
+  it.effect("who puts out the one that held it up begins, and is counted, as any other", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", {
+        windows: [RateWindow.per(2, "1 second")],
+        line: { maxItems: 1, overflow: "evictLeast" }
+      })
+      yield* gate.run(Effect.void)
+      const large = yield* fork(gate.run(Effect.void, { cost: 2 }))
+      yield* TestClock.adjust(0)
+      yield* gate.run(Effect.void).pipe(Priority.at(0))
+      yield* settle
+      expect(refusal(endOf(large)).reason).toEqual(new Refused.Evicted({ by: 0 }))
+      const { completed, interrupted, windows } = yield* gate.statistics
+      expect([completed, interrupted, windows[0]!.used]).toEqual([2, 0, 2])
+      yield* nothingLeft(gate)
+    })
+  )
+
   it.effect("nobody is put out for one who would go later: then the newcomer is refused", () =>
     Effect.gen(function* () {
       for (const overflow of ["evictLeast", "evictOldest"] as const) {

@@ -92,7 +92,9 @@ const lay = (weights: Weights, total: number): Uint8Array => {
       const weight = weights[level]!
       const job = laid[level]!
       const deadline = Math.ceil(((job + 1) * total) / weight)
-      if (job < weight && Math.floor((job * total) / weight) <= slot && deadline < earliest) {
+      // Of equal deadlines the greater weight: weights that divide one another are laid strictly periodically then.
+      const first = deadline < earliest || (deadline === earliest && weight > weights[best]!)
+      if (job < weight && Math.floor((job * total) / weight) <= slot && first) {
         earliest = deadline
         best = level
       }

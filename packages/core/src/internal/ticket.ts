@@ -73,8 +73,9 @@ export class Ticket extends Claim implements wait.Wait {
 
   enter(): AnyEffect {
     this.gate.ask(this)
-    if (this.state !== "Waiting") return this.body
-    return Effect.callback((resume) => this.suspend(resume))
+    // It may have been handed a permit already, by putting out the one who held it up.
+    if (this.state === "Waiting" || this.state === "Admitted") return Effect.callback((resume) => this.suspend(resume))
+    return this.body
   }
 
   leave(exit: Exit.Exit<unknown, unknown>): undefined {
