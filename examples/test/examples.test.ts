@@ -7,6 +7,16 @@ const folder = new URL("..", import.meta.url)
 
 /** What each example prints. An example without an entry here fails. */
 const output: Record<string, ReadonlyArray<string | RegExp>> = {
+  backpressure: [
+    "20 requests, 10 per second:",
+    "  request 7 was not done: 1 reason",
+    "  behind: true",
+    "  answer to 20",
+    "  behind: false",
+    // 3.5 s on an idle machine.
+    /^ended after about \d(\.5)? s: 19 done, 1 failed$/,
+    "0 running, 0 waiting; never more than 13 in hand: true"
+  ],
   "cancellation-scopes": [
     "2 seconds for all:",
     "  A: done after 1 s",

@@ -1,11 +1,12 @@
 /**
  * What goes wrong where tasks are started, cancelled and cleaned up by hand, with an exit stack, a list of tasks and a time,
- * or a heap of tasks by priority: one test for each of those faults, in the situation in which it shows.
+ * a heap of tasks by priority, or workers on a bounded queue: one test for each of those faults, in the situation in which it
+ * shows.
  */
 import { describe, expect, it } from "@effect/vitest"
 import { Clock, Effect, Exit, Fiber, Option, Scope } from "effect"
 import { TestClock } from "effect/testing"
-import { CancelScope, Deadline, Gate, Join, Nursery, Priority, Reason, Registry } from "@fairlead/core"
+import { CancelScope, Deadline, Gate, Join, Nursery, Priority, Reason, Registry, WorkQueue } from "@fairlead/core"
 import * as timer from "../src/internal/timer.ts"
 
 const nothingLeft = Effect.gen(function* () {
@@ -326,6 +327,126 @@ describe("tasks by priority", () => {
       expect(a).toEqual(Exit.succeed("a"))
       for (const exit of others) expect(String(Exit.isFailure(exit) && exit.cause)).toContain("ShuttingDown")
       expect(seen).toEqual(["1000: a done"])
+      yield* nothingLeft
+    })
+  )
+})
+
+describe("requests, and workers that take them from a bounded queue", () => {
+  const requests = Array.from({ length: 20 }, (_, index) => index + 1)
+
+  it.effect("20 at 10 per second into 3 workers of 0.5 s with room for 10: all done, as fast as 3 can", () =>
+    Effect.gen(function* () {
+      const { seen, say } = record()
+      let most = 0
+      const exit = yield* play(
+        Effect.gen(function* () {
+          const queue = yield* WorkQueue.make("requests", {
+            limit: 3,
+            line: { maxItems: 10 },
+            run: (n: number) => Effect.andThen(Effect.sleep(500), say(`${n}`))
+          })
+          for (const n of requests) {
+            yield* queue.offer(n)
+            const { running, waiting } = yield* queue.statistics
+            expect(running).toBeLessThanOrEqual(3)
+            most = Math.max(most, waiting)
+            yield* Effect.sleep(100)
+          }
+          yield* queue.end
+          return yield* queue.statistics
+        }).pipe(Effect.scoped),
+        5
+      )
+      expect(Exit.isSuccess(exit) && exit.value).toMatchObject({ state: "ended", completed: 20, lost: 0 })
+      // The first at 0.5 s, the last of the seventh three 3.0 s after that, and one 0.1 s more for when it came.
+      expect(seen.at(-1)).toBe("3600: 20")
+      expect(seen.map((line) => Number(line.split(": ")[1]))).toEqual(requests)
+      expect(most).toBeLessThanOrEqual(10)
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("a worker that waits for work holds no permit: there is none, and no fiber", () =>
+    Effect.gen(function* () {
+      const queue = yield* WorkQueue.make("requests", { limit: 3, run: Effect.succeed<number> })
+      expect(yield* queue.submit(1)).toBe(1)
+      expect(yield* queue.statistics).toMatchObject({ running: 0, waiting: 0 })
+      // So it can be made smaller, and larger, while nobody has anything to do.
+      yield* queue.resize(1)
+      expect(yield* queue.statistics).toMatchObject({ limit: 1, running: 0, surplus: 0 })
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("a request that fails kills no worker: the ones after it are done, and its failure reaches who asked", () =>
+    Effect.gen(function* () {
+      const lost: Array<unknown> = []
+      const exit = yield* play(
+        Effect.gen(function* () {
+          const queue = yield* WorkQueue.make("requests", {
+            limit: 3,
+            run: (n: number) => Effect.delay(n <= 6 ? Effect.fail(`${n} is broken`) : Effect.succeed(n), 500),
+            onFailure: (n) => Effect.sync(() => void lost.push(n))
+          })
+          yield* queue.offerAll([1, 2, 3])
+          const asked = yield* Effect.forEach([4, 5, 6, 7, 8, 9], (n) => Effect.exit(queue.submit(n)), {
+            concurrency: "unbounded"
+          })
+          yield* queue.end
+          return asked
+        }).pipe(Effect.scoped),
+        2
+      )
+      expect(Exit.isSuccess(exit) && exit.value).toEqual([
+        ...[4, 5, 6].map((n) => Exit.fail(`${n} is broken`)),
+        ...[7, 8, 9].map(Exit.succeed)
+      ])
+      expect(lost).toEqual([1, 2, 3])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("it has an end, which waits for what was accepted; and without one nothing goes on unseen", () =>
+    Effect.gen(function* () {
+      const { seen, task } = record()
+      const make = WorkQueue.make("requests", {
+        limit: 1,
+        run: (n: number) => task(`${n}`, 1),
+        onFailure: (n) => Effect.sync(() => void seen.push(`${n} was not done`))
+      })
+      yield* play(Effect.scoped(Effect.flatMap(make, (queue) => Effect.andThen(queue.offerAll([1, 2]), queue.end))), 3)
+      expect(seen).toEqual(["1000: 1 done", "2000: 2 done"])
+      seen.length = 0
+
+      const scope = yield* Scope.make()
+      const queue = yield* Scope.provide(make, scope)
+      yield* queue.offerAll([3, 4])
+      yield* play(Scope.close(scope, Exit.void), 1)
+      expect(seen.toSorted()).toEqual(["3 was not done", "3000: 3 cut, Shutdown", "4 was not done"])
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("one bound and one limit: what waits is never held up by what runs, nor counted twice", () =>
+    Effect.gen(function* () {
+      const exit = yield* play(
+        Effect.gen(function* () {
+          const queue = yield* WorkQueue.make("requests", {
+            limit: 3,
+            line: { maxItems: 2 },
+            run: (n: number) => Effect.as(Effect.sleep("1 second"), n)
+          })
+          const offers = yield* Effect.forkChild(queue.offerAll(requests))
+          yield* Effect.yieldNow
+          const full = yield* queue.statistics
+          yield* Fiber.join(offers)
+          return full
+        }).pipe(Effect.scoped),
+        8
+      )
+      // As many run as may, as many wait as may, and one is held up, with no permit.
+      expect(Exit.isSuccess(exit) && exit.value).toMatchObject({ running: 3, waiting: 2, suspended: 1 })
       yield* nothingLeft
     })
   )

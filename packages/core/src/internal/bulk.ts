@@ -17,7 +17,7 @@ import * as boundary from "./boundary.ts"
 import type { Link } from "./chain.ts"
 import type { Terms } from "./claim.ts"
 import { Crew, Item, Linked, Sheet } from "./crew.ts"
-import type { AnyEffect, AnyExit, AnyFiber, Roll } from "./crew.ts"
+import type { AnyEffect, AnyExit, AnyFiber, Roll, Runner } from "./crew.ts"
 import type { Engine, Feeder } from "./gate.ts"
 import * as millis from "./millis.ts"
 import * as stack from "./stack.ts"
@@ -210,7 +210,7 @@ abstract class Bulk extends Crew {
   private letGo(): void {
     const { item } = this.hand
     if (item === undefined) return
-    if (item.state === "New") this.gate.forget(this.hand, this.maker)
+    if (item.state === "New") this.gate.forget(this.hand, this.lender)
     this.hand.item = undefined
     this.gate.leave(item, Exit.interrupt())
   }
@@ -238,16 +238,16 @@ abstract class Bulk extends Crew {
     if (item.deadline < Math.min(this.ambient, this.alarm?.at ?? Infinity)) this.ringAt(item.deadline)
   }
 
-  protected override taken(item: Item): void {
-    super.taken(item)
+  protected override taken(item: Item, runner: Runner): void {
+    super.taken(item, runner)
     if (this.hand.item === item) this.hand.item = undefined
     if (this.roll.size === 0) this.ringAt(Infinity)
   }
 
   private ringAt(at: number): void {
-    if (this.alarm !== undefined) timer.of(this.clock).clear(this.alarm, this.maker)
+    if (this.alarm !== undefined) timer.of(this.clock).clear(this.alarm, this.lender)
     this.alarm = at === Infinity ? undefined : new timer.Alarm(at, () => this.expire())
-    if (this.alarm !== undefined) timer.of(this.clock).set(this.alarm, this.maker)
+    if (this.alarm !== undefined) timer.of(this.clock).set(this.alarm, this.lender)
   }
 
   /** One that has waited beyond its deadline is refused, and with it the call: so one is enough. */
@@ -269,7 +269,7 @@ abstract class Bulk extends Crew {
     if (this.closed) return
     if (this.paused && !this.interrupted && this.ahead < this.maxAhead) {
       this.paused = false
-      this.gate.wake.push(this.hand, this.maker)
+      this.gate.wake.push(this.hand, this.lender)
     }
     if (this.drained && this.busy === 0 && this.hand.item === undefined) {
       this.closed = true
@@ -408,7 +408,7 @@ class Flow extends Bulk {
   protected draw(now: number): Item | undefined {
     if (this.position < this.chunk.length) return this.item(this.chunk[this.position++], now)
     // On a stack of its own: a source that gives at once would nest here, chunk in chunk.
-    if (this.giver !== undefined) this.gate.wake.push(this.askMore, this.maker)
+    if (this.giver !== undefined) this.gate.wake.push(this.askMore, this.lender)
     return undefined
   }
 
@@ -429,11 +429,11 @@ class Flow extends Bulk {
   }
 
   protected succeeded(_index: number, value: unknown): void {
-    if (this.results.push(value) === 1) this.gate.wake.push(this.give, this.maker)
+    if (this.results.push(value) === 1) this.gate.wake.push(this.give, this.lender)
   }
 
   protected close(): void {
-    this.gate.wake.push(this.give, this.maker)
+    this.gate.wake.push(this.give, this.lender)
     this.onEnd?.()
   }
 

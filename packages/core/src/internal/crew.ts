@@ -56,7 +56,7 @@ export class Item<A = any> extends Claim {
   }
 
   get fiber(): AnyFiber {
-    return this.crew.maker
+    return this.crew.lender
   }
 
   get asked(): number {
@@ -215,9 +215,9 @@ export class Runner implements Link {
     if (this.struck) this.interrupt()
   }
 
-  interrupt(): void {
+  interrupt(reason = this.crew.reasonInForce): void {
     this.struck = true
-    stack.nest(() => this.fiber?.interruptUnsafe(undefined, boundary.annotation(this.crew.reasonInForce)))
+    stack.nest(() => this.fiber?.interruptUnsafe(undefined, boundary.annotation(reason)))
   }
 
   // --- the loop, as `Effect.whileLoop` asks for it
@@ -270,8 +270,8 @@ const hasChildren = (fiber: AnyFiber): boolean => {
 
 export abstract class Crew extends boundary.Region {
   readonly gate: Engine
-  /** Lends its scheduler, and its context. */
-  readonly maker: AnyFiber
+  /** Lends its scheduler. */
+  lender: AnyFiber
   readonly clock: Clock.Clock
   protected readonly context: Context.Context<never>
   protected readonly urgency: Priority.Urgency
@@ -291,7 +291,7 @@ export abstract class Crew extends boundary.Region {
     super(parent)
     this.roll = roll
     this.gate = gate
-    this.maker = maker
+    this.lender = maker
     this.clock = gate.clock
     this.line = { what: gate.what, told: () => {} }
     this.context = Context.add(maker.context, boundary.Current, this)
@@ -334,14 +334,14 @@ export abstract class Crew extends boundary.Region {
   stoodIn(_item: Item): void {}
 
   /** Somebody is at it from now on. */
-  protected taken(item: Item): void {
+  protected taken(item: Item, _runner: Runner): void {
     this.roll.remove(item)
   }
 
   /** It has a permit, and nobody at work yet. */
   start(item: Item): void {
-    this.taken(item)
     const runner = new Runner(this, item)
+    this.taken(item, runner)
     // Before its first step: that may end others, and none may think it was the last.
     this.runners.push(runner)
     const fiber = stack.nest(() => Effect.runForkWith(this.contextOf(item))(runner.loop))
@@ -355,7 +355,7 @@ export abstract class Crew extends boundary.Region {
   goesOn(item: Item): boolean {
     const { leaving } = this
     if (leaving === undefined || leaving.item !== undefined) return false
-    this.taken(item)
+    this.taken(item, leaving)
     leaving.item = item
     return true
   }

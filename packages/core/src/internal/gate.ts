@@ -77,9 +77,9 @@ export class Engine implements Gate {
   /** Set while the head of the line waits for a window. */
   private opening: timer.Alarm | undefined = undefined
 
-  constructor(name: string, options: Options, clock: Clock.Clock) {
+  constructor(name: string, options: Options, clock: Clock.Clock, kind = "gate") {
     this.name = name
-    this.what = `gate ${name}`
+    this.what = `${kind} ${name}`
     this.clock = clock
     this.limiter = new Limiter(options.limit)
     this.shared = new Allowance(this.limiter.limit, options.windows ?? [])

@@ -1,0 +1,667 @@
+/**
+ * The engine of a `WorkQueue`: a crew whose items are put in one by one, from outside, and a gate of its own.
+ *
+ *     offer, submit ──► room? ──► job, in the line ──► … ──► its submitter is told; or nobody asks: `onFailure`
+ *                        └──► no: at the door, in order of arrival, until there is
+ */
+import { Cause, Context, Duration, Effect, Exit, Option, Stream, Tracer } from "effect"
+import * as Priority from "../Priority.ts"
+import * as Reason from "../Reason.ts"
+import * as Refused from "../Refused.ts"
+import * as Tenant from "../Tenant.ts"
+import type * as WorkQueue from "../WorkQueue.ts"
+import * as boundary from "./boundary.ts"
+import type { Link } from "./chain.ts"
+import type { Terms } from "./claim.ts"
+import { Crew, Linked } from "./crew.ts"
+import type { AnyEffect, AnyExit, AnyFiber, Item, Runner } from "./crew.ts"
+import type { Engine, Feeder } from "./gate.ts"
+import * as millis from "./millis.ts"
+import * as stack from "./stack.ts"
+import * as timer from "./timer.ts"
+import type { Wait } from "./wait.ts"
+import * as wait from "./wait.ts"
+import type { Waiter } from "./wake.ts"
+
+type Resume = (effect: AnyEffect) => void
+type AnyCause = Cause.Cause<any>
+
+/** What a queue is told, checked. */
+export interface Policy {
+  readonly run: (item: any) => AnyEffect
+  readonly weigh: ((item: any) => number) | undefined
+  readonly onFailure: ((item: any, cause: AnyCause) => AnyEffect) | undefined
+  /** Whether a full line holds up whoever puts something in. */
+  readonly suspends: boolean
+  readonly high: number
+  readonly low: number
+}
+
+/** So many failures that nobody has been told of yet hold up whoever offers more. */
+const maxUntold = 64
+
+/** One item, with whoever waits for it, if anybody does. */
+class Job extends Linked {
+  readonly submitter: Submitter | undefined
+  /** Where it can be interrupted by itself, and sees its submitter's deadline. */
+  readonly region: JobRegion | undefined
+  runner: Runner | undefined = undefined
+  door: Door | undefined = undefined
+  refusal: Refused.Refused | undefined = undefined
+  /** The deadline that it has by itself; whoever submits it is cut at his own. */
+  private readonly expires: number
+  private alarm: timer.Alarm | undefined = undefined
+  private context: Context.Context<never> | undefined = undefined
+
+  constructor(
+    jobs: Jobs,
+    value: unknown,
+    terms: Terms,
+    urgency: number,
+    tenant: string,
+    expires: number,
+    submitter: Submitter | undefined
+  ) {
+    const around = submitter?.around
+    super(jobs, value, 0, terms, urgency, tenant, Math.min(expires, around?.deadline ?? Infinity))
+    this.submitter = submitter
+    this.expires = expires
+    this.region = submitter === undefined ? undefined : new JobRegion(jobs, this, around)
+  }
+
+  override await(now: number): void {
+    super.await(now)
+    if (this.expires === Infinity) return
+    this.alarm = new timer.Alarm(this.expires, () => this.gate.putOut(this, tooLate()))
+    timer.of(this.gate.clock).set(this.alarm, this.fiber)
+  }
+
+  override endWait(): void {
+    super.endWait()
+    if (this.alarm === undefined) return
+    timer.of(this.gate.clock).clear(this.alarm, this.fiber)
+    this.alarm = undefined
+  }
+
+  override lapse(): void {
+    this.submitter?.around?.lapse()
+  }
+
+  /** Its submitter's deadline, and his span, are part of what it is done in. */
+  contextIn(base: Context.Context<never>): Context.Context<never> {
+    if (this.region === undefined) return base
+    return (this.context ??= this.submitter!.inSpan(Context.add(base, boundary.Current, this.region)))
+  }
+}
+
+/** The region of a submitted item: its submitter can cut it alone. */
+class JobRegion extends boundary.Region {
+  private readonly job: Job
+  private readonly around: boundary.Region | undefined
+
+  constructor(jobs: Jobs, job: Job, around: boundary.Region | undefined) {
+    super(jobs)
+    this.job = job
+    this.around = around
+  }
+
+  override get over(): boolean {
+    return this.job.state === "Gone"
+  }
+
+  /** While somebody waits in there, it binds what he waits for. */
+  override get own(): number {
+    return this.around?.deadline ?? Infinity
+  }
+
+  override interrupt(): void {
+    super.interrupt()
+    this.job.runner?.interrupt(this.reasonInForce)
+  }
+}
+
+/** One who waits for an item's end. */
+class Submitter implements Waiter, Wait {
+  readonly around: boundary.Region | undefined
+  private readonly jobs: Jobs
+  private readonly span: Tracer.AnySpan | undefined
+  private readonly resume: Resume
+  private onEnd: ((exit: AnyExit) => void) | undefined = undefined
+  exit: AnyExit | undefined = undefined
+  job: Job | undefined = undefined
+
+  constructor(jobs: Jobs, fiber: AnyFiber, resume: Resume) {
+    this.jobs = jobs
+    this.around = boundary.current(fiber)
+    this.span = fiber.cache.span
+    this.resume = resume
+  }
+
+  get what(): string {
+    return this.job?.region?.what ?? this.jobs.title
+  }
+
+  /** He could not be interrupted at his deadline: what has not begun is refused instead. */
+  told(reason: Reason.Reason): void {
+    if (reason._tag === "Deadline") this.jobs.turnOut(this.job!, tooLate())
+  }
+
+  inSpan(context: Context.Context<never>): Context.Context<never> {
+    const { span } = this
+    return span === undefined ? context : (Context.add(context, Tracer.ParentSpan, span) as Context.Context<never>)
+  }
+
+  waits(): void {
+    if (this.around !== undefined) wait.begin(this.around, this)
+  }
+
+  /** It has ended, or will never begin. Only the first call counts. */
+  tell(exit: AnyExit): void {
+    if (this.exit !== undefined) return
+    this.exit = exit
+    if (this.around !== undefined) wait.end(this.around, this)
+    if (this.onEnd === undefined) this.jobs.gate.wake.push(this, this.jobs.lender)
+    else this.onEnd(exit)
+  }
+
+  begin(): void {
+    this.resume(this.exit!)
+  }
+
+  /** He was interrupted: what has not begun never does, what runs is cut, and its clean-up waited for. */
+  get leave(): Effect.Effect<void> {
+    return Effect.callback((resume) => {
+      if (this.exit !== undefined) return resume(Effect.void)
+      const job = this.job!
+      this.onEnd = (exit) => stack.nest(() => resume(stack.flat(boundary.cleanUp(exit))))
+      if (job.runner === undefined) this.jobs.takeBack(job, Exit.interrupt())
+      else if (this.around?.reasonInForce === undefined) job.region!.interrupt()
+      else job.region!.cut(this.around.reasonInForce)
+    })
+  }
+}
+
+/** An item at the door, with whoever goes on when there is room for it. */
+class Door implements Feeder, Wait {
+  before: Link | undefined = undefined
+  behind: Link | undefined = undefined
+  readonly claim: Job
+  private readonly jobs: Jobs
+  private readonly around: boundary.Region | undefined
+  /** Undefined for a submitter: he goes on waiting. */
+  private resume: Resume | undefined
+  exit: AnyExit = Exit.void
+
+  constructor(jobs: Jobs, job: Job, around: boundary.Region | undefined, resume: Resume | undefined) {
+    this.jobs = jobs
+    this.claim = job
+    this.around = around
+    this.resume = resume
+    if (around !== undefined) wait.begin(around, this)
+  }
+
+  get what(): string {
+    return this.jobs.title
+  }
+
+  told(reason: Reason.Reason): void {
+    if (reason._tag === "Deadline") this.jobs.turnOut(this.claim, tooLate())
+  }
+
+  begin(): void {
+    this.jobs.letIn(this)
+    const { resume } = this
+    this.resume = undefined
+    resume?.(this.exit)
+  }
+
+  close(): void {
+    if (this.around !== undefined) wait.end(this.around, this)
+  }
+}
+
+const tooLate = () => new Refused.TooLate({ short: Duration.zero })
+
+/** One who waits for something, and looks whether it has come whenever it may have. */
+class Watch implements Waiter {
+  private readonly watches: Set<Watch>
+  private readonly look: () => AnyEffect | undefined
+  private readonly resume: Resume
+
+  constructor(watches: Set<Watch>, look: () => AnyEffect | undefined, resume: Resume) {
+    this.watches = watches
+    this.look = look
+    this.resume = resume
+    watches.add(this)
+  }
+
+  begin(): void {
+    const seen = this.watches.has(this) ? this.look() : undefined
+    if (seen === undefined) return
+    this.watches.delete(this)
+    this.resume(seen)
+  }
+}
+
+/** Accepted by the queue, asked for by nobody, and not begun. */
+interface Lost {
+  readonly item: unknown
+  readonly cause: AnyCause
+}
+
+export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
+  readonly name: string
+  private readonly policy: Policy
+  private state: WorkQueue.State = "open"
+  /** What `fail` said. */
+  private cause: AnyCause | undefined = undefined
+  private pressed = false
+  /** Items at the door. */
+  private readonly outside = new Set<Job>()
+  private readonly watches = new Set<Watch>()
+  private lost = 0
+  private untold: Array<Lost> = []
+  /** How many are being told of. */
+  private telling = 0
+  private readonly teller: Waiter = { begin: () => this.tellAll() }
+
+  constructor(parent: boundary.Region | undefined, gate: Engine, maker: AnyFiber, policy: Policy) {
+    super(parent, gate, maker)
+    this.name = gate.name
+    this.policy = policy
+    // `pipe(queue.submit)` is what one writes.
+    this.offer = this.offer.bind(this)
+    this.offerAll = this.offerAll.bind(this)
+    this.submit = this.submit.bind(this)
+    this.attach()
+  }
+
+  /** How people read it, e.g. `queue mail`. */
+  get title(): string {
+    return this.gate.what
+  }
+
+  // --- in ------------------------------------------------------------------------------------------------------------
+
+  offer(item: unknown, ask?: WorkQueue.Ask): Effect.Effect<void, any> {
+    const jobFor = this.asked(item, ask)
+    return Effect.withFiber((fiber) => {
+      const job = jobFor(fiber)
+      const exit = this.put(job, fiber)
+      if (exit !== undefined) return exit
+      if (job.state !== "New") return this.behind ? this.caughtUp : Effect.void
+      return Effect.callback<void, any>((resume) => {
+        // There may be room since.
+        const exit = this.put(job, fiber)
+        if (exit !== undefined || job.state !== "New") return resume(exit ?? Effect.void)
+        this.wait(job, boundary.current(fiber), resume as Resume)
+        return Effect.sync(() => this.withdraw(job))
+      })
+    })
+  }
+
+  offerAll(items: Iterable<unknown>, ask?: WorkQueue.Ask): Effect.Effect<void, any> {
+    return Effect.suspend(() => {
+      const source = items[Symbol.iterator]()
+      let next = source.next()
+      const offers = Effect.whileLoop({
+        while: () => next.done !== true,
+        body: () => this.offer(next.value, ask),
+        step: () => {
+          next = source.next()
+        }
+      })
+      return Effect.onExitPrimitive(offers, (exit) => (Exit.isFailure(exit) ? void source.return?.() : undefined))
+    })
+  }
+
+  submit(item: unknown, ask?: WorkQueue.Ask): Effect.Effect<any, any> {
+    const jobFor = this.asked(item, ask)
+    return Effect.withFiber((fiber) =>
+      Effect.callback<any, any>((resume) => {
+        const submitter = new Submitter(this, fiber, resume as Resume)
+        const job = jobFor(fiber, submitter)
+        submitter.job = job
+        const exit = this.put(job, fiber)
+        if (exit !== undefined) return resume(exit)
+        submitter.waits()
+        if (job.state === "New") this.wait(job, undefined, undefined)
+        return submitter.leave
+      })
+    )
+  }
+
+  /** What makes the job, once it is known who asks. */
+  private asked(item: unknown, ask: WorkQueue.Ask = {}) {
+    const { tenant, urgency, within } = ask
+    if (urgency !== undefined && !Priority.isUrgency(urgency)) {
+      throw new RangeError(`Expected an urgency from 0 to 7, got ${String(urgency)}`)
+    }
+    const terms = this.gate.terms({ ...ask, bytes: ask.bytes ?? this.policy.weigh?.(item) })
+    const budget = within === undefined ? Infinity : millis.from(within)
+    return (fiber: AnyFiber, submitter?: Submitter) =>
+      new Job(
+        this,
+        item,
+        terms,
+        urgency ?? fiber.getRef(Priority.Priority),
+        tenant ?? fiber.getRef(Tenant.Tenant),
+        budget === Infinity ? Infinity : this.gate.now + budget,
+        submitter
+      )
+  }
+
+  /** Puts it to the gate: gives what it came to at the door, or undefined where it was let in, or may wait there. */
+  private put(job: Job, fiber: AnyFiber): AnyExit | undefined {
+    if (this.state !== "open") return this.shutOut(job)
+    this.lender = fiber
+    this.gate.ask(job, this.policy.suspends)
+    if (job.state === "Running") this.start(job)
+    return job.state === "Refused" ? Exit.fail(job.refusal!) : undefined
+  }
+
+  private shutOut(job: Item): AnyExit {
+    return Exit.failCause(this.cause ?? Cause.fail(this.refusal(job, new Refused.ShuttingDown())))
+  }
+
+  private refusal(job: Item, reason: Refused.Reason): Refused.Refused {
+    return new Refused.Refused({ reason, gate: this.name, waited: job.waited, retryAfter: Option.none() })
+  }
+
+  private wait(job: Job, around: boundary.Region | undefined, resume: Resume | undefined): void {
+    job.door = new Door(this, job, around, resume)
+    this.outside.add(job)
+    this.gate.whenRoom(job.door)
+  }
+
+  private leftDoor(job: Job, door: Door): void {
+    job.door = undefined
+    this.outside.delete(job)
+    door.close()
+  }
+
+  /** The gate has taken in what stood at the door, or turned it away. */
+  letIn(door: Door): void {
+    const job = door.claim
+    if (job.door !== door) return
+    this.leftDoor(job, door)
+    if (job.state === "Running" && job.runner === undefined) this.start(job)
+    if (job.state !== "Refused" || job.runner !== undefined) return
+    door.exit = Exit.fail(job.refusal!)
+    job.submitter?.tell(door.exit)
+  }
+
+  /** Whoever offers it has left before he was told. */
+  private withdraw(job: Job): void {
+    if (job.door === undefined) return
+    if (job.runner === undefined) this.takeBack(job, Exit.interrupt())
+    else this.leftDoor(job, job.door)
+  }
+
+  /** Takes back what has not begun, wherever it stands, and tells whoever waits. */
+  takeBack(job: Job, exit: AnyExit): void {
+    const { door } = job
+    if (door !== undefined) {
+      if (job.state === "New") this.gate.forget(door, this.lender)
+      this.leftDoor(job, door)
+      door.exit = exit
+      this.gate.wake.push(door, this.lender)
+    }
+    this.roll.remove(job)
+    this.gate.leave(job, Exit.interrupt())
+    job.submitter?.tell(exit)
+    this.settle()
+  }
+
+  /** Refuses what has not begun; a permit in hand counts as a beginning. */
+  turnOut(job: Job, reason: Refused.Reason): void {
+    if (job.state === "Waiting") this.gate.putOut(job, reason)
+    else if (job.state === "New") this.takeBack(job, Exit.fail(this.refusal(job, reason)))
+  }
+
+  // --- at work -------------------------------------------------------------------------------------------------------
+
+  override contextOf(item: Item): Context.Context<never> {
+    return (item as Job).contextIn(super.contextOf(item))
+  }
+
+  protected override taken(item: Item, runner: Runner): void {
+    super.taken(item, runner)
+    const job = item as Job
+    job.runner = runner
+    job.region?.attach()
+  }
+
+  work(item: Item): AnyEffect {
+    const job = item as Job
+    if (job.submitter !== undefined) return this.policy.run(job.value)
+    return Effect.onExitPrimitive(this.begun(job), (exit) =>
+      Exit.isFailure(exit) ? this.lose(job.value, exit.cause) : undefined
+    )
+  }
+
+  private begun(job: Job): AnyEffect {
+    try {
+      return this.policy.run(job.value)
+    } catch (defect) {
+      return Effect.die(defect)
+    }
+  }
+
+  ended(item: Item, exit: AnyExit): void {
+    const job = item as Job
+    job.region?.detach()
+    job.submitter?.tell(this.cause === undefined ? exit : boundary.cutInto(exit, Exit.failCause(this.cause)))
+  }
+
+  turnedAway(item: Item, refused: Refused.Refused): void {
+    const job = item as Job
+    job.refusal = refused
+    // Noted at once, not when it is told: by then there might be any number of them.
+    if (job.submitter === undefined && this.roll.has(job)) this.dropped(job, Cause.fail(refused))
+  }
+
+  refused(item: Item): void {
+    const job = item as Job
+    this.roll.remove(job)
+    job.submitter?.tell(Exit.fail(job.refusal!))
+    this.settle()
+  }
+
+  // --- what nobody waits for -----------------------------------------------------------------------------------------
+
+  /** It has not begun, and never will. */
+  private dropped(job: Job, cause: AnyCause): void {
+    if (job.submitter !== undefined) return job.submitter.tell(Exit.failCause(cause))
+    if (this.untold.push({ item: job.value, cause }) === 1) this.gate.wake.push(this.teller, this.lender)
+  }
+
+  private tellAll(): void {
+    if (this.telling > 0 || this.untold.length === 0) return
+    const { untold } = this
+    this.untold = []
+    this.telling = untold.length
+    const tell = Effect.forEach(
+      untold,
+      ({ cause, item }) =>
+        Effect.andThen(
+          this.lose(item, cause),
+          Effect.sync(() => this.telling--)
+        ),
+      { discard: true }
+    )
+    const fiber = stack.nest(() => Effect.runForkWith(this.context)(tell as Effect.Effect<void>))
+    fiber.addObserver(() => {
+      this.telling = 0
+      this.tellAll()
+      this.settle()
+    })
+  }
+
+  /** Hands a failure that nobody waits for to whoever is there for that. */
+  private lose(item: unknown, cause: AnyCause): AnyEffect {
+    this.lost++
+    const { onFailure } = this.policy
+    const lost = `${this.title} lost an item`
+    if (onFailure === undefined) return Effect.logError(`${lost}, for which nobody waits`, cause)
+    return Effect.catchCause(
+      Effect.suspend(() => onFailure(item, cause)),
+      (other) => Effect.logError(`${lost}, and its onFailure failed`, cause, other)
+    )
+  }
+
+  /** More have failed than were told of. */
+  private get behind(): boolean {
+    return this.untold.length + this.telling >= maxUntold
+  }
+
+  private get caughtUp(): Effect.Effect<void> {
+    return this.until(() => (this.behind ? undefined : Effect.void))
+  }
+
+  // --- pressure ------------------------------------------------------------------------------------------------------
+
+  override stands(item: Item): void {
+    super.stands(item)
+    if (!this.pressed && this.gate.line.items >= this.policy.high) this.press(true)
+  }
+
+  override stoodIn(): void {
+    if (this.pressed && this.gate.line.items <= this.policy.low) this.press(false)
+  }
+
+  private press(pressed: boolean): void {
+    this.pressed = pressed
+    this.look()
+  }
+
+  get pressure(): Effect.Effect<boolean> {
+    return Effect.sync(() => this.pressed)
+  }
+
+  get whenLow(): Effect.Effect<void> {
+    return this.until(() => (this.pressed ? undefined : Effect.void))
+  }
+
+  get pressures(): Stream.Stream<boolean> {
+    return Stream.fromPull(
+      Effect.sync(() => {
+        let last: boolean | undefined
+        return this.until(() => {
+          if (this.pressed !== last) return Effect.sync(() => [(last = this.pressed)] as const)
+          return this.over || this.state === "ended" ? Cause.done() : undefined
+        })
+      })
+    )
+  }
+
+  signal(urgency: Priority.Urgency) {
+    return { name: this.title, urgency: () => (this.pressed ? urgency : Priority.levels) }
+  }
+
+  // --- the end -------------------------------------------------------------------------------------------------------
+
+  resize(limit: Parameters<Engine["resize"]>[0]): Effect.Effect<void> {
+    return this.gate.resize(limit)
+  }
+
+  get end(): Effect.Effect<void> {
+    return Effect.withFiber((fiber) => {
+      if (this.state === "open") this.shut("ending", undefined)
+      return this.idle(fiber)
+    })
+  }
+
+  fail(error: unknown): Effect.Effect<void> {
+    return this.failCause(Cause.fail(error))
+  }
+
+  failCause(cause: AnyCause): Effect.Effect<void> {
+    return stack.step((fiber) => {
+      if (this.state === "open" || this.state === "ending") {
+        this.shut("failed", cause)
+        this.cut(new Reason.Manual({ text: `${this.title} failed` }))
+        this.settle()
+      }
+      return this.idle(fiber)
+    })
+  }
+
+  /** Its scope closes. */
+  get close(): Effect.Effect<void> {
+    return stack.step(() => {
+      if (this.state === "open" || this.state === "ending") this.shut("closed", undefined)
+      this.cut(new Reason.Shutdown())
+      this.settle()
+      return this.until(() => {
+        if (!this.isIdle) return undefined
+        this.closed = true
+        this.detach()
+        return Effect.void
+      })
+    })
+  }
+
+  /** Nothing more comes in, and whoever is at the door is told. */
+  private shut(state: WorkQueue.State, cause: AnyCause | undefined): void {
+    this.state = state
+    this.cause = cause
+    for (const job of this.outside) if (job.runner === undefined) this.takeBack(job, this.shutOut(job))
+    this.settle()
+  }
+
+  /** All that has not begun goes, the last first, and what runs is cut. */
+  override interrupt(): void {
+    super.interrupt()
+    this.dismiss((item) => {
+      const exit = this.shutOut(item) as Exit.Failure<never, any>
+      this.dropped(item as Job, exit.cause)
+    })
+    this.interruptRunners()
+  }
+
+  private get isIdle(): boolean {
+    return this.busy === 0 && this.untold.length === 0 && this.telling === 0
+  }
+
+  /** Waits until all is done; from inside it would wait for itself. */
+  private idle(fiber: AnyFiber): Effect.Effect<void> {
+    let region = boundary.current(fiber)
+    while (region !== undefined && region !== this) region = region.parent
+    return region === this ? Effect.yieldNow : this.until(() => (this.isIdle ? Effect.void : undefined))
+  }
+
+  settle(): void {
+    if (this.isIdle && this.state === "ending") this.state = "ended"
+    this.look()
+  }
+
+  private look(): void {
+    for (const watch of this.watches) this.gate.wake.push(watch, this.lender)
+  }
+
+  private until<A>(look: () => Effect.Effect<A, any> | undefined): Effect.Effect<A> {
+    return Effect.callback<A, any>((resume) => {
+      const seen = look()
+      if (seen !== undefined) return resume(seen)
+      const watch = new Watch(this.watches, look, resume as Resume)
+      return Effect.sync(() => this.watches.delete(watch))
+    }) as Effect.Effect<A>
+  }
+
+  // --- what one sees of it -------------------------------------------------------------------------------------------
+
+  get statistics(): Effect.Effect<WorkQueue.Statistics> {
+    return Effect.sync(() => this.snapshot())
+  }
+
+  snapshot(): WorkQueue.Statistics {
+    return {
+      ...this.gate.snapshot(),
+      state: this.state,
+      suspended: this.outside.size,
+      pressure: this.pressed,
+      lost: this.lost
+    }
+  }
+}
