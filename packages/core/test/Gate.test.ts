@@ -752,7 +752,7 @@ describe("Gate, too late", () => {
       return fates
     }).pipe(Effect.scoped, Effect.provide(TestClock.layer()), Effect.runPromise)
 
-  it("nobody is refused who would have been served in time without that", { timeout: 60_000 }, async () => {
+  it("nobody is refused for certain who would have been served in time without that", { timeout: 60_000 }, async () => {
     const some = <A>(arbitrary: fc.Arbitrary<A>) => fc.option(arbitrary, { nil: undefined, freq: 2 })
     const caller = fc.record({
       pause: fc.constantFrom(0, 0, 5, 20, 60),
@@ -769,7 +769,8 @@ describe("Gate, too late", () => {
     const scenario = fc.record({
       limit: some(fc.integer({ min: 1, max: 3 })),
       windows: fc.array(window, { minLength: 1, maxLength: 2 }),
-      callers: fc.array(caller, { minLength: 3, maxLength: 16 })
+      // Too few for the gate to learn how long work takes: what it refuses then, it refuses for certain.
+      callers: fc.array(caller, { minLength: 3, maxLength: 8 })
     })
     let refused = 0
     await fc.assert(
@@ -780,7 +781,7 @@ describe("Gate, too late", () => {
           expect((await play(scenario, index))[index]!.began).toBeGreaterThan(deadline)
         }
       }),
-      { numRuns: 300 }
+      { numRuns: 500 }
     )
     expect(refused).toBeGreaterThan(100)
   })
