@@ -3,8 +3,9 @@
  * arrays that are filtered and sorted anew for each answer.
  *
  * - Between levels: a frame of W hand-overs, of which a level of weight w has w; the j-th of them is due by ⌈j·W/w⌉ and not
- *   before ⌊(j-1)·W/w⌋, and of those that may go the one due first goes, of equals the most urgent. Slots of levels where
- *   nobody waits are skipped. When the last of them leaves or goes (those parked do not count), the frame starts anew.
+ *   before ⌊(j-1)·W/w⌋, and of those that may go the one due first goes, of equals the one of the greatest weight, of
+ *   those the most urgent. Slots of levels where nobody waits are skipped. When the last of them leaves or goes (those
+ *   parked do not count), the frame starts anew.
  * - In a level: the tenant that has had the least cost since it began to wait, counted from what those who went last had
  *   then; of equals the one that has been at that for longest. Who has had more than the others remembers it, until they
  *   have caught up or nobody waits there any more.
@@ -44,6 +45,11 @@ interface Account {
 
 const sum = (numbers: ReadonlyArray<number>) => numbers.reduce((total, each) => total + each, 0)
 
+const byTenant = (waiters: ReadonlyArray<Waiter>): ReadonlyArray<ReadonlyArray<Waiter>> =>
+  [...new Set(waiters.map(({ tenant }) => tenant))].map((tenant) =>
+    waiters.filter((waiter) => waiter.tenant === tenant)
+  )
+
 /** Whose slot is which, of a frame of these weights. */
 export const frameOf = (weights: ReadonlyArray<number>): ReadonlyArray<number> => {
   const total = sum(weights)
@@ -55,7 +61,7 @@ export const frameOf = (weights: ReadonlyArray<number>): ReadonlyArray<number> =
       .filter(
         (level) => given[level]! < weights[level]! && Math.floor((given[level]! * total) / weights[level]!) <= slot
       )
-    const first = may.toSorted((a, b) => due[a]! - due[b]! || a - b)[0]!
+    const first = may.toSorted((a, b) => due[a]! - due[b]! || weights[b]! - weights[a]! || a - b)[0]!
     given[first]!++
     return first
   })
@@ -203,25 +209,72 @@ export class Model {
     return level !== undefined && over(same, level) ? "level" : undefined
   }
 
-  /** Any of whom may be put out for a newcomer, one at a time. */
-  victims(newcomer: Newcomer, overflow: "evictLeast" | "evictOldest"): ReadonlyArray<Waiter> {
+  /**
+   * Who has to go for a newcomer, one at a time: any of these where several are alike; undefined: nobody, it is refused.
+   *
+   * - Those who are parked make room first, of the largest lot, unless it is for one less urgent.
+   * - Then the level that has the most waiting for its weight, the newcomer counted in its own; of equals, and where order
+   *   is strict, the least urgent.
+   * - There the tenant that would be the last to be done with all it has waiting; `evictOldest` takes its first, `evictLeast`
+   *   its last, which may be the newcomer.
+   */
+  victims(newcomer: Newcomer, overflow: "evictLeast" | "evictOldest"): ReadonlyArray<Waiter | undefined> {
     const full = this.full(newcomer)
-    if (full === undefined) return []
-    const least = full === "level" ? newcomer.urgency : Math.max(...this.ready().map(({ urgency }) => urgency))
-    if (least < newcomer.urgency) return []
-    const there = this.ready(least)
-    const of = (tenant: string) => there.filter((waiter) => waiter.tenant === tenant).toSorted(byDeadline)
-    const costOf = (tenant: string) => sum(of(tenant).map(({ cost }) => cost))
-    const tenants = [...new Set(there.map(({ tenant }) => tenant))].filter(
-      (tenant) =>
-        overflow === "evictOldest" ||
-        least > newcomer.urgency ||
-        costOf(tenant) > costOf(newcomer.tenant) + newcomer.cost ||
-        (tenant === newcomer.tenant && of(tenant).at(-1)!.deadline > newcomer.deadline)
+    const oldest = overflow === "evictOldest"
+    const lots = byTenant(this.waiters.filter(({ parked }) => parked))
+    const largest = lots.filter((lot) => lot.length === Math.max(...lots.map(({ length }) => length)))
+    const parked = largest.map((lot) => {
+      const order = lot.toSorted((a, b) => a.urgency - b.urgency || byDeadline(a, b))
+      return order.at(oldest ? 0 : -1)!
+    })
+    const may = parked.filter(({ urgency }) =>
+      full === "level" ? urgency === newcomer.urgency : urgency >= newcomer.urgency
     )
-    const most = Math.max(...tenants.map(costOf))
-    return tenants
-      .filter((tenant) => costOf(tenant) === most)
-      .map((tenant) => (overflow === "evictOldest" ? of(tenant)[0]! : of(tenant).at(-1)!))
+    return may.length > 0 && may.length === parked.length ? may : [...may, ...this.readyVictims(newcomer, full, oldest)]
+  }
+
+  /** Whether a newcomer may be refused: in the end there may be nobody who has to go for it. */
+  mayRefuse(newcomer: Newcomer, overflow: "evictLeast" | "evictOldest"): boolean {
+    if (this.full(newcomer) === undefined) return false
+    const before = this.waiters
+    return this.victims(newcomer, overflow).some((victim) => {
+      if (victim === undefined) return true
+      this.waiters = before.filter((waiter) => waiter !== victim)
+      const may = this.mayRefuse(newcomer, overflow)
+      this.waiters = before
+      return may
+    })
+  }
+
+  private readyVictims(newcomer: Newcomer, full: "line" | "level" | undefined, oldest: boolean) {
+    const urgency = full === "level" ? newcomer.urgency : this.overfull(newcomer.urgency)
+    const own = urgency === newcomer.urgency
+    const there = this.ready(urgency)
+    if (there.length === 0) return [undefined]
+    const counted = own && !oldest ? [...there, { ...newcomer, order: Infinity, parked: false }] : there
+    const accounts = this.accounts[urgency]!
+    const tenants = byTenant(counted).map((members) => ({
+      members: members.toSorted(byDeadline),
+      done:
+        Math.max(this.level[urgency]!, accounts.get(members[0]!.tenant)?.had ?? 0) +
+        sum(members.map(({ cost }) => cost))
+    }))
+    const last = Math.max(...tenants.map(({ done }) => done))
+    const losing = tenants.filter(({ done }) => done === last)
+    // Where the newcomer's tenant is one of several that are last, it is the one.
+    const its = losing.filter(({ members }) => members.some(({ id }) => id === newcomer.id))
+    return (its.length > 0 ? its : losing).map(({ members }) => {
+      const waiter = members.at(oldest ? 0 : -1)!
+      return waiter.id === newcomer.id ? undefined : waiter
+    })
+  }
+
+  private overfull(newcomer: number): number {
+    const filled = Array.from({ length: 8 }, (_, urgency) => {
+      const count = this.ready(urgency).length + (urgency === newcomer ? 1 : 0)
+      if (this.frame === "strict") return Math.min(1, count)
+      return count / this.frame.filter((level) => level === urgency).length
+    })
+    return filled.lastIndexOf(Math.max(...filled))
   }
 }
