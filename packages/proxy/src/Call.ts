@@ -25,6 +25,8 @@ export interface Call {
   readonly target: string
   /** What the upstream is sent besides, without framing. */
   readonly headers: Transport.Headers
+  /** What it sends with it. */
+  readonly body: Transport.Body
   /** Told right before the first byte goes to the upstream. */
   readonly onSent: () => void
   readonly facts: Facts

@@ -4,6 +4,7 @@
  * One `Schema` is the source of the decoder, of the mistakes and of the JSON Schema for editors. It knows values and
  * paths; `ConfigFile` reads them from YAML, fills in the environment and says at which line a mistake stands.
  */
+import type { Overflow, RateWindow } from "@fairlead/core"
 import { Duration, Effect, Redacted, Result, Schema, SchemaIssue, SchemaTransformation } from "effect"
 import * as ConfigValue from "./ConfigValue.ts"
 
@@ -13,12 +14,27 @@ export interface Address {
   readonly port: number
 }
 
-/** At most `limit` calls start in any window of length `per`; `burst` of them at once, the rest paced. */
+/** How many calls may be in flight: so many, or as many as the upstream turns out to carry. */
+export type Concurrency = number | { readonly adaptive: Adaptive }
+
+/** A limit that follows how the upstream answers, between two bounds. */
+export interface Adaptive {
+  readonly min: number
+  readonly max: number
+  readonly limit: "gradient" | "vegas" | "aimd"
+}
+
+/** At most `limit` calls in any window of length `per`; `burst` of them at once, the rest paced. */
 export interface Rate {
   readonly limit: number
   readonly per: Duration.Duration
   readonly burst: number
+  /** What the upstream counts by. `answer`: a call takes its place from its start until one window after its answer's head. */
+  readonly counts: RateWindow.Counts
 }
+
+/** How the turns are shared out between urgencies: by weight (1 where none is named), or the most urgent first, always. */
+export type Shares = { readonly [urgency: number]: number } | "strict"
 
 /** How much may wait for its turn, and for how long. */
 export interface Queue {
@@ -26,7 +42,7 @@ export interface Queue {
   /** Bytes held by the waiting calls (not their `Content-Length`). */
   readonly bytes: number
   readonly wait: Duration.Duration
-  readonly overflow: "reject"
+  readonly overflow: Overflow.Overflow
 }
 
 /** How long a call may take: as a whole (from arrival on), until the answer's head, between two pieces of its body. */
@@ -36,15 +52,24 @@ export interface Timeout {
   readonly idle: Duration.Duration
 }
 
+/** What is made of an upstream's 429 or 503 with `Retry-After`: its route is left alone for so long. */
+export interface Cooling {
+  /** How many segments of the path, after the upstream's own, tell one route from another; 0: all calls are one route. */
+  readonly segments: number
+  /** However long the upstream says, it is tried again after this. 0: its word is not heeded. */
+  readonly longest: Duration.Duration
+}
+
 /** One API behind the proxy, reached by the path prefix `/<name>/`. */
 export interface Upstream {
   readonly name: string
   /** Scheme, host, port and base path; no credentials, query or fragment. */
   readonly url: URL
-  /** How many calls may be in flight. */
-  readonly concurrency: number
+  readonly concurrency: Concurrency
   readonly rate: ReadonlyArray<Rate>
+  readonly shares: Shares
   readonly queue: Queue
+  readonly cooling: Cooling
   readonly timeout: Timeout
   /** Set on every request, in place of what the client sent under the same name. */
   readonly headers: ReadonlyArray<readonly [name: string, value: Redacted.Redacted<string>]>
@@ -60,13 +85,27 @@ export interface Config {
   readonly upstreams: ReadonlyArray<Upstream>
 }
 
+/** The highest weight of an urgency. */
+const maxShare = 1000
+
 /** What holds where the file says nothing. */
 export const defaults = {
   listen: { host: "127.0.0.1", port: 8080 },
   concurrency: 100,
+  adaptive: { limit: "gradient" },
+  shares: { 0: 64, 1: 32, 2: 16, 3: 8, 4: 4, 5: 2, 6: 1, 7: 1 },
   queue: { items: 1000, bytes: 64 * 1024 * 1024, wait: Duration.seconds(30), overflow: "reject" },
+  cooling: { segments: 2, longest: Duration.minutes(1) },
   timeout: { total: undefined, firstByte: Duration.seconds(60), idle: Duration.seconds(60) }
-} as const satisfies { listen: Address; concurrency: number; queue: Queue; timeout: Timeout }
+} as const satisfies {
+  listen: Address
+  concurrency: Concurrency
+  adaptive: Partial<Adaptive>
+  shares: Shares
+  queue: Queue
+  cooling: Cooling
+  timeout: Timeout
+}
 
 // --- the file's shape -----------------------------------------------------------------------------------------------
 
@@ -117,6 +156,7 @@ const form = {
   duration: "a duration with its unit, such as `30 seconds` or `500 ms`",
   bytes: "a size with its unit, such as `64 MiB`",
   rate: "how many per how long, such as `80 per minute` or `10 per 5 seconds`",
+  rateKeys: "`{ limit, per, burst, counts }`",
   address: 'where to listen, such as `127.0.0.1:8080`, `:8080` (every interface), `8080` or, quoted, `"[::1]:8080"`'
 }
 
@@ -127,11 +167,20 @@ const timeout = (docs: Docs) =>
   text(`${form.duration}, more than nothing`, (text) => moreThanNothing(ConfigValue.duration(text)), docs)
 
 /** A whole number; as text too, since that is what the environment gives. */
-const whole = (least: number, { default: otherwise, ...docs }: { description: string; default?: number }) => {
-  const expected = `a whole number from ${least} on`
+const whole = (
+  least: number,
+  {
+    default: otherwise,
+    most = Infinity,
+    or = "",
+    ...docs
+  }: { description: string; default?: number; most?: number; or?: string }
+) => {
+  const expected = `a whole number from ${least} ${most === Infinity ? "on" : `to ${most}`}${or}`
   const number = Schema.Number.annotate({ expected, ...(otherwise === undefined ? {} : { default: otherwise }) }).check(
     Schema.isInt({ expected }).abort(),
-    Schema.isGreaterThanOrEqualTo(least, { expected })
+    Schema.isGreaterThanOrEqualTo(least, { expected }),
+    ...(most === Infinity ? [] : [Schema.isLessThanOrEqualTo(most, { expected })])
   )
   const parse = (text: string) => (/^\d+$/.test(text) && Schema.is(number)(Number(text)) ? Number(text) : undefined)
   return Schema.Union([
@@ -148,8 +197,56 @@ const address = (docs: Docs) =>
     )
   ]).annotate({ expected: form.address, description: docs.description })
 
+/** One of several words. */
+const oneOf = <const Words extends ReadonlyArray<string>>(words: Words, docs: Docs) =>
+  Schema.Literals(words).annotate({ expected: listed(words), ...docs })
+
+const listed = (words: ReadonlyArray<string>) => words.map((word) => `\`${word}\``).join(" or ")
+
+const Adaptive = Schema.Struct({
+  min: whole(1, { description: "The limit never falls below this." }).annotateKey({
+    messageMissingKey: "`min`, the least the limit may fall to"
+  }),
+  max: whole(2, { description: "The limit never rises above this." }).annotateKey({
+    messageMissingKey: "`max`, the most the limit may rise to"
+  }),
+  limit: Schema.optionalKey(
+    oneOf(["gradient", "vegas", "aimd"], {
+      description:
+        "What it goes by: how much longer answers take than without load (`gradient`; `vegas`, where latencies are steady), or " +
+        "failures alone (`aimd`).",
+      default: defaults.adaptive.limit
+    })
+  )
+})
+  .annotate({
+    expected: "`{ min, max, limit }`",
+    description: "The bounds between which the limit follows how the upstream answers."
+  })
+  .check(
+    Schema.makeFilter(({ max, min }) =>
+      min < max ? undefined : { path: ["max"], issue: wrong(`more than \`min\`, which is ${min}`) }
+    )
+  )
+
+const orAdaptive = ", or `{ adaptive: { min, max } }`"
+
+const Concurrency = Schema.Union([
+  ...whole(1, {
+    description: "How many calls may be in flight at once.",
+    default: defaults.concurrency,
+    or: orAdaptive
+  }).members,
+  Schema.Struct({
+    adaptive: Adaptive.annotateKey({ messageMissingKey: "`adaptive`, with `min` and `max`" })
+  }).annotate({ expected: "`{ adaptive: { min, max } }`" })
+]).annotate({
+  expected: `a whole number from 1 on${orAdaptive}`,
+  description: "How many calls may be in flight at once: so many, or as many as the upstream turns out to carry."
+})
+
 const Rate = Schema.Struct({
-  limit: whole(1, { description: "How many calls may start in any window of the length `per`." }).annotateKey({
+  limit: whole(1, { description: "How many calls there may be in any window of the length `per`." }).annotateKey({
     messageMissingKey: "`limit`, how many calls"
   }),
   per: text("the length of a window, such as `1 minute`", ConfigValue.period, {
@@ -158,9 +255,16 @@ const Rate = Schema.Struct({
   }).annotateKey({ messageMissingKey: "`per`, the length of the window, such as `1 minute`" }),
   burst: Schema.optionalKey(
     whole(1, { description: "How many of them may start at once; the rest are paced. As many as `limit` unless said." })
+  ),
+  counts: Schema.optionalKey(
+    oneOf(["start", "answer"], {
+      description:
+        "What the upstream counts by. `answer`: a call takes its place from its start until one window after the head of its answer.",
+      default: "start"
+    })
   )
 })
-  .annotate({ expected: "`{ limit, per, burst }`" })
+  .annotate({ expected: form.rateKeys })
   .check(
     Schema.makeFilter(({ burst, limit }) =>
       burst === undefined || burst <= limit
@@ -179,9 +283,9 @@ const oneRate = [
 
 const Rates = Schema.Union([
   ...oneRate,
-  Schema.Array(Schema.Union(oneRate).annotate({ expected: `${form.rate}, or \`{ limit, per, burst }\`` }))
+  Schema.Array(Schema.Union(oneRate).annotate({ expected: `${form.rate}, or ${form.rateKeys}` }))
 ]).annotate({
-  expected: `${form.rate}, or \`{ limit, per, burst }\`, or a list of them`,
+  expected: `${form.rate}, or ${form.rateKeys}, or a list of them`,
   description: "How many calls may start per time: never more in any window, by this process. None unless said."
 })
 
@@ -204,15 +308,59 @@ const Queue = Schema.Struct({
     })
   ),
   overflow: Schema.optionalKey(
-    Schema.Literals(["reject"]).annotate({
-      expected: "`reject`",
-      description: "What happens to a call that finds the queue full: it is refused.",
-      default: "reject"
+    oneOf(["reject", "evictLeast", "evictOldest"], {
+      description:
+        "Who has to go when the queue is full: the newcomer (`reject`), or of the least urgent the last in order " +
+        "(`evictLeast`) or the one that waits longest (`evictOldest`), as long as it is no more urgent than the newcomer.",
+      default: defaults.queue.overflow
     })
   )
 }).annotate({
   expected: "`{ items, bytes, wait, overflow }`",
   description: "How much may wait for its turn, and for how long."
+})
+
+const urgencyMistake = (name: string) =>
+  /^[0-7]$/.test(name) ? undefined : "an urgency, from 0 (the most urgent) to 7"
+
+const shares = "weights by urgency, such as `{ 0: 64, 3: 8, 7: 1 }`, or `strict`"
+
+const Shares = Schema.Union([
+  Schema.Literal("strict").annotate({
+    expected: shares,
+    description: "The most urgent first, always: others may wait without end."
+  }),
+  Schema.Record(key(urgencyMistake), whole(1, { description: "The weight of an urgency.", most: maxShare })).annotate({
+    expected: shares
+  })
+]).annotate({
+  expected: shares,
+  description:
+    "How the turns are shared out between urgencies while several wait: by weight, 1 where none is named. " +
+    "64, 32, 16, 8, 4, 2, 1, 1 unless said."
+})
+
+/** The gate heeds nobody for longer. */
+const anHourAtMost = (value: Duration.Duration | undefined) =>
+  value !== undefined && Duration.toHours(value) > 1 ? undefined : value
+
+const Cooling = Schema.Struct({
+  segments: Schema.optionalKey(
+    whole(0, {
+      description: "How many segments of the path make a route, with the method; 0: the whole upstream is one route.",
+      default: defaults.cooling.segments
+    })
+  ),
+  longest: Schema.optionalKey(
+    text(`${form.duration}, an hour at most`, (text) => anHourAtMost(ConfigValue.duration(text)), {
+      description: "A route is tried again after this at the latest; `0 seconds`: the upstream's word is not heeded.",
+      examples: ["1 minute", "10 seconds"],
+      default: "1 minute"
+    })
+  )
+}).annotate({
+  expected: "`{ segments, longest }`",
+  description: "What a 429 or 503 of the upstream with `Retry-After` does: its route is left alone for so long."
 })
 
 const Timeouts = Schema.Struct({
@@ -276,11 +424,11 @@ const Upstream = Schema.Struct({
     }),
     ConfigValue.upstreamUrl
   ).annotateKey({ messageMissingKey: "`url`, the address of the API" }),
-  concurrency: Schema.optionalKey(
-    whole(1, { description: "How many calls may be in flight at once.", default: defaults.concurrency })
-  ),
+  concurrency: Schema.optionalKey(Concurrency),
   rate: Schema.optionalKey(Rates),
+  shares: Schema.optionalKey(Shares),
   queue: Schema.optionalKey(Queue),
+  cooling: Schema.optionalKey(Cooling),
   timeout: Schema.optionalKey(
     Schema.Union([
       timeout({ description: "How long a call may take as a whole.", examples: ["30 seconds"] }),
@@ -413,9 +561,13 @@ const toConfig = (file: typeof File.Type): Config => ({
   upstreams: Object.entries(file.upstreams).map(([name, upstream]) => ({
     name,
     url: upstream.url,
-    concurrency: upstream.concurrency ?? defaults.concurrency,
-    rate: [upstream.rate ?? []].flat().map((rate) => ({ ...rate, burst: rate.burst ?? rate.limit })),
+    concurrency: toConcurrency(upstream.concurrency ?? defaults.concurrency),
+    rate: [upstream.rate ?? []]
+      .flat()
+      .map((rate) => ({ ...rate, burst: rate.burst ?? rate.limit, counts: rate.counts ?? "start" })),
+    shares: upstream.shares ?? defaults.shares,
     queue: { ...defaults.queue, ...upstream.queue },
+    cooling: { ...defaults.cooling, ...upstream.cooling },
     timeout: {
       ...defaults.timeout,
       ...(Duration.isDuration(upstream.timeout) ? { total: upstream.timeout } : upstream.timeout)
@@ -425,6 +577,9 @@ const toConfig = (file: typeof File.Type): Config => ({
     )
   }))
 })
+
+const toConcurrency = (it: NonNullable<(typeof Upstream.Type)["concurrency"]>): Concurrency =>
+  typeof it === "number" ? it : { adaptive: { ...defaults.adaptive, ...it.adaptive } }
 
 /** A config from plain values, in the words of the file: all of it, or every mistake. */
 export const decode = (input: unknown): Result.Result<Config, ReadonlyArray<Mistake>> =>

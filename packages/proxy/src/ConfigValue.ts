@@ -39,7 +39,9 @@ export const rate = (text: string): Rate | undefined => {
   const [, amount, length = ""] = /^(\d+) +per +(.+)$/.exec(text.trim()) ?? []
   const limit = Number(amount)
   const per = period(length)
-  return per !== undefined && Number.isSafeInteger(limit) && limit >= 1 ? { limit, per, burst: limit } : undefined
+  return per !== undefined && Number.isSafeInteger(limit) && limit >= 1
+    ? { limit, per, burst: limit, counts: "start" }
+    : undefined
 }
 
 /** `64 MiB`, `500 kB`, in bytes. */
@@ -66,10 +68,11 @@ export const formatAddress = ({ host, port }: Address): string => `${host.includ
 
 const singular: Record<string, string> = { "1s": "second", "1m": "minute", "1h": "hour", "1d": "day" }
 
-/** `80 per minute`, `10 per 5s, burst 2`. */
-export const formatRate = ({ burst, limit, per }: Rate): string => {
+/** `80 per minute`, `10 per 5s, burst 2, by answers`. */
+export const formatRate = ({ burst, counts, limit, per }: Rate): string => {
   const length = Duration.format(per)
-  return `${limit} per ${singular[length] ?? length}${burst === limit ? "" : `, burst ${burst}`}`
+  const more = `${burst === limit ? "" : `, burst ${burst}`}${counts === "answer" ? ", by answers" : ""}`
+  return `${limit} per ${singular[length] ?? length}${more}`
 }
 
 /** Whether nobody but this machine can reach the address. */

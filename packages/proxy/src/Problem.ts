@@ -105,7 +105,10 @@ const ofRefusal = (refused: Refused.Refused): Problem => {
           : `The queue holds all it may (${reason.limit} ${reason.bound}). Come back later, or send fewer calls at once.`
       )
     case "RateLimited":
-      return tell("rate-limited", `The allowance of ${reason.window} is spent. Come back later.`)
+      return tell(
+        "rate-limited",
+        `Calls like this one have to wait for ${reason.window}, for longer than this one may. Come back later.`
+      )
     case "Evicted":
       return tell(
         "evicted",
@@ -121,7 +124,7 @@ const ofRefusal = (refused: Refused.Refused): Problem => {
     case "TooLate":
       return tell(
         "too-late",
-        `The turn of this call would come ${seconds(reason.short)} after its deadline at the earliest. Allow it more time, or come back later.`
+        `As things stand, the turn of this call would come ${seconds(reason.short)} after its deadline. Allow it more time, or come back later.`
       )
     case "CircuitOpen":
       return tell(

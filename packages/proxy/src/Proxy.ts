@@ -7,7 +7,7 @@
  * Each upstream has one gate, named after it, and it alone decides what starts there. Closing the scope drains the
  * server first: what is in flight ends, then gates, connections and log close.
  */
-import { Gate, RateWindow } from "@fairlead/core"
+import { ConcurrencyLimit, Gate, RateWindow } from "@fairlead/core"
 import type { Deadline, Transport } from "@fairlead/core"
 import { NodeHttp, NodeTransport } from "@fairlead/platform-node"
 import { Cause, Duration, Effect, Exit } from "effect"
@@ -16,7 +16,7 @@ import * as AccessLog from "./AccessLog.ts"
 import { Facts, stack } from "./Call.ts"
 import type { Call, Handler } from "./Call.ts"
 import * as Caller from "./Caller.ts"
-import type { Config, Upstream } from "./Config.ts"
+import type { Concurrency, Config, Upstream } from "./Config.ts"
 import * as Headers from "./Headers.ts"
 import * as Problem from "./Problem.ts"
 import * as AccessLogStage from "./stages/AccessLog.ts"
@@ -59,11 +59,18 @@ export const make = Effect.fnUntraced(function* (
   const upstreams = new Map<string, Route.Upstream>()
   for (const upstream of config.upstreams) {
     const gate = yield* makeGate(upstream)
+    const base = upstream.url.pathname.replace(/\/+$/, "")
     upstreams.set(upstream.name, {
-      base: upstream.url.pathname.replace(/\/+$/, ""),
+      base,
       totalMillis: upstream.timeout.total === undefined ? Infinity : Duration.toMillis(upstream.timeout.total),
       handler: stack(
-        Admission.stage(gate, upstream.name),
+        Admission.stage(gate, {
+          name: upstream.name,
+          pathFrom: base.length,
+          cooling: upstream.cooling,
+          adaptive: typeof upstream.concurrency !== "number",
+          answers: upstream.rate.some(({ counts }) => counts === "answer")
+        }),
         Credentials.stage(upstream.headers)
       )(
         Exchange.handler(transport, {
@@ -84,18 +91,32 @@ export const make = Effect.fnUntraced(function* (
   return (request, region) => answer(handler, open(request, region, `${word}-${++count}`))
 })
 
-const makeGate = ({ concurrency, name, queue, rate }: Upstream) =>
+const makeGate = ({ concurrency, name, queue, rate, shares }: Upstream) =>
   Gate.make(name, {
-    limit: concurrency,
-    windows: rate.map(({ burst, limit, per }) => RateWindow.per(limit, per, { burst })),
+    limit: limitOf(concurrency),
+    windows: rate.map(({ burst, counts, limit, per }) => RateWindow.per(limit, per, { burst, counts })),
+    shares,
     line: { maxItems: queue.items, maxBytes: queue.bytes, maxWait: queue.wait, overflow: queue.overflow }
   })
+
+const limitOf = (concurrency: Concurrency): number | ConcurrencyLimit.ConcurrencyLimit => {
+  if (typeof concurrency === "number") return concurrency
+  const { limit, max, min } = concurrency.adaptive
+  return limits[limit]({ min, max })
+}
+
+const limits = {
+  gradient: ConcurrencyLimit.gradient,
+  vegas: ConcurrencyLimit.vegas,
+  aimd: ConcurrencyLimit.aimd
+}
 
 const open = (request: NodeHttp.Request, region: Deadline.Region, id: string): Call => {
   const received = Headers.read(request.headers)
   const facts = new Facts(id, request, received)
   request.observer = facts
-  return { request, received, region, target: request.target, headers: received.onward, onSent: unheard, facts }
+  const { body, target } = request
+  return { request, received, region, target, headers: received.onward, body, onSent: unheard, facts }
 }
 
 const unheard = () => {}

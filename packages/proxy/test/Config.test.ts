@@ -33,6 +33,16 @@ describe("the JSON Schema", () => {
     ["a timeout without a unit", { upstreams: { a: { url: "https://a", timeout: 30 } } }],
     ["no calls at once", { upstreams: { a: { url: "https://a", concurrency: 0 } } }],
     ["an unknown overflow", { upstreams: { a: { url: "https://a", queue: { overflow: "drop" } } } }],
+    [
+      "a concurrency without a bound",
+      { upstreams: { a: { url: "https://a", concurrency: { adaptive: { min: 1 } } } } }
+    ],
+    ["a share of nothing", { upstreams: { a: { url: "https://a", shares: { 0: 0 } } } }],
+    ["shares by another word", { upstreams: { a: { url: "https://a", shares: "fair" } } }],
+    [
+      "a rate that counts nothing",
+      { upstreams: { a: { url: "https://a", rate: { limit: 1, per: "1 s", counts: "x" } } } }
+    ],
     ["a header as a number", { upstreams: { a: { url: "https://a", headers: { a: 1 } } } }]
   ])("marks %s", (_, config) => {
     expect(isFine(config)).toBe(false)
@@ -61,13 +71,14 @@ describe("the page on the config", () => {
       ...Object.entries<any>(schema.properties ?? {}).flatMap(([name, property]) => {
         const here = `${path}${name}`
         const below = [property, ...(property.anyOf ?? [])].flatMap((it) => keys(it, `${here}.`))
-        // A rate's own keys have a section of their own; a queue is nothing but its keys.
-        return name === "rate" ? [here] : name === "queue" ? below : [here, ...below]
+        // A rate's own keys have a section of their own; a queue and cooling are nothing but their keys.
+        return name === "rate" ? [here] : name === "queue" || name === "cooling" ? below : [here, ...below]
       }),
       ...(typeof schema.additionalProperties === "object" ? keys(schema.additionalProperties, `${path}*.`) : [])
     ]
     const page = readFileSync(new URL("../../../docs/config.md", import.meta.url), "utf8")
-    const rows = [...page.matchAll(/^\| `([a-zA-Z.*]+)` \|/gm)].map(([, key]) => key!)
+    const table = page.slice(page.indexOf("## Every key"), page.indexOf("## Values"))
+    const rows = [...table.matchAll(/^\| `([a-zA-Z.*]+)` \|/gm)].map(([, key]) => key!)
     expect(rows).toEqual([...new Set(keys(Config.jsonSchema(), ""))])
   })
 })

@@ -41,7 +41,9 @@ describe("a config", () => {
           url: new URL("https://a.example"),
           concurrency: 100,
           rate: [],
+          shares: { 0: 64, 1: 32, 2: 16, 3: 8, 4: 4, 5: 2, 6: 1, 7: 1 },
           queue: { items: 1000, bytes: 64 * 1024 * 1024, wait: Duration.seconds(30), overflow: "reject" },
+          cooling: { segments: 2, longest: Duration.minutes(1) },
           timeout: { total: undefined, firstByte: Duration.seconds(60), idle: Duration.seconds(60) },
           headers: []
         }
@@ -61,26 +63,37 @@ upstreams:
     concurrency: \${CALLS}
     rate:
       - 80 per minute
-      - { limit: 5000, per: hour, burst: 100 }
-    queue: { items: 0, bytes: 1 MiB, wait: 500 ms, overflow: reject }
+      - { limit: 5000, per: hour, burst: 100, counts: answer }
+    shares: { 0: 64, 3: 8, 7: "\${CALLS}" }
+    queue: { items: 0, bytes: 1 MiB, wait: 500 ms, overflow: evictLeast }
+    cooling: { segments: 0, longest: 5 minutes }
     timeout: { total: 1 minute, firstByte: 10 seconds, idle: 5 s }
     headers:
       authorization: "Bearer \${TOKEN}"
       x-price: "$\${5}"
-  one.two_3-4: { url: http://127.0.0.1:9000, rate: 1 per second, timeout: 30 seconds }
+  one.two_3-4:
+    url: http://127.0.0.1:9000
+    concurrency: { adaptive: { min: 2, max: 200 } }
+    shares: strict
+    rate: 1 per second
+    queue: { overflow: evictOldest }
+    cooling: { longest: 0 s }
+    timeout: 30 seconds
+  learner: { url: https://a, concurrency: { adaptive: { min: 1, max: "\${PORT}", limit: vegas } } }
 `)
     expect(config.listen).toEqual({ host: "0.0.0.0", port: 9000 })
     expect(config.admin).toEqual({ host: "127.0.0.1", port: 8081 })
     expect(config.hosts).toEqual(["proxy.internal", "10.0.0.1"])
     expect(config.origins).toEqual(["https://app.example.com"])
-    const [github, other] = config.upstreams
+    const [github, other, learner] = config.upstreams
     expect(github).toMatchObject({
       concurrency: 7,
       rate: [
-        { limit: 80, per: Duration.minutes(1), burst: 80 },
-        { limit: 5000, per: Duration.hours(1), burst: 100 }
+        { limit: 80, per: Duration.minutes(1), burst: 80, counts: "start" },
+        { limit: 5000, per: Duration.hours(1), burst: 100, counts: "answer" }
       ],
-      queue: { items: 0, bytes: 1024 * 1024, wait: Duration.millis(500), overflow: "reject" },
+      queue: { items: 0, bytes: 1024 * 1024, wait: Duration.millis(500), overflow: "evictLeast" },
+      cooling: { segments: 0, longest: Duration.minutes(5) },
       timeout: { total: Duration.minutes(1), firstByte: Duration.seconds(10), idle: Duration.seconds(5) }
     })
     expect(github!.url.href).toBe("https://api.github.com/v3")
@@ -88,9 +101,15 @@ upstreams:
       ["authorization", `Bearer ${secret}`],
       ["x-price", "${5}"]
     ])
+    expect(github!.shares).toEqual({ 0: 64, 3: 8, 7: 7 })
+    expect(learner!.concurrency).toEqual({ adaptive: { min: 1, max: 9000, limit: "vegas" } })
     expect(other).toMatchObject({
       name: "one.two_3-4",
+      concurrency: { adaptive: { min: 2, max: 200, limit: "gradient" } },
+      shares: "strict",
       rate: [{ limit: 1, per: Duration.seconds(1), burst: 1 }],
+      queue: { items: 1000, overflow: "evictOldest" },
+      cooling: { segments: 2, longest: Duration.zero },
       timeout: { total: Duration.seconds(30), firstByte: Duration.seconds(60) }
     })
   })
@@ -380,11 +399,97 @@ const table: ReadonlyArray<readonly [name: string, source: string, ...parts: Rea
     "found     `-1`"
   ],
   [
-    "an overflow that does not exist yet",
-    upstream("queue: { overflow: evictLeast }"),
+    "an overflow that nobody knows",
+    upstream("queue: { overflow: drop }"),
     "upstreams.a.queue.overflow",
-    "expected  `reject`",
-    "found     `evictLeast`"
+    "expected  `reject` or `evictLeast` or `evictOldest`",
+    "found     `drop`"
+  ],
+  [
+    "what a rate counts by, misspelt",
+    upstream("rate: { limit: 8, per: minute, counts: answers }"),
+    "upstreams.a.rate.counts",
+    "expected  `start` or `answer`",
+    "found     `answers`"
+  ],
+  [
+    "a concurrency that only says that it adapts",
+    upstream("concurrency: adaptive"),
+    "fairlead.yaml:4:18  upstreams.a.concurrency",
+    "expected  a whole number from 1 on, or `{ adaptive: { min, max } }`",
+    "found     `adaptive`"
+  ],
+  [
+    "a concurrency with its bounds one level too high",
+    upstream("concurrency: { min: 2, max: 200 }"),
+    "fairlead.yaml:4:20  upstreams.a.concurrency.min",
+    "expected  `adaptive`"
+  ],
+  [
+    "an adaptive concurrency without its bounds",
+    upstream("concurrency: { adaptive: {} }"),
+    "upstreams.a.concurrency.adaptive.min",
+    "expected  `min`, the least the limit may fall to",
+    "upstreams.a.concurrency.adaptive.max",
+    "expected  `max`, the most the limit may rise to"
+  ],
+  [
+    "bounds that leave nothing to adapt",
+    upstream("concurrency: { adaptive: { min: 20, max: 20 } }"),
+    "fairlead.yaml:4:46  upstreams.a.concurrency.adaptive.max",
+    "more than `min`, which is 20",
+    "found     `20`"
+  ],
+  [
+    "a limit that nobody knows",
+    upstream("concurrency: { adaptive: { min: 2, max: 20, limit: bbr } }"),
+    "upstreams.a.concurrency.adaptive.limit",
+    "expected  `gradient` or `vegas` or `aimd`",
+    "found     `bbr`"
+  ],
+  [
+    "shares of an urgency that there is not",
+    upstream("shares: { 0: 64, 8: 1 }"),
+    "fairlead.yaml:4:22  upstreams.a.shares.8",
+    "an urgency, from 0 (the most urgent) to 7",
+    "found     `8`"
+  ],
+  [
+    "a share of nothing",
+    upstream("shares: { 7: 0 }"),
+    "fairlead.yaml:4:18  upstreams.a.shares.7",
+    "a whole number from 1 to 1000",
+    "found     `0`"
+  ],
+  ["a share beyond measure", upstream("shares: { 7: 1001 }"), "a whole number from 1 to 1000", "found     `1001`"],
+  ["a share in percent", upstream("shares: { 7: 5% }"), "a whole number from 1 to 1000", "found     `5%`"],
+  [
+    "shares as a list",
+    upstream("shares: [64, 32]"),
+    "weights by urgency, such as `{ 0: 64, 3: 8, 7: 1 }`, or `strict`",
+    "found     a list"
+  ],
+  ["shares by another word", upstream("shares: fair"), "or `strict`", "found     `fair`"],
+  [
+    "an urgency twice",
+    upstream('shares: { 1: 2, "1": 3 }'),
+    "fairlead.yaml:4:21  upstreams.a.shares.1",
+    "each key once"
+  ],
+  [
+    "cooling without its unit",
+    upstream("cooling: { longest: 60 }"),
+    "upstreams.a.cooling.longest",
+    "a duration with its unit",
+    "found     `60`"
+  ],
+  ["cooling for days", upstream("cooling: { longest: 2 days }"), "an hour at most", "found     `2 days`"],
+  [
+    "cooling as a duration",
+    upstream("cooling: 1 minute"),
+    "upstreams.a.cooling",
+    "`{ segments, longest }`",
+    "found     `1 minute`"
   ],
   [
     "a queue as a number",

@@ -51,7 +51,9 @@ describe("rate", () => {
   it("is shown in the words it was written in", () => {
     expect(ConfigValue.formatRate(ConfigValue.rate("80 per minute")!)).toBe("80 per minute")
     expect(ConfigValue.formatRate(ConfigValue.rate("10 per 5 seconds")!)).toBe("10 per 5s")
-    expect(ConfigValue.formatRate({ ...ConfigValue.rate("10 per hour")!, burst: 2 })).toBe("10 per hour, burst 2")
+    const rate = ConfigValue.rate("10 per hour")!
+    expect(ConfigValue.formatRate({ ...rate, burst: 2 })).toBe("10 per hour, burst 2")
+    expect(ConfigValue.formatRate({ ...rate, counts: "answer" })).toBe("10 per hour, by answers")
   })
 })
 

@@ -1,6 +1,7 @@
 /**
  * Everything at once, for a long time: callers that are patient, urgent, late, slow to send, or gone before their turn,
- * before an upstream that is quick, slow, large, broken or silent. Afterwards nothing may be left, no rate exceeded.
+ * before an upstream that is quick, slow, large, broken, has enough or asks for a pause, with a limit that adapts to it and
+ * a queue that evicts. Afterwards nothing may be left, no rate exceeded.
  *
  * `pnpm soak` runs it for a minute; SOAK_SECONDS says otherwise.
  */
@@ -31,23 +32,27 @@ describe("a proxy in use", () => {
             return void response.write("half", () => response.destroy())
           case "/stream":
             response.write("one")
-            return void setTimeout(() => response.end("two"), below(100))
+            return void setTimeout(() => response.end("two"), below(400))
+          case "/enough":
+            return void response.writeHead(503).end()
+          case "/pause":
+            return void response.writeHead(429, { "retry-after-ms": below(500) }).end()
           default:
             return void response.end("quick")
         }
       },
       {
         upstream: {
-          concurrency: 20,
-          rate: [{ limit, per: Duration.seconds(1), burst: limit / 4 }],
-          queue: { items: 150, bytes: 1024 * 1024, wait: Duration.seconds(2), overflow: "reject" }
+          concurrency: { adaptive: { min: 5, max: 40, limit: "gradient" } },
+          rate: [{ limit, per: Duration.seconds(1), burst: limit / 4, counts: "start" }],
+          queue: { items: 150, bytes: 1024 * 1024, wait: Duration.seconds(2), overflow: "evictLeast" }
         },
         onSent: () => sent.push(performance.now())
       },
       ({ proxy }) =>
         Effect.gen(function* () {
           const end = performance.now() + seconds * 1000
-          const paths = ["quick", "quick", "quick", "slow", "large", "broken", "stream"]
+          const paths = ["quick", "quick", "quick", "slow", "large", "broken", "stream", "enough", "pause"]
           const patience: ReadonlyArray<Record<string, string>> = [
             {},
             {},

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Deadline, Gate, RateWindow, Transport } from "@fairlead/core"
+import { Deadline, Gate, RateWindow, Reason, Transport } from "@fairlead/core"
 import type { NodeHttp } from "@fairlead/platform-node"
 import { Duration, Effect, Fiber, Redacted } from "effect"
 import { TestClock } from "effect/testing"
@@ -7,6 +7,7 @@ import type { Entry } from "../src/AccessLog.ts"
 import { Facts, stack } from "../src/Call.ts"
 import type { Call, Handler, Stage } from "../src/Call.ts"
 import * as Caller from "../src/Caller.ts"
+import { defaults } from "../src/Config.ts"
 import * as Headers from "../src/Headers.ts"
 import * as AccessLogStage from "../src/stages/AccessLog.ts"
 import * as Admission from "../src/stages/Admission.ts"
@@ -44,7 +45,8 @@ const inCall = <A, E, R>(asked: Asked, body: (call: Call, told: Array<string>) =
     const facts = new Facts("id-1", request, received)
     request.observer = facts
     const onSent = () => void told.push("sent")
-    return body({ request, received, region, target: request.target, headers: received.onward, onSent, facts }, told)
+    const { body: content, target } = request
+    return body({ request, received, region, target, headers: received.onward, body: content, onSent, facts }, told)
   })
 
 const ok: Transport.Reply = { status: 200, headers: [], body: Transport.text("ok") }
@@ -192,13 +194,14 @@ describe("Route", () => {
 })
 
 describe("Admission", () => {
+  const plain = { name: "up", pathFrom: 0, cooling: defaults.cooling, adaptive: false, answers: false }
   const headers = (...more: ReadonlyArray<string>) => ["Host", "localhost", ...more]
 
   it.effect("reads urgency and patience, admits, and gives back at once what ended in memory", () =>
     Effect.gen(function* () {
       const gate = yield* Gate.make("up", { limit: 1 })
       const { calls, handler } = end()
-      const stage = Admission.stage(gate, "up")(handler)
+      const stage = Admission.stage(gate, plain)(handler)
       yield* inCall(
         { headers: headers("Priority", "u=2", "Prefer", "wait=4", "Expect", "100-continue") },
         (call, told) =>
@@ -229,7 +232,7 @@ describe("Admission", () => {
         pipeTo: () => Effect.void,
         abort: () => {}
       }
-      const stage = Admission.stage(gate, "up")(end(Effect.succeed({ ...ok, body: streaming })).handler)
+      const stage = Admission.stage(gate, plain)(end(Effect.succeed({ ...ok, body: streaming })).handler)
       yield* Effect.scoped(
         inCall({}, (call) =>
           Effect.gen(function* () {
@@ -250,11 +253,57 @@ describe("Admission", () => {
           call.onSent()
           return ok
         })
-      yield* Effect.scoped(inCall({}, Admission.stage(gate, "up")(sent)))
-      yield* Effect.scoped(inCall({}, Admission.stage(gate, "up")(end().handler)))
+      yield* Effect.scoped(inCall({}, Admission.stage(gate, plain)(sent)))
+      yield* Effect.scoped(inCall({}, Admission.stage(gate, plain)(end().handler)))
       const statistics = yield* gate.statistics
       expect(statistics.windows).toMatchObject([{ used: 1, pending: 0 }])
       expect(Gate.check(statistics)).toEqual([])
+    })
+  )
+
+  it.effect("counts from the head of the answer where the upstream counts answers", () =>
+    Effect.gen(function* () {
+      const used = (answers: boolean) =>
+        Effect.gen(function* () {
+          const gate = yield* Gate.make("up", { windows: [RateWindow.per(5, "1 minute", { counts: "answer" })] })
+          const handler: Handler = (call) =>
+            Effect.delay(
+              Effect.sync(() => {
+                call.onSent()
+                return { ...ok, body: { ...Transport.empty, bytes: undefined } }
+              }),
+              "1 second"
+            )
+          const stage = Admission.stage(gate, { ...plain, answers })(handler)
+          // Its body flows on for ten minutes.
+          yield* Effect.forkChild(
+            Effect.scoped(inCall({}, (call) => Effect.andThen(stage(call), Effect.sleep("10 minutes"))))
+          )
+          yield* TestClock.adjust("61 seconds")
+          const [window] = (yield* gate.statistics).windows
+          return window!.used + window!.pending
+        })
+      expect(yield* used(true)).toBe(0)
+      // A window that nobody tells of the head waits for the end.
+      expect(yield* used(false)).toBe(1)
+    })
+  )
+
+  it.effect("leaves the route of a 429 alone for as long as its Retry-After says, and no other", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("up", { limit: 9, line: { maxWait: "1 minute" } })
+      const answers: Array<Transport.Reply> = [{ ...ok, status: 429, headers: ["Retry-After", "20"] }]
+      const handler: Handler = () => Effect.sync(() => answers.shift() ?? ok)
+      const stage = Admission.stage(gate, { ...plain, pathFrom: "/api".length })(handler)
+      const asked = (target: string) => Effect.forkChild(Effect.scoped(inCall({ target }, stage)))
+      expect((yield* Fiber.join(yield* asked("/api/v1/chat/1"))).status).toBe(429)
+      const same = yield* asked("/api/v1/chat/2")
+      expect((yield* Fiber.join(yield* asked("/api/v1/models"))).status).toBe(200)
+      yield* TestClock.adjust("19999 millis")
+      expect(same.pollUnsafe()).toBeUndefined()
+      yield* TestClock.adjust("1 millis")
+      expect((yield* Fiber.join(same)).status).toBe(200)
+      expect(Gate.check(yield* gate.statistics)).toEqual([])
     })
   )
 
@@ -262,7 +311,7 @@ describe("Admission", () => {
     Effect.gen(function* () {
       const gate = yield* Gate.make("up", { limit: 1, line: { maxWait: "1 minute" } })
       yield* gate.hold()
-      const stage = Admission.stage(gate, "up")(end().handler)
+      const stage = Admission.stage(gate, plain)(end().handler)
       const refused = yield* Effect.forkChild(
         Effect.flip(Effect.scoped(inCall({ headers: headers("Prefer", "wait=2") }, stage)))
       )
@@ -271,6 +320,136 @@ describe("Admission", () => {
       yield* TestClock.adjust("1 millis")
       expect(yield* Fiber.join(refused)).toMatchObject({ _tag: "Refused", reason: { _tag: "WaitExceeded" } })
       expect(yield* gate.statistics).toMatchObject({ waiting: 0 })
+    })
+  )
+})
+
+describe("Admission, where the limit adapts", () => {
+  const options = { name: "up", pathFrom: 0, cooling: defaults.cooling, adaptive: true, answers: true }
+
+  /** A gate that lets all in, and keeps what it is told. */
+  const scripted = () => {
+    const told: Array<ReadonlyArray<unknown>> = []
+    const permit: Gate.Permit = {
+      waited: Duration.zero,
+      sent: () => {},
+      answered: (...said) => void told.push(["answered", ...said]),
+      settle: () => {},
+      tighten: (hint) => void told.push(["tighten", hint]),
+      release: (...said) => void told.push(["release", ...said])
+    }
+    const gate = { hold: () => Effect.succeed(permit), statistics: Effect.die("not asked") } as unknown as Gate.Gate
+    let next: Handler = end().handler
+    // One stage for all calls: it remembers.
+    const handler = Admission.stage(gate, options)((call) => next(call))
+    const stage = (then: Handler): Handler => {
+      next = then
+      return handler
+    }
+    return { stage, told }
+  }
+
+  /** Answers so many milliseconds after its first byte. */
+  const answering =
+    (status: number, millis: number): Handler =>
+    ({ facts }) =>
+      Effect.sync(() => {
+        facts.sentAt = 1000
+        facts.headAt = 1000 + millis
+        return { ...ok, status }
+      })
+
+  it.effect("tells the limit at the head what the answer says, and how long it took", () =>
+    Effect.gen(function* () {
+      const { stage, told } = scripted()
+      for (const status of [200, 404, 500, 429, 503, 504]) yield* inCall({}, stage(answering(status, status)))
+      expect(told.filter(([what]) => what === "answered")).toEqual([
+        ["answered", "ok", 200],
+        ["answered", "ok", 404],
+        ["answered", "ok", 500],
+        ["answered", "overload", 429],
+        ["answered", "overload", 503],
+        ["answered", "overload", 504]
+      ])
+    })
+  )
+
+  it.effect("does not count the client's upload as the upstream's time", () =>
+    Effect.gen(function* () {
+      const { stage, told } = scripted()
+      const sink: Transport.Sink = { write: () => true, onDrain: () => {} }
+      const uploading: Handler = ({ body, facts }) =>
+        Effect.sync(() => {
+          facts.sentAt = performance.now() - 60_000
+        }).pipe(
+          Effect.andThen(body.pipeTo(sink)),
+          Effect.andThen(
+            Effect.sync(() => {
+              facts.headAt = performance.now()
+              return ok
+            })
+          ),
+          Effect.orDie
+        )
+      const body: Transport.Body = { length: 1, bytes: undefined, pipeTo: () => Effect.void, abort: () => {} }
+      yield* inCall({}, (call) => stage(uploading)({ ...call, body }))
+      expect(told[0]!.slice(0, 2)).toEqual(["answered", "ok"])
+      expect(told[0]![2]).toBeLessThan(10_000)
+    })
+  )
+
+  it.effect("tells it of an upstream that gave no answer", () =>
+    Effect.gen(function* () {
+      const { stage, told } = scripted()
+      for (const kind of ["headersTimeout", "refused", "dns", "requestBody"] as const) {
+        const failing: Handler = () => Effect.fail(new Transport.UpstreamFailed({ kind, sent: true, cause: undefined }))
+        yield* Effect.exit(inCall({}, stage(failing)))
+      }
+      expect(told).toEqual([
+        ["release", "overload"],
+        ["release", "overload"],
+        ["release", "ignore"],
+        ["release", "ignore"]
+      ])
+    })
+  )
+
+  it.effect("takes a deadline for a failure unless answers usually take longer than the client gave", () =>
+    Effect.gen(function* () {
+      const { stage, told } = scripted()
+      // Of late, answers took ten seconds.
+      yield* inCall({}, stage(answering(200, 160_000)))
+      const cut = (sentFor: number, body = Transport.empty) =>
+        inCall({}, (call) => {
+          call.region.narrowUnsafe(1)
+          const silent: Handler = ({ facts }) => {
+            facts.sentAt = performance.now() - sentFor
+            return Effect.never
+          }
+          return stage(silent)({ ...call, body })
+        }).pipe(Effect.exit, Effect.forkChild)
+      const endless: Transport.Body = { length: 1, bytes: undefined, pipeTo: () => Effect.never, abort: () => {} }
+      const calls = [yield* cut(20_000), yield* cut(5000), yield* cut(20_000, endless)]
+      yield* TestClock.adjust("1 millis")
+      for (const call of calls) yield* Fiber.join(call)
+      expect(told.slice(2)).toEqual([
+        ["release", "overload"],
+        ["release", "ignore"],
+        ["release", "ignore"]
+      ])
+    })
+  )
+
+  it.effect("learns nothing from a client that leaves", () =>
+    Effect.gen(function* () {
+      const { stage, told } = scripted()
+      const left: Handler = ({ facts, region }) => {
+        facts.sentAt = performance.now() - 20_000
+        region.cut(new Reason.ClientGone())
+        return Effect.never
+      }
+      yield* Effect.exit(inCall({}, stage(left)))
+      expect(told).toEqual([["release", "ignore"]])
     })
   )
 })

@@ -18,7 +18,39 @@ describe("the summary of a config", () => {
       /a/  →  https://a.example/v1
           concurrency  100 at once
           rate         no limit
+          shares       64 · 32 · 16 · 8 · 4 · 2 · 1 · 1, for u=0 to u=7
           queue        1000 calls, 64 MiB, 30s; when full: reject
+          cooling      by Retry-After, 1m at most, each route (method and first 2 segments of the path) alone
+          timeout      1m to the first byte · 1m idle"
+    `)
+  })
+
+  it("says how many at once, whose turn it is, and what is made of the upstream's word", () => {
+    const config = read(`
+upstreams:
+  a:
+    url: https://a.example
+    concurrency: { adaptive: { min: 2, max: 200, limit: vegas } }
+    rate: { limit: 80, per: minute, counts: answer }
+    shares: { 1: 5 }
+    queue: { overflow: evictOldest }
+    cooling: { segments: 0, longest: 5 minutes }
+  b: { url: https://b.example, shares: strict, cooling: { longest: 0 s } }`)
+    expect(summary.upstreams(config)).toMatchInlineSnapshot(`
+      "/a/  →  https://a.example
+          concurrency  2 to 200 at once, as the upstream answers (vegas)
+          rate         80 per minute, by answers
+          shares       1 · 5 · 1 · 1 · 1 · 1 · 1 · 1, for u=0 to u=7
+          queue        1000 calls, 64 MiB, 30s; when full: evictOldest
+          cooling      by Retry-After, 5m at most, the whole upstream
+          timeout      1m to the first byte · 1m idle
+
+      /b/  →  https://b.example
+          concurrency  100 at once
+          rate         no limit
+          shares       none: the most urgent first, always
+          queue        1000 calls, 64 MiB, 30s; when full: reject
+          cooling      none: Retry-After of the upstream is not heeded
           timeout      1m to the first byte · 1m idle"
     `)
   })

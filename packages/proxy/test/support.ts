@@ -8,6 +8,7 @@ import type { Redacted, Scope } from "effect"
 import * as http from "node:http"
 import * as net from "node:net"
 import type { AccessLog, Entry } from "../src/AccessLog.ts"
+import { defaults as usual } from "../src/Config.ts"
 import type { Config, Upstream } from "../src/Config.ts"
 import * as Proxy from "../src/Proxy.ts"
 
@@ -42,6 +43,8 @@ export interface Options {
 export const defaults = {
   concurrency: 100,
   rate: [],
+  shares: usual.shares,
+  cooling: usual.cooling,
   queue: { items: 1000, bytes: 64 * 1024 * 1024, wait: Duration.seconds(30), overflow: "reject" },
   headers: [] as ReadonlyArray<readonly [string, Redacted.Redacted<string>]>
 } as const
@@ -145,10 +148,10 @@ export const until = (holds: () => boolean): Effect.Effect<void> =>
     }
   })
 
-export const untilEffect = (holds: Effect.Effect<boolean>): Effect.Effect<void> =>
+export const untilEffect = (holds: Effect.Effect<boolean>, seconds = 5): Effect.Effect<void> =>
   Effect.gen(function* () {
     for (const start = performance.now(); !(yield* holds);) {
-      if (performance.now() - start > 5_000) throw new Error("Expected within 5 s what did not come")
+      if (performance.now() - start > seconds * 1000) throw new Error(`Expected within ${seconds} s what did not come`)
       yield* Effect.sleep(5)
     }
   })

@@ -19,16 +19,38 @@ export const all = (config: Config): string =>
 export const upstreams = (config: Config): string =>
   config.upstreams.map((upstream) => lines(upstream).join("\n")).join("\n\n")
 
-const lines = ({ concurrency, headers, name, queue, rate, timeout, url }: Upstream): ReadonlyArray<string> => [
+const lines = ({
+  concurrency,
+  cooling,
+  headers,
+  name,
+  queue,
+  rate,
+  shares,
+  timeout,
+  url
+}: Upstream): ReadonlyArray<string> => [
   `/${name}/  →  ${shown(url)}`,
   ...columns([
-    ["concurrency", `${concurrency} at once`],
+    [
+      "concurrency",
+      typeof concurrency === "number"
+        ? `${concurrency} at once`
+        : `${concurrency.adaptive.min} to ${concurrency.adaptive.max} at once, as the upstream answers (${concurrency.adaptive.limit})`
+    ],
     ["rate", rate.length === 0 ? "no limit" : rate.map(ConfigValue.formatRate).join(" · ")],
+    ["shares", shared(shares)],
     [
       "queue",
       queue.items === 0
         ? "none: what cannot start at once is refused"
         : `${queue.items} calls, ${ConfigValue.formatBytes(queue.bytes)}, ${Duration.format(queue.wait)}; when full: ${queue.overflow}`
+    ],
+    [
+      "cooling",
+      Duration.isZero(cooling.longest)
+        ? "none: Retry-After of the upstream is not heeded"
+        : `by Retry-After, ${Duration.format(cooling.longest)} at most, ${routes(cooling.segments)}`
     ],
     [
       "timeout",
@@ -41,6 +63,16 @@ const lines = ({ concurrency, headers, name, queue, rate, timeout, url }: Upstre
     ...(headers.length === 0 ? [] : [["headers", `${headers.map(([name]) => name).join(", ")} (values not shown)`]])
   ]).map((line) => `    ${line}`)
 ]
+
+const shared = (shares: Upstream["shares"]): string =>
+  shares === "strict"
+    ? "none: the most urgent first, always"
+    : `${Array.from({ length: 8 }, (_, urgency) => shares[urgency] ?? 1).join(" · ")}, for u=0 to u=7`
+
+const routes = (segments: number): string => {
+  if (segments === 0) return "the whole upstream"
+  return `each route (method and ${segments === 1 ? "first segment" : `first ${segments} segments`} of the path) alone`
+}
 
 /** Without a long segment in its path: that may be a key, and start-up messages end up in logs. */
 const shown = (url: URL) => url.href.replace(/\/$/, "").replace(/(?<=[^/]\/)[^/]{20,}/g, "…")

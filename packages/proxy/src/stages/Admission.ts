@@ -1,22 +1,46 @@
 /**
  * Waits for the upstream's gate: by urgency, within the client's patience, within the quota.
  *
+ *     hold ──▶ first byte: sent ──▶ head: answered, what it says of the upstream ──▶ released at its last byte
+ *
  * The permit ends with the call's scope, or as soon as the answer is in memory, so that a slow reader does not hold it.
  * The rate grant counts from the first byte to the upstream; of a call that left before that, it goes back.
+ *
+ * Where the limit adapts, it learns at the head of each answer: how long a body takes to flow is a matter of its length
+ * and its reader. A fixed limit learns nothing, and costs nothing more.
  */
 import { Priority } from "@fairlead/core"
 import type { Gate, Transport } from "@fairlead/core"
-import { Duration, Effect } from "effect"
-import type { Call, Stage } from "../Call.ts"
+import { Cause, Duration, Effect, Exit } from "effect"
+import type { Call, Handler, Stage } from "../Call.ts"
+import type { Cooling as CoolingConfig } from "../Config.ts"
+import * as Cooling from "../Cooling.ts"
 import * as Headers from "../Headers.ts"
 import * as HeadersPrefer from "../HeadersPrefer.ts"
 import * as HeadersPriority from "../HeadersPriority.ts"
 import * as Problem from "../Problem.ts"
+import { TimedBody } from "../TimedBody.ts"
+import * as Verdict from "../Verdict.ts"
+
+export interface Options {
+  /** The upstream's name. */
+  readonly name: string
+  /** Where in its target the caller's own path begins: behind the path of the upstream's url. */
+  readonly pathFrom: number
+  readonly cooling: CoolingConfig
+  /** Whether the gate's limit adapts. */
+  readonly adaptive: boolean
+  /** Whether a window of the gate counts answers. */
+  readonly answers: boolean
+}
 
 export const stage =
-  (gate: Gate.Gate, upstream: string): Stage =>
+  (gate: Gate.Gate, options: Options): Stage =>
   (next) => {
-    const limits = Effect.map(gate.statistics, ({ windows }) => Problem.rateLimit(upstream, windows))
+    const { cooling, name, pathFrom } = options
+    const limits = Effect.map(gate.statistics, ({ windows }) => Problem.rateLimit(name, windows))
+    const cools = !Duration.isZero(cooling.longest)
+    const send = options.adaptive ? learning(next) : options.answers ? answering(next) : plain(next)
     return (call) => {
       const { facts, request } = call
       readUrgency(call)
@@ -25,18 +49,67 @@ export const stage =
       const hold = gate.hold({
         pending: true,
         bytes: heldBytes(request),
-        maxWait: facts.wait === undefined ? undefined : facts.wait * 1000
+        maxWait: facts.wait === undefined ? undefined : facts.wait * 1000,
+        key: cools ? Cooling.routeOf(request.method, call.target, pathFrom, cooling.segments) : undefined
       })
       return Effect.flatMap(facts.urgency === 3 ? hold : Priority.at(hold, facts.urgency), (permit) => {
         facts.queueMillis = Duration.toMillis(permit.waited)
         if (request.expectsContinue) request.continue()
-        return Effect.map(next({ ...call, onSent: () => permit.sent() }), (reply) => {
+        return Effect.map(send(call, permit), (reply) => {
+          const closedFor = cools ? Cooling.closedFor(reply, cooling) : undefined
+          if (closedFor !== undefined) permit.tighten({ closedFor })
           if (reply.body.bytes !== undefined) permit.release()
           return reply
         })
       })
     }
   }
+
+type Send = (call: Call, permit: Gate.Permit) => ReturnType<Handler>
+
+const plain =
+  (next: Handler): Send =>
+  (call, permit) =>
+    next({ ...call, onSent: () => permit.sent() })
+
+/** Tells the windows of the head. */
+const answering =
+  (next: Handler): Send =>
+  (call, permit) =>
+    Effect.map(next({ ...call, onSent: () => permit.sent() }), (reply) => {
+      permit.answered()
+      return reply
+    })
+
+/** Tells the limit what each end says of the upstream. */
+const learning = (next: Handler): Send => {
+  /** How long answers took lately, in milliseconds. */
+  let usual = 0
+  return (call, permit) => {
+    const { facts, region } = call
+    const body = new TimedBody(call.body)
+    const admittedAt = performance.now()
+    const sent = Effect.suspend(() => next({ ...call, body, onSent: () => permit.sent() }))
+    return Effect.onExitPrimitive(sent, (exit) => {
+      // The client's own time for its upload is not the upstream's.
+      const since = Math.max(facts.sentAt ?? admittedAt, body.endedAt ?? -Infinity)
+      if (Exit.isSuccess(exit)) {
+        const millis = facts.headAt! - since
+        const verdict = Verdict.ofStatus(exit.value.status)
+        if (verdict === "ok") usual += (millis - usual) / 16
+        permit.answered(verdict, millis)
+        return undefined
+      }
+      const failure = exit.cause.reasons.find(Cause.isFailReason)?.error
+      if (failure?._tag === "UpstreamFailed") permit.release(Verdict.ofKind(failure.kind))
+      // Who gives the upstream less time than it ever needs learns nothing about it.
+      else if (region.reason?._tag === "Deadline" && body.endedAt !== undefined && performance.now() - since >= usual) {
+        permit.release("overload")
+      } else permit.release("ignore")
+      return undefined
+    })
+  }
+}
 
 const readUrgency = ({ facts, received }: Call) => {
   if (received.priority === undefined) return

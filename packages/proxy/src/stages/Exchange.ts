@@ -19,7 +19,7 @@ export const handler = (transport: Transport.Transport, options: Options): Handl
   const via = `1.1 ${options.pseudonym}`
   return (call) => {
     const { facts, request } = call
-    const asked = { method: request.method, target: call.target, headers: onward(call, via), body: request.body }
+    const asked = { method: request.method, target: call.target, headers: onward(call, via), body: call.body }
     return Effect.map(
       transport.exchange(origin, asked, {
         onSent: () => {

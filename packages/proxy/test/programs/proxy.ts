@@ -4,6 +4,7 @@
  */
 import { NodeMain } from "@fairlead/platform-node"
 import { Duration, Effect } from "effect"
+import { defaults } from "../../src/Config.ts"
 import * as Proxy from "../../src/Proxy.ts"
 import { silent } from "../../src/AccessLog.ts"
 
@@ -18,12 +19,12 @@ NodeMain.launch(
           origins: [],
           upstreams: [
             {
+              ...defaults,
               name: "up",
               url: new URL(process.argv[2]!),
               concurrency: 10,
               rate: [],
               queue: { items: 10, bytes: 1e6, wait: Duration.seconds(10), overflow: "reject" },
-              timeout: { total: undefined, firstByte: Duration.seconds(60), idle: Duration.seconds(60) },
               headers: []
             }
           ]
