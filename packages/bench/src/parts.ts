@@ -7,6 +7,7 @@ import type { Part } from "./harness.ts"
 const load: Record<string, () => Promise<Part>> = {
   gate: () => import("./Gate.ts").then(({ gate }) => gate),
   bulk: () => import("./Bulk.ts").then(({ bulk }) => bulk),
+  queue: () => import("./WorkQueue.ts").then(({ queue }) => queue),
   rate: () => import("./RateWindow.ts").then(({ rate }) => rate),
   deadline: () => import("./Deadline.ts").then(({ deadline }) => deadline),
   nursery: () => import("./Nursery.ts").then(({ nursery }) => nursery),
