@@ -376,4 +376,21 @@ describe("Gate, work that is raised while it waits", () => {
       yield* nothingLeft(gate)
     })
   )
+
+  it.effect("where it is the first of those that are parked then, and needs less than they do, it begins at once", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { perKey: { windows: [RateWindow.per(4, "1 hour")] } })
+      yield* gate.run(Effect.void, { cost: 3, key: "k" })
+      const big = yield* fork(gate.run(Effect.void, { cost: 3, key: "k" }))
+      const small = yield* Priority.boosted((boost) =>
+        Effect.andThen(fork(Effect.delay(boost(0), "1 second")), gate.run(Effect.succeed("small"), { key: "k" }))
+      ).pipe(Priority.background, fork)
+      // It fits, and does not overtake.
+      expect(small.pollUnsafe()).toBe(undefined)
+      yield* TestClock.adjust("1 second")
+      expect(endOf(small)).toEqual(Exit.succeed("small"))
+      yield* Fiber.interrupt(big)
+      yield* nothingLeft(gate)
+    })
+  )
 })

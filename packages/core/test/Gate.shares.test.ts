@@ -270,4 +270,24 @@ describe("Gate, tenants", () => {
       yield* nothingLeft(gate)
     })
   )
+
+  it.effect("whose turn it is after one that came and went at once begins at once, too, if it fits", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { windows: [RateWindow.per(10, "1 hour")] })
+      const { began, body, come, end } = stage(gate)
+      yield* come("six", { cost: 6 })
+      yield* come("big", { cost: 5, tenant: "a" })
+      yield* come("small", { tenant: "b" })
+      expect(began).toEqual(["six"])
+      // It goes before the big one of its tenant, whose turn that was; then it is the other's.
+      yield* fork(gate.run(body("hurried")).pipe(Deadline.within("10 seconds"), Tenant.as("a")))
+      yield* settle
+      expect(began).toEqual(["six", "hurried", "small"])
+      yield* TestClock.adjust("1 second")
+      yield* end(...began)
+      yield* TestClock.adjust("1 hour")
+      yield* end("big")
+      yield* nothingLeft(gate)
+    })
+  )
 })

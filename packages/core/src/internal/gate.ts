@@ -385,8 +385,8 @@ export class Engine implements Gate {
   private start(claim: Claim, now: number): void {
     this.take(claim, now)
     claim.begins()
-    // One of its owner's may have come back to the line for what is left.
-    if (claim.own !== undefined) this.next(claim.fiber, now)
+    // One of its owner's may have come back to the line for what is left. Or it has used its turn, and the next needs less.
+    if (claim.own !== undefined || this.line.ready > 0) this.next(claim.fiber, now)
   }
 
   /** Finds whose allowance it needs besides; the first of them that has no room for it now. */
@@ -478,8 +478,12 @@ export class Engine implements Gate {
   /** Changes how urgent it is, while it waits; it comes to its new level just now. */
   move(claim: Claim, urgency: number): void {
     if (claim.state !== "Waiting" || claim.urgency === urgency) return
-    this.line.move(claim, urgency, claim.own?.parked?.lot)
-    this.next(claim.fiber, this.now)
+    const parked = claim.own?.parked
+    const { now } = this
+    this.line.move(claim, urgency, parked?.lot)
+    // It may be the first of its lot now, and need less.
+    if (parked !== undefined) this.tend(parked, now, claim.fiber)
+    this.next(claim.fiber, now)
   }
 
   private park(claim: Claim, owner: Owner, now: number, fiber: AnyFiber): void {
