@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Exit } from "effect"
 import { TestClock } from "effect/testing"
-import { ConcurrencyLimit, Deadline, Gate, RateWindow } from "@fairlead/core"
+import { CancelScope, ConcurrencyLimit, Deadline, Gate, RateWindow } from "@fairlead/core"
 import { atOnce, defect, endOf, fork, nothingLeft, settle, stage } from "./gates.ts"
 
 /** A limit that notes what it is told. */
@@ -64,6 +64,32 @@ describe("Gate, a limit that finds itself", () => {
         ["overload", 190, 2],
         ["ignore", 290, 1]
       ])
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("gives out whole permits only", () =>
+    Effect.gen(function* () {
+      const limit = ConcurrencyLimit.aimd({ max: 10, initial: 3, backoff: 0.5 })
+      const gate = yield* Gate.make("test", { limit, judge: () => "overload" })
+      yield* gate.run(Effect.void)
+      // One and a half.
+      const { began, come, endAll } = stage(gate)
+      for (const name of ["a", "b"]) yield* come(name)
+      expect([(yield* gate.statistics).limit, began]).toEqual([1, ["a"]])
+      yield* endAll
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("a cut by hand says nothing of the other side", () =>
+    Effect.gen(function* () {
+      const { limit, told } = listening()
+      const gate = yield* Gate.make("test", { limit })
+      const scope = yield* CancelScope.make()
+      yield* fork(scope.run(gate.run(Effect.never)))
+      yield* scope.cancel("enough of it")
+      expect(told.map(([verdict]) => verdict)).toEqual(["ignore"])
       yield* nothingLeft(gate)
     })
   )
