@@ -117,9 +117,9 @@ describe("Admission", () => {
           const millis = Number(refused.headers["retry-after-ms"])
           expect(Number(refused.headers["retry-after"])).toBe(Math.ceil(millis / 1000))
         }
-        for (let i = 0; i < 3; i++) {
+        for (const served of [2, 3, 3]) {
           upstream.next()
-          yield* Effect.sleep(20)
+          yield* until(() => setup.upstream.served.length === served)
         }
         yield* Fiber.awaitAll(waiting)
         yield* until(() => setup.log.length === 4)

@@ -63,6 +63,16 @@ upstreams:
     expect(text).toContain("x-key (values not shown)")
   })
 
+  it("warns of shares that give the less urgent more", () => {
+    const warnings = (shares: string) =>
+      summary.warnings(read(`upstreams: { a: { url: https://a.example, shares: ${shares} } }`))
+    for (const fine of ["strict", "{ 0: 60, 1: 30, 2: 10 }", "{}", "{ 0: 5, 1: 5 }"]) expect(warnings(fine)).toEqual([])
+    expect(warnings("{ 0: 64, 3: 8, 7: 1 }")).toEqual([
+      expect.stringMatching(/^`shares` of a: urgency 1 weighs 1, and/)
+    ])
+    expect(warnings("{ 7: 2 }")).toEqual([expect.stringMatching(/urgency 0 weighs 1/)])
+  })
+
   it("warns where others can reach it, and no name is let in by which they would call", () => {
     const warnings = (more: string) => summary.warnings(read(`upstreams: { a: { url: https://a.example } }\n${more}`))
     expect(warnings("")).toEqual([])

@@ -83,7 +83,24 @@ const columns = (rows: ReadonlyArray<ReadonlyArray<string>>): ReadonlyArray<stri
 }
 
 /** What is allowed, and yet probably not meant. */
-export const warnings = ({ admin, hosts, listen }: Config): ReadonlyArray<string> =>
+export const warnings = (config: Config): ReadonlyArray<string> => [
+  ...outsiders(config),
+  ...config.upstreams.flatMap(upsideDown)
+]
+
+const upsideDown = ({ name, shares }: Upstream): ReadonlyArray<string> => {
+  if (shares === "strict") return []
+  const weights = Array.from({ length: 8 }, (_, urgency) => shares[urgency] ?? 1)
+  const less = weights.findIndex((weight, urgency) => weight < Math.max(...weights.slice(urgency)))
+  return less < 0
+    ? []
+    : [
+        `\`shares\` of ${name}: urgency ${less} weighs ${weights[less]}, and one that is less urgent weighs more. ` +
+          "One that is not named weighs 1: name those from 0 on."
+      ]
+}
+
+const outsiders = ({ admin, hosts, listen }: Config): ReadonlyArray<string> =>
   hosts.length > 0
     ? []
     : [listen, admin]
