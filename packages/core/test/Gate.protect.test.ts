@@ -143,7 +143,7 @@ describe("Gate, throttling", () => {
       expect(little).toBeLessThan(50)
       const shed = yield* Effect.flip(Effect.forEach(Array(50), () => gate.run(Effect.void)))
       expect(shed.reason).toEqual(new Refused.Shed({ signal: "the other side refuses" }))
-      // It doubles with each memory, about.
+      // Some five memories later.
       yield* offer(gate, true, 5000)
       expect(yield* offer(gate, true, 100)).toBe(100)
       yield* nothingLeft(gate)

@@ -87,6 +87,29 @@ describe("throttle", () => {
     )
   })
 
+  it("sends all again five memories after an outage, at 100 a second", () => {
+    const throttle = new Throttle(2, 10_000)
+    let now = 0
+    let call = 0
+    /** What part of the calls of so many seconds is sent. */
+    const sent = (seconds: number, verdict: Verdict) => {
+      let sent = 0
+      for (const until = now + seconds * 1000; now < until; now += 10) {
+        // Spread as chance would, and the same each time.
+        if (throttle.refuses(now, (call++ * 0.618_034) % 1)) continue
+        sent++
+        throttle.ended(now, verdict)
+      }
+      return sent / (seconds * 100)
+    }
+    expect(sent(30, "ok")).toBe(1)
+    sent(60, "overload")
+    expect(sent(10, "overload")).toBeLessThan(0.01)
+    expect(sent(30, "ok")).toBeLessThan(0.5)
+    sent(25, "ok")
+    expect(sent(10, "ok")).toBeGreaterThan(0.99)
+  })
+
   it("sends about `factor` times what is taken, however much more is offered", () => {
     // A linear congruential generator: the same numbers every time.
     let seed = 1
