@@ -10,6 +10,8 @@ export const grain = 1e-6
 const read = new Map<string, number>()
 
 export const from = (input: Duration.Input): number => {
+  // As they are, and without a Duration each: a bulk call has one for every item. (Not -0.)
+  if (Number.isInteger(input)) return (input as number) + 0
   // Effect takes it for no time at all.
   if (Number.isNaN(input)) throw new RangeError("Expected a duration, got NaN")
   if (typeof input !== "string") return Duration.toMillis(parse(input))

@@ -10,6 +10,12 @@ describe("millis", () => {
       3000,
       Infinity
     ])
+    expect([millis.from(-0), millis.from(-5), millis.from(0.25), millis.from(-Infinity)]).toEqual([
+      0,
+      -5,
+      0.25,
+      -Infinity
+    ])
     for (let i = 0; i < 300; i++) expect(millis.from(`${i} millis`)).toBe(i)
   })
 
