@@ -41,15 +41,24 @@ describe("half a minute of overload", () => {
     }
   }
 
-  it("leaves each level its share where each has room of its own", () => {
-    const outcome = play(overloaded(3, holding["shares, and room of its own for each level"]))
-    const served = outcome.calls.filter((call) => call.outcome === "answered" && call.ended > calm * 1000 + 2000)
-    const at = (urgency: number) =>
-      served.filter((call) => call.urgency === urgency && call.arrived > calm * 1000 && call.arrived < end * 1000)
-    // The weights are 8 and 1.
-    expect(at(3).length / at(6).length).toBeGreaterThan(7)
-    expect(at(3).length / at(6).length).toBeLessThan(10)
-  })
+  for (const [how, multiple] of [
+    ["shares, and room of its own for each level", 3],
+    ["shares, and the least urgent put out for the others", 3],
+    ["shares, and the least urgent put out for the others", 10]
+  ] as const) {
+    it(`of ${multiple} times the capacity leaves each level its share: ${how}`, () => {
+      const outcome = play(overloaded(multiple, holding[how]))
+      const from = (calm + 2) * 1000
+      const answered = (urgency: number) =>
+        outcome.calls.filter(
+          (call) =>
+            call.urgency === urgency && call.outcome === "answered" && call.arrived > from && call.arrived < end * 1000
+        ).length
+      // The weights are 8 and 1.
+      expect(answered(3) / answered(6)).toBeGreaterThan(7)
+      expect(answered(3) / answered(6)).toBeLessThan(10)
+    })
+  }
 
   it("is borne by a gate that lets everybody in, and sheds when a signal says so", () => {
     const outcome = play(overloaded(10, open.shed))
