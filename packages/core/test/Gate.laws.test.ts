@@ -144,6 +144,7 @@ const caller = (gate: Gate.Gate, fate: Fate, starts: Array<Start>): Effect.Effec
     if (how === "pending") {
       yield* Effect.sleep(lasts)
       permit.sent()
+      permit.sent()
     }
     const start = how === "never sent" ? undefined : yield* starting
     if (how === "settled") {

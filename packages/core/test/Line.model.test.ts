@@ -25,14 +25,15 @@ const spot = ({ id, ...rest }: Newcomer): Spot => ({
   slot: undefined
 })
 
-const tenants = ["", "a", "b", "c"] as const
+/** Mostly the same, so that something happens among equals. */
+const tenants = ["", "", "", "a", "b", "c"] as const
 
 const command = fc.oneof(
   {
     weight: 6,
     arbitrary: fc.record({
       do: fc.constant("enter" as const),
-      urgency: fc.integer({ min: 0, max: 7 }),
+      urgency: fc.oneof(fc.integer({ min: 0, max: 7 }), fc.constant(3)),
       tenant: fc.constantFrom(...tenants),
       deadline: fc.constantFrom(10, 20, 30, Infinity, Infinity),
       cost: fc.constantFrom(1, 1, 2, 5),
@@ -49,8 +50,8 @@ const command = fc.oneof(
       urgency: fc.integer({ min: 0, max: 7 })
     })
   },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant("park" as const) }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant("unpark" as const), tenant: fc.constantFrom(...tenants) }) }
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("park" as const) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("unpark" as const), tenant: fc.constantFrom(...tenants) }) }
 )
 
 type Command = typeof command extends fc.Arbitrary<infer C> ? C : never
@@ -507,4 +508,26 @@ describe("Line, between tenants and in one", () => {
       { numRuns: 200 }
     )
   })
+
+  it(
+    "foretells how many go before a newcomer, to the one where order is strict and each level has one tenant",
+    slow,
+    () => {
+      fc.assert(
+        fc.property(seed, (seed) => {
+          const { enter, go, line } = endless("strict")
+          const below = chance(seed)
+          const another = () => ({ urgency: below(4), deadline: [5, 10, 20, Infinity][below(4)]! })
+          for (let i = below(40); i > 0; i--) enter(another())
+          const newcomer = another()
+          const { items } = line.forecast(spot({ id: -1, tenant: "", cost: 1, bytes: 0, ...newcomer }))
+          const place = enter(newcomer)
+          let gone = 1
+          while (go() !== place) gone++
+          expect(items).toBe(gone)
+        }),
+        { numRuns: 300 }
+      )
+    }
+  )
 })
