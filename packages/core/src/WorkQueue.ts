@@ -23,13 +23,14 @@
  * Idle, it holds no fiber, no timer and no permit. Work that must have a result per item but no queue of its own is
  * `Gate.forEach`; work that survives the process is `effect/persistence`'s `PersistedQueue`.
  */
-import { ByteSize, Clock, Effect } from "effect"
-import type { Cause, Scope, Stream } from "effect"
+import { Clock, Effect } from "effect"
+import type { ByteSize, Cause, Scope, Stream } from "effect"
 import * as Gate from "./Gate.ts"
 import * as boundary from "./internal/boundary.ts"
 import { Engine } from "./internal/gate.ts"
 import { Jobs } from "./internal/jobs.ts"
 import type { Policy } from "./internal/jobs.ts"
+import * as terms from "./internal/terms.ts"
 import type { Overflow } from "./Overflow.ts"
 import type * as Priority from "./Priority.ts"
 import type * as Refused from "./Refused.ts"
@@ -155,7 +156,7 @@ const policy = <A, B, E, R, R2>(options: Options<A, B, E, R, R2>): Policy => {
   return {
     run,
     onFailure,
-    weigh: weigh === undefined ? undefined : (item) => ByteSize.toNumberUnsafe(ByteSize.fromInputUnsafe(weigh(item))),
+    weigh: weigh === undefined ? undefined : (item) => terms.bytes(weigh(item)),
     suspends: line.overflow === undefined || line.overflow === "suspend",
     high,
     low

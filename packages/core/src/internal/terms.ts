@@ -47,8 +47,10 @@ export const bounds = (line: Options["line"] = {}): Bounds => {
 const boundOf = ({ maxBytes, maxCost = Infinity, maxItems }: NonNullable<Options["line"]>, usual: number): Bound => ({
   maxItems: least("maxItems", maxItems ?? usual),
   maxCost: least("maxCost", maxCost),
-  maxBytes: maxBytes === undefined ? Infinity : ByteSize.toNumberUnsafe(ByteSize.fromInputUnsafe(maxBytes))
+  maxBytes: maxBytes === undefined ? Infinity : bytes(maxBytes)
 })
+
+export const bytes = (input: ByteSize.Input): number => ByteSize.toNumberUnsafe(ByteSize.fromInputUnsafe(input))
 
 const least = (what: string, value: number): number => {
   if (!(value >= 0)) throw new RangeError(`Expected ${what} of at least 0, got ${value}`)
