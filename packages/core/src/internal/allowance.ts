@@ -54,7 +54,7 @@ export class Allowance {
   /** The instant at which `cost` may start as things stand; `Infinity` when that hangs on one who holds something. */
   opensAt(now: number, cost: number): number {
     if (this.running >= this.limit) return Infinity
-    let at = this.shutUntil
+    let at = this.isShut(now) ? this.shutUntil : -Infinity
     for (const book of this.books) at = Math.max(at, book.opensAt(now, cost))
     return at
   }

@@ -18,7 +18,8 @@ import type { Link } from "./chain.ts"
 import type { Terms } from "./claim.ts"
 import { Crew, Item, Linked, Sheet } from "./crew.ts"
 import type { AnyEffect, AnyExit, AnyFiber, Roll, Runner } from "./crew.ts"
-import type { Engine, Feeder } from "./gate.ts"
+import type { Feeder } from "./feeders.ts"
+import type { Engine } from "./gate.ts"
 import * as millis from "./millis.ts"
 import * as stack from "./stack.ts"
 import * as timer from "./timer.ts"
@@ -28,6 +29,7 @@ type Resume = (effect: AnyEffect) => void
 
 /** Keeps what was taken from the source, and found no room. */
 class Hand implements Feeder {
+  defect: { readonly thrown: unknown } | undefined = undefined
   before: Link | undefined = undefined
   behind: Link | undefined = undefined
   private readonly bulk: Bulk

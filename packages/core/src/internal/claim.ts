@@ -171,4 +171,5 @@ export const precedes = (a: Place, b: Place): boolean =>
     ? a.urgency < b.urgency
     : a.deadline !== b.deadline
       ? a.deadline < b.deadline
-      : a.order < b.order
+      : // A newcomer, which stands nowhere yet, comes after all equals.
+        a.slot !== undefined && a.order < b.order

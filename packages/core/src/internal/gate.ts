@@ -15,10 +15,10 @@ import * as RateWindow from "../RateWindow.ts"
 import * as Refused from "../Refused.ts"
 import { Allowance } from "./allowance.ts"
 import * as bulk from "./bulk.ts"
-import { Chain } from "./chain.ts"
-import type { Link } from "./chain.ts"
 import type { Claim, Terms } from "./claim.ts"
 import type { AnyEffect } from "./crew.ts"
+import { Feeders } from "./feeders.ts"
+import type { Blocked, Feeder } from "./feeders.ts"
 import { Limiter } from "./limiter.ts"
 import { Line } from "./line.ts"
 import type { Full } from "./line.ts"
@@ -33,14 +33,8 @@ import * as timer from "./timer.ts"
 import { Usual } from "./usual.ts"
 import * as verdict from "./verdict.ts"
 import { Wake } from "./wake.ts"
-import type { Waiter } from "./wake.ts"
 
 type AnyFiber = Fiber.Fiber<unknown, unknown>
-
-/** One who waits for room in the line, to put its claim there. */
-export interface Feeder extends Link, Waiter {
-  readonly claim: Claim
-}
 
 export class Engine implements Gate {
   readonly name: string
@@ -54,7 +48,11 @@ export class Engine implements Gate {
   private readonly judges: (exit: Exit.Exit<unknown, unknown>) => ConcurrencyLimit.Verdict
   private readonly unasked: Terms
   readonly wake = new Wake()
-  private readonly feeders = new Chain<Feeder>()
+  private readonly feeders = new Feeders()
+  /** They are being asked: whoever makes room meanwhile need not ask them again. */
+  private feeding = false
+  /** Set while a feeder waits for what its tenant or key has of its own. */
+  private feedingAgain: timer.Alarm | undefined = undefined
   private limiter: Limiter
   /** Whether anything here asks what time it is, of those who do not wait. */
   timed = false
@@ -278,10 +276,8 @@ export class Engine implements Gate {
     for (const claim of [...this.line.members, ...this.parked]) {
       if (claim.state === "Waiting") this.putOut(claim, new Refused.ShuttingDown())
     }
-    for (let feeder = this.feeders.shift(); feeder !== undefined; feeder = this.feeders.shift()) {
-      this.ask(feeder.claim)
-      this.wake.push(feeder, feeder.claim.fiber)
-    }
+    const { first } = this.feeders
+    if (first !== undefined) this.feed(first.claim.fiber)
   }
 
   // --- at the door ----------------------------------------------------------------------------------------------------
@@ -291,7 +287,11 @@ export class Engine implements Gate {
    * where there is no room: it may wait for that.
    */
   ask(claim: Claim, suspends = false): void {
-    if (suspends && this.feeders.size > 0) return
+    if (suspends && this.feeders.size > 0 && this.feeders.waits(claim.asked)) return
+    this.offer(claim, suspends)
+  }
+
+  private offer(claim: Claim, suspends: boolean): void {
     this.offered++
     if (!this.timed && this.line.items === 0 && this.shared.running < this.shared.limit && this.open) {
       this.shared.running++
@@ -305,6 +305,9 @@ export class Engine implements Gate {
       // Somebody else's function threw, or the cost is too much for its owner: it has not come.
       if (claim.state === "New") this.sendBack(claim)
       throw defect
+    } finally {
+      // Whatever became of it, somebody may have come back to the line from an owner that it asked.
+      if (this.owned && this.line.ready > 0) this.next(claim.fiber, this.now)
     }
   }
 
@@ -327,16 +330,15 @@ export class Engine implements Gate {
       if (this.line.ready === 0 ? this.shared.admits(now, claim.cost) : this.overtakes(claim, now)) {
         return this.start(claim, now)
       }
-    } else if (
-      lacking.refuses ||
-      lacking.notBefore(claim.cost) > now + claim.terms.maxWaitMillis ||
-      this.line.parked >= this.line.bounds.maxItems / 2
-    ) {
+    } else if (lacking.refuses || lacking.notBefore(claim.cost) > now + claim.terms.maxWaitMillis) {
+      return this.turnAway(claim, new Refused.RateLimited({ window: lacking.why(now, claim.cost) }), lacking)
+    } else if (this.line.parked >= this.line.bounds.maxItems / 2) {
       // One whose own allowance is spent must not take the room of all the others.
+      if (suspends) return this.sendBack(claim, lacking)
       return this.turnAway(claim, new Refused.RateLimited({ window: lacking.why(now, claim.cost) }), lacking)
     }
     const full = this.line.full(claim)
-    if (full !== undefined && suspends) return this.sendBack(claim)
+    if (full !== undefined && suspends) return this.sendBack(claim, lacking)
     const late = deadline === Infinity ? undefined : this.late(claim, now, deadline)
     if (late !== undefined) return this.turnAway(claim, late)
     if (claim.terms.maxWaitMillis <= 0) {
@@ -365,11 +367,23 @@ export class Engine implements Gate {
     else if (this.shared.timed && this.line.head === claim) this.rearm(claim.fiber, now)
   }
 
-  /** As if it had not come. */
-  private sendBack(claim: Claim): void {
+  /** As if it had not come; what it lacks of its own, if anything, may be there later. */
+  private sendBack(claim: Claim, lacking?: Owner): void {
+    const { now } = this
+    const at = lacking === undefined ? Infinity : lacking.opensAt(now, claim.cost)
     this.offered--
-    this.disown(claim, this.now)
+    this.disown(claim, now)
     claim.own = undefined
+    if (at < (this.feedingAgain?.at ?? Infinity)) this.feedAt(at, claim.fiber)
+  }
+
+  private feedAt(at: number, fiber: AnyFiber): void {
+    if (this.feedingAgain !== undefined) timer.of(this.clock).clear(this.feedingAgain, fiber)
+    this.feedingAgain = new timer.Alarm(at, () => {
+      this.feedingAgain = undefined
+      this.feed(fiber)
+    })
+    timer.of(this.clock).set(this.feedingAgain, fiber)
   }
 
   /** Whoever is next with this one in line takes its turn at once, if it is that one. */
@@ -498,8 +512,11 @@ export class Engine implements Gate {
 
   /** Lets the first of those parked with `owner` back into the line, or sets a timer for that. */
   private tend(owner: Owner, now: number, fiber: AnyFiber): void {
-    const { first } = owner.lot
-    const at = first === undefined || owner.promoted !== undefined ? Infinity : owner.opensAt(now, first.cost)
+    const { lot, promoted } = owner
+    const { first } = lot
+    // One at a time, and those who are more urgent than that one.
+    const waits = first !== undefined && (promoted === undefined || first.urgency < promoted.urgency)
+    const at = waits ? owner.opensAt(now, first.cost) : Infinity
     if (owner.opening !== undefined) {
       timer.of(this.clock).clear(owner.opening, fiber)
       owner.opening = undefined
@@ -535,14 +552,33 @@ export class Engine implements Gate {
   private thinned(fiber: AnyFiber): void {
     if (this.line.ready === 0) this.protection?.emptied()
     if (this.line.items === 0) this.rest()
-    for (let feeder = this.feeders.first; feeder !== undefined; feeder = this.feeders.first) {
-      const { claim } = feeder
-      if (this.line.full(claim) !== undefined && !(this.line.ready === 0 && this.shared.admits(this.now, claim.cost)))
-        return
-      this.feeders.remove(feeder)
-      this.ask(claim)
-      this.wake.push(feeder, fiber)
+    this.feed(fiber)
+  }
+
+  private feed(fiber: AnyFiber): void {
+    if (this.feeders.size === 0 || this.feeding) return
+    this.feeding = true
+    try {
+      this.feeders.feed((feeder) => this.letIn(feeder, fiber))
+    } finally {
+      this.feeding = false
     }
+  }
+
+  private letIn(feeder: Feeder, fiber: AnyFiber): Blocked | undefined {
+    const { claim } = feeder
+    const full = this.open ? this.line.full(claim) : undefined
+    if (full !== undefined && !(this.line.ready === 0 && this.shared.admits(this.now, claim.cost))) {
+      return full.urgency === undefined ? "gate" : "level"
+    }
+    try {
+      this.offer(claim, true)
+      if (claim.state === "New") return "own"
+    } catch (thrown) {
+      feeder.defect = { thrown }
+    }
+    this.wake.push(feeder, fiber)
+    return undefined
   }
 
   /** The line has got empty. A long one tells how fast it drained; for a short one the clock is not read. */
@@ -557,13 +593,21 @@ export class Engine implements Gate {
    * the claim's state says what has become of it.
    */
   whenRoom(feeder: Feeder): void {
+    const { claim } = feeder
+    claim.urgency = claim.asked
     this.feeders.push(feeder)
+    this.feed(claim.fiber)
+    this.rearm(claim.fiber, this.timed ? this.now : 0)
   }
 
   /** Takes that back; only before it was told. */
   forget(feeder: Feeder, fiber: AnyFiber): void {
     this.feeders.remove(feeder)
-    this.thinned(fiber)
+    this.feed(fiber)
+    this.rearm(fiber, this.timed ? this.now : 0)
+    if (this.feeders.size > 0 || this.feedingAgain === undefined) return
+    timer.of(this.clock).clear(this.feedingAgain, fiber)
+    this.feedingAgain = undefined
   }
 
   /** Hands free permits to those who are next, as far as the windows go, and waits for the window where one is shut. */
@@ -598,6 +642,8 @@ export class Engine implements Gate {
       if (from === undefined || !head.takesOver(from)) this.wake.push(head, fiber)
       this.thinned(fiber)
     }
+    // Nobody else waits for what there is.
+    if (this.line.ready === 0) this.feed(fiber)
     this.rearm(fiber, now)
   }
 
@@ -646,8 +692,7 @@ export class Engine implements Gate {
         if (state === "Running" && Exit.isSuccess(exit)) this.completed++
         else if (state === "Admitted" || Exit.hasInterrupts(exit)) this.interrupted++
         else this.failed++
-        if (this.line.items > 0) this.next(claim.fiber, now, claim)
-        else if (this.feeders.size > 0) this.thinned(claim.fiber)
+        if (this.line.items > 0 || this.feeders.size > 0) this.next(claim.fiber, now, claim)
       }
     }
   }
@@ -672,7 +717,7 @@ export class Engine implements Gate {
   stamp(claim: Claim, now: number): void {
     this.shared.stamp(now, claim.cost)
     if (claim.own !== undefined) for (const owner of claim.own.owners) owner.stamp(now, claim.cost)
-    if (this.line.items === 0) return
+    if (this.line.items === 0 && this.feeders.size === 0) return
     if (this.opening === undefined) this.rearm(claim.fiber, now)
     if (this.line.parked > 0 && claim.own !== undefined) this.reckon(claim, now)
   }
@@ -695,7 +740,7 @@ export class Engine implements Gate {
 
   /** The windows that it takes from may let others in. */
   reckon(claim: Claim, now: number): void {
-    if (this.line.items === 0) return
+    if (this.line.items === 0 && this.feeders.size === 0) return
     if (claim.own !== undefined) for (const owner of claim.own.owners) this.tend(owner, now, claim.fiber)
     this.next(claim.fiber, now)
   }
@@ -724,17 +769,20 @@ export class Engine implements Gate {
     const more = limit > this.shared.limit
     this.shared.limit = limit
     this.surplus = Math.max(0, this.shared.running - limit)
-    if (more && this.line.items > 0) this.next(fiber, now)
-    else if (more) this.thinned(fiber)
+    if (more) this.next(fiber, now)
   }
 
   // --- time -----------------------------------------------------------------------------------------------------------
 
+  /** Whether tenants or keys may have something of their own. */
+  private get owned(): boolean {
+    return !this.tenants.none || !this.keys.none
+  }
+
   private retime(): void {
     this.timed =
       this.shared.timed ||
-      !this.tenants.none ||
-      !this.keys.none ||
+      this.owned ||
       this.usual !== undefined ||
       this.protection !== undefined ||
       this.limiter.adapts
@@ -754,7 +802,8 @@ export class Engine implements Gate {
   /** Keeps one timer for the instant at which the head of the line may start. */
   private rearm(fiber: AnyFiber, now: number): void {
     if (!this.shared.timed) return
-    const { head } = this.line
+    // With nobody in line that may go, it is for those who wait for room.
+    const head = this.line.head ?? this.feeders.first?.claim
     const at = head === undefined ? Infinity : this.shared.opensAt(now, head.cost)
     if (this.opening?.at === at) return
     if (this.opening !== undefined) timer.of(this.clock).clear(this.opening, fiber)

@@ -15,7 +15,8 @@ import type { Link } from "./chain.ts"
 import type { Terms } from "./claim.ts"
 import { Crew, Linked } from "./crew.ts"
 import type { AnyEffect, AnyExit, AnyFiber, Item, Runner } from "./crew.ts"
-import type { Engine, Feeder } from "./gate.ts"
+import type { Feeder } from "./feeders.ts"
+import type { Engine } from "./gate.ts"
 import * as millis from "./millis.ts"
 import * as stack from "./stack.ts"
 import * as timer from "./timer.ts"
@@ -183,6 +184,7 @@ class Submitter implements Waiter, Wait {
 
 /** An item at the door, with whoever goes on when there is room for it. */
 class Door implements Feeder, Wait {
+  defect: { readonly thrown: unknown } | undefined = undefined
   before: Link | undefined = undefined
   behind: Link | undefined = undefined
   readonly claim: Job

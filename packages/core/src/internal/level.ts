@@ -2,10 +2,11 @@
  * One level of urgency: its tenants get the same cost each, as long as they have somebody waiting.
  *
  *     tag of a tenant:  what it has had so far, counted from the virtual time at which it began to wait
- *     next:             the tenant with the least tag; the virtual time is the tag of whoever went last
+ *     next:             the tenant with the least tag; the virtual time goes on by what is given, shared by those who wait
  *
- * Start-time fair queueing (Goyal, Vin & Cheng, 1996). A new tenant comes with the virtual time as its tag, so that at most
- * one of each other goes before it, whatever their costs. Of two that wait all the while neither gets more than the sum of
+ * Start-time fair queueing (Goyal, Vin & Cheng, 1996). A new tenant comes with the virtual time as its tag, so that only
+ * those go before it that have had less, whatever the costs. (The virtual time is the tag of whoever went last there, which
+ * stands still while ever new tenants come: then who was served once would wait for ever.) Of two that wait all the while neither gets more than the sum of
  * both's largest costs above the other. To say who is next is one step, to go is O(log tenants). (Deficit round robin
  * needs a quantum of the largest cost, and gives each turn all of it: many small ones in a row, for which the others
  * wait.)
@@ -134,7 +135,8 @@ export class Level<P extends Place & Newcomer> {
   /** It goes, and its tenant pays for it. */
   pay(place: P): void {
     const turns = place.slot!.lane as Turns<P>
-    this.time = turns.tag
+    // What all have had: no less than whoever has had least, and it goes on though ever new ones come who have had nothing.
+    this.time = Math.max(turns.tag, this.time + place.cost / this.waiting.size)
     turns.tag += place.cost
     turns.since = this.turns++
     if (this.waiting.size > 1) this.waiting.moved(turns)

@@ -31,6 +31,11 @@ export class Limiter {
   }
 
   learn(sample: ConcurrencyLimit.Sample): void {
-    this.state = this.policy!.step(this.state!, sample)
+    const state = this.policy!.step(this.state!, sample)
+    const { max, name } = this.policy!
+    if (!(state.limit >= 1 && state.limit <= max)) {
+      throw new RangeError(`Expected a limit from 1 to ${max} of ${name}, got ${state.limit}`)
+    }
+    this.state = state
   }
 }

@@ -62,7 +62,7 @@ class Sums {
     this.items--
     // Fractions leave a rest in floats.
     this.cost = this.items === 0 ? 0 : this.cost - place.cost
-    this.bytes -= place.bytes
+    this.bytes = this.items === 0 ? 0 : this.bytes - place.bytes
   }
 
   /** What is left of a bound; one that is larger than it by itself may still wait alone: it could never enter otherwise. */

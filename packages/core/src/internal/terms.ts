@@ -67,9 +67,17 @@ export const limit = (given: number): number => {
   throw new RangeError(`Expected a limit of at least 1 permit, got ${given}`)
 }
 
+/** Sums of more would not be. */
+const exact = (what: string, value: number): void => {
+  if (value > Number.MAX_SAFE_INTEGER) {
+    throw new RangeError(`Expected ${what} of at most ${Number.MAX_SAFE_INTEGER}, got ${value}`)
+  }
+}
+
 export const ask = ({ bytes = 0, cost = 1, key, maxWait }: Ask, maxWaitMillis: number): Terms => {
   if (!(cost > 0)) throw new RangeError(`Expected a cost above 0, got ${cost}`)
-  least("bytes", bytes)
+  exact("a cost", cost)
+  exact("bytes", least("bytes", bytes))
   return { cost, bytes, maxWaitMillis: Math.min(maxWaitMillis, limitOf(maxWait)), key }
 }
 

@@ -52,16 +52,20 @@ export class Wake {
   private readonly flush = (): void => {
     const { queue } = this
     let i = 0
-    while (i < queue.length && this.spent < turn) {
-      this.spent++
-      queue[i++]!.begin()
-    }
-    if (i === queue.length) {
-      this.queue = []
-      this.scheduled = false
-    } else {
-      this.queue = queue.slice(i)
-      this.dispatcher!.scheduleTask(this.begin, 0)
+    try {
+      while (i < queue.length && this.spent < turn) {
+        this.spent++
+        queue[i++]!.begin()
+      }
+    } finally {
+      // One that throws must not keep the others from beginning.
+      if (i === queue.length) {
+        this.queue = []
+        this.scheduled = false
+      } else {
+        this.queue = queue.slice(i)
+        this.dispatcher!.scheduleTask(this.begin, 0)
+      }
     }
   }
 }
