@@ -52,7 +52,7 @@ const asyncQueue = () => {
   return each(
     () =>
       new Promise((resolve) => {
-        const results = new Array<number>(size)
+        const results = Array.from({ length: size }, () => 0)
         let left = size
         for (const item of items) {
           queue.push<number>(item, rankOf(item), (_, result) => {
