@@ -670,6 +670,8 @@ export class Engine implements Gate {
   /** Undoes whatever the claim has come to: its wait, its permit, its rate grant. */
   leave(claim: Claim, exit: Exit.Exit<unknown, unknown>): void {
     const { state } = claim
+    // A permit that was released comes by once more when its scope closes.
+    if (state === "Gone") return
     claim.state = "Gone"
     const now = this.timed ? this.now : 0
     if (state === "Waiting") {
