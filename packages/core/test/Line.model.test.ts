@@ -509,6 +509,29 @@ describe("Line, between tenants and in one", () => {
     )
   })
 
+  it("whoever was parked comes back to the place it had, before those who came meanwhile", slow, () => {
+    fc.assert(
+      fc.property(seed, (seed) => {
+        const { enter, go, line } = endless("strict")
+        const below = chance(seed)
+        const lot = new Lot<Spot>()
+        const waiting: Array<Spot> = []
+        for (let step = 0; step < 60; step++) {
+          const what = below(4)
+          if (what < 2) waiting.push(enter({ deadline: [5, Infinity, Infinity][below(3)]! }))
+          else if (what === 2 && line.head !== undefined) line.park(line.head, lot)
+          else if (lot.first !== undefined) line.unpark(lot.first, lot)
+        }
+        while (lot.first !== undefined) line.unpark(lot.first, lot)
+        const byDeadline = waiting.toSorted((a, b) =>
+          a.deadline === b.deadline ? a.id - b.id : a.deadline - b.deadline
+        )
+        expect(waiting.map(() => go().id)).toEqual(byDeadline.map(({ id }) => id))
+      }),
+      { numRuns: 200 }
+    )
+  })
+
   it(
     "foretells how many go before a newcomer, to the one where order is strict and each level has one tenant",
     slow,
