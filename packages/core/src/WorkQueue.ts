@@ -75,7 +75,8 @@ export interface WorkQueue<in A, out B, in out E = never> {
   readonly name: string
   /**
    * Hands an item over; ends when it has been accepted. Fails with `Refused` where it is not, and with what `fail` said.
-   * A deadline around it bounds the waiting for room, and is nothing of the item; see `Ask.within`.
+   * A deadline around it bounds the waiting for room, and is nothing of the item; see `Ask.within`. From inside an item of
+   * the same queue it does not wait for room, which it would with a permit in hand: it is refused (`QueueFull`).
    */
   readonly offer: (item: A, ask?: Ask) => Effect.Effect<void, E | Refused.Refused>
   /** Offers all, one after another; takes no more from `items` than has room. */

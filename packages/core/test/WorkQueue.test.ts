@@ -312,6 +312,25 @@ describe("WorkQueue.offer", () => {
     })
   )
 
+  it.effect("an item that offers to its own queue is not held up with its permit in hand: it is refused", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const queue: WorkQueue.WorkQueue<number, void> = yield* WorkQueue.make("crawler", {
+        limit: 1,
+        line: { maxItems: 2 },
+        run: (n: number): Effect.Effect<void> =>
+          Effect.forEach([1, 2, 3], (link) => Effect.exit(queue.offer(10 * n + link)), { discard: false }).pipe(
+            Effect.map((exits) => void seen.push(`${n}: ${exits.map((exit) => reasonOf(exit) ?? "in").join(", ")}`)),
+            Effect.when(Effect.succeed(n < 10))
+          )
+      })
+      yield* queue.submit(1)
+      yield* queue.end
+      expect(seen).toEqual(["1: in, in, QueueFull"])
+      yield* nothingLeft(queue)
+    })
+  )
+
   it.effect("a failure that nobody waits for goes to onFailure, whatever it is; by default to the log", () =>
     Effect.gen(function* () {
       const lost: Array<string> = []

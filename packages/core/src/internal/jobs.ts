@@ -291,7 +291,7 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
       const job = jobFor(fiber)
       const exit = this.put(job, fiber)
       if (exit !== undefined) return exit
-      if (job.state !== "New") return this.behind ? this.caughtUp : Effect.void
+      if (job.state !== "New") return this.behind && !this.contains(fiber) ? this.caughtUp : Effect.void
       return Effect.callback<void, any>((resume) => {
         // There may be room since.
         const exit = this.put(job, fiber)
@@ -357,7 +357,8 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
   private put(job: Job, fiber: AnyFiber): AnyExit | undefined {
     if (this.state !== "open") return this.shutOut(job)
     this.lender = fiber
-    this.gate.ask(job, this.policy.suspends)
+    // Who is at work here would wait for room with a permit in hand, as might all the others: for ever.
+    this.gate.ask(job, this.policy.suspends && !this.contains(fiber))
     if (job.state === "Running") this.start(job)
     return job.state === "Refused" ? Exit.fail(job.refusal!) : undefined
   }
@@ -628,9 +629,14 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
 
   /** Waits until all is done; from inside it would wait for itself. */
   private idle(fiber: AnyFiber): Effect.Effect<void> {
+    return this.contains(fiber) ? Effect.yieldNow : this.until(() => (this.isIdle ? Effect.void : undefined))
+  }
+
+  /** Whether `fiber` works in one of the items. */
+  private contains(fiber: AnyFiber): boolean {
     let region = boundary.current(fiber)
     while (region !== undefined && region !== this) region = region.parent
-    return region === this ? Effect.yieldNow : this.until(() => (this.isIdle ? Effect.void : undefined))
+    return region === this
   }
 
   settle(): void {
