@@ -414,6 +414,21 @@ describe("Admission, where the limit adapts", () => {
     })
   )
 
+  it.effect("does not blame the upstream for a client whose upload stalls, but for refusing the connection to it", () =>
+    Effect.gen(function* () {
+      const { stage, told } = scripted()
+      const stalled: Transport.Body = { length: 1, bytes: undefined, pipeTo: () => Effect.never, abort: () => {} }
+      for (const kind of ["headersTimeout", "refused"] as const) {
+        const failing: Handler = () => Effect.fail(new Transport.UpstreamFailed({ kind, sent: true, cause: undefined }))
+        yield* Effect.exit(inCall({}, (call) => stage(failing)({ ...call, body: stalled })))
+      }
+      expect(told).toEqual([
+        ["release", "ignore"],
+        ["release", "overload"]
+      ])
+    })
+  )
+
   it.effect("takes a deadline for a failure unless answers usually take longer than the client gave", () =>
     Effect.gen(function* () {
       const { stage, told } = scripted()

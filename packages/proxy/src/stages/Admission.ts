@@ -101,11 +101,13 @@ const learning = (next: Handler): Send => {
         return undefined
       }
       const failure = exit.cause.reasons.find(Cause.isFailReason)?.error
-      if (failure?._tag === "UpstreamFailed") permit.release(Verdict.ofKind(failure.kind))
-      // Who gives the upstream less time than it ever needs learns nothing about it.
-      else if (region.reason?._tag === "Deadline" && body.endedAt !== undefined && performance.now() - since >= usual) {
-        permit.release("overload")
-      } else permit.release("ignore")
+      const kind = failure?._tag === "UpstreamFailed" ? failure.kind : undefined
+      if (kind === "headersTimeout" || kind === "idleTimeout" || region.reason?._tag === "Deadline") {
+        // While the client still sends, the silence is its own; and who gives the upstream less time than it ever needs
+        // learns nothing about it.
+        const late = body.endedAt !== undefined && performance.now() - since >= usual
+        permit.release(late ? "overload" : "ignore")
+      } else permit.release(kind === undefined ? "ignore" : Verdict.ofKind(kind))
       return undefined
     })
   }
