@@ -263,6 +263,24 @@ describe("Gate, what a key has of its own", () => {
     })
   )
 
+  it.effect("a pause that is over leaves nothing behind: nobody asks what time it is any more", () =>
+    Effect.gen(function* () {
+      const clock = yield* Clock.Clock
+      let reads = 0
+      const counted = { ...clock, monotonicTimeNanosUnsafe: () => (reads++, clock.monotonicTimeNanosUnsafe()) }
+      const gate = yield* Effect.provideService(Gate.make("test", { limit: 2 }), Clock.Clock, counted)
+      for (const key of ["/a", "/b", "/c"]) yield* gate.tighten({ closedFor: "1 second" }, key)
+      yield* gate.tighten({ closedFor: "1 second" })
+      yield* TestClock.adjust("1 second")
+      // None of them has one of those keys.
+      for (let i = 0; i < 3; i++) yield* gate.run(Effect.void)
+      reads = 0
+      for (let i = 0; i < 10; i++) yield* gate.run(Effect.void)
+      expect(reads).toBe(0)
+      yield* nothingLeft(gate)
+    })
+  )
+
   it.effect("the holder of a permit passes that on; and those of the key who wait already are held back", () =>
     Effect.gen(function* () {
       const gate = yield* Gate.make("test", { limit: 1 })

@@ -792,6 +792,7 @@ export class Engine implements Gate {
 
   /** A pause that is over leaves nothing behind. */
   private relax(now: number): void {
+    this.keys.forget(now)
     this.tightened = this.shared.isShut(now) || !this.keys.none
     this.retime()
   }

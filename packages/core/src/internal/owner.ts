@@ -114,7 +114,7 @@ export class Owners {
    * Forgets those of whom there is nothing left to remember. Nobody is woken for that: it is done when somebody comes, for
    * two at a time, which is more than can have been added.
    */
-  private forget(now: number): void {
+  forget(now: number): void {
     for (let i = Math.min(2, this.idle.size); i > 0; i--) {
       const owner = this.idle.shift()!
       if (owner.idleAt(now) <= now) this.known.delete(owner.name)
