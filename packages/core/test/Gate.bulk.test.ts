@@ -509,6 +509,45 @@ describe("Gate.forEach", () => {
     )
   })
 
+  it.effect(
+    "what a tenant's allowance throws is the call's defect, at once or when there is room; nothing is left",
+    () =>
+      Effect.gen(function* () {
+        const allowance = (tenant: string) => {
+          if (tenant === "odd") throw new Error("no such tenant")
+          return { limit: 1 }
+        }
+        const gate = yield* Gate.make("test", { limit: 2, line: { maxItems: 1 }, perTenant: allowance })
+        const { work } = record()
+        const call = (odd: number) =>
+          gate.forEach(numbers(6), (n) => work(n), { ask: (n) => ({ tenant: n === odd ? "odd" : `${n}` }) })
+        for (const odd of [1, 2, 3, 4, 5, 6]) {
+          expect(reasonOf(yield* after(40, call(odd)))).toEqual(["Error: no such tenant"])
+          yield* nothingLeft(gate)
+        }
+        expect(yield* after(40, call(0))).toEqual(Exit.succeed(numbers(6)))
+        yield* nothingLeft(gate)
+      })
+  )
+
+  it.effect(
+    "what has room by its own allowance, or by a window, though nobody may wait, is let in when that opens",
+    () =>
+      Effect.gen(function* () {
+        const windowed = yield* Gate.make("windowed", {
+          windows: [RateWindow.per(1, "10 millis")],
+          line: { maxItems: 0 }
+        })
+        expect(yield* after(30, windowed.forEach([1, 2, 3], Effect.succeed))).toEqual(Exit.succeed([1, 2, 3]))
+        yield* nothingLeft(windowed)
+        const own = yield* Gate.make("own", { perTenant: { limit: 1 }, line: { maxItems: 0 } })
+        const { work } = record()
+        const all = own.forEach([1, 2, 3], (n) => work(n), { ask: (n) => ({ tenant: `${n % 2}` }) })
+        expect(yield* after(40, all)).toEqual(Exit.succeed([1, 2, 3]))
+        yield* nothingLeft(own)
+      })
+  )
+
   it.live("timers and sockets get their turn while 20,000 short items are done", () =>
     Effect.gen(function* () {
       const gate = yield* Gate.make("test", { limit: 10, line: { maxItems: 100_000 } })

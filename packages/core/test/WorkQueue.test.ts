@@ -723,6 +723,32 @@ describe("the end", () => {
 })
 
 describe("misuse", () => {
+  it.effect("what a tenant's allowance throws is a defect of whoever puts it in, at once or when there is room", () =>
+    Effect.gen(function* () {
+      const { work } = record()
+      const queue = yield* WorkQueue.make("test", {
+        limit: 2,
+        line: { maxItems: 1 },
+        perTenant: (tenant) => {
+          if (tenant === "odd") throw new Error("no such tenant")
+          return undefined
+        },
+        run: (n: number) => work(n)
+      })
+      const thrown = "Error: no such tenant"
+      expect(reasonOf(yield* Effect.exit(queue.offer(1, { tenant: "odd" })))).toBe(thrown)
+      expect(reasonOf(yield* Effect.exit(queue.submit(1, { tenant: "odd" })))).toBe(thrown)
+      yield* queue.offerAll([1, 2, 3])
+      const later = yield* Effect.forEach(
+        [queue.offer(4), queue.offer(5, { tenant: "odd" }), queue.submit(6, { tenant: "odd" }), queue.submit(7)],
+        start
+      )
+      yield* pass(40)
+      expect(later.map((fiber) => reasonOf(fiber.pollUnsafe()))).toEqual([undefined, thrown, thrown, 7])
+      yield* nothingLeft(queue)
+    })
+  )
+
   it.effect("is a defect that names what was expected", () =>
     Effect.gen(function* () {
       const made = (options: object) =>

@@ -123,13 +123,22 @@ abstract class Bulk extends Crew {
       if (this.paused) return
       const item = this.tryDraw(now)
       if (item === undefined) break
-      this.gate.ask(item, true)
+      this.ask(item)
+      if (this.interrupted) return
       if (item.state === "New") {
         this.hand.item = item
         this.gate.whenRoom(this.hand)
       } else this.arrived(item)
     }
     this.settle()
+  }
+
+  private ask(item: Item): void {
+    try {
+      this.gate.ask(item, true)
+    } catch (defect) {
+      this.fail(Cause.die(defect), `item ${item.index}`)
+    }
   }
 
   private tryDraw(now: number): Item | undefined {
@@ -144,8 +153,9 @@ abstract class Bulk extends Crew {
   /** There is room for more. */
   goOn(): void {
     if (this.closed || this.interrupted) return
-    const { item } = this.hand
-    this.hand.item = undefined
+    const { defect, item } = this.hand
+    this.hand.item = this.hand.defect = undefined
+    if (defect !== undefined) return this.fail(Cause.die(defect.thrown), `item ${item!.index}`)
     if (item !== undefined) this.arrived(item)
     this.fill()
   }
@@ -212,7 +222,7 @@ abstract class Bulk extends Crew {
   private letGo(): void {
     const { item } = this.hand
     if (item === undefined) return
-    if (item.state === "New") this.gate.forget(this.hand, this.lender)
+    if (item.state === "New" && this.hand.defect === undefined) this.gate.forget(this.hand, this.lender)
     this.hand.item = undefined
     this.gate.leave(item, Exit.interrupt())
   }

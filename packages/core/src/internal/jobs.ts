@@ -389,9 +389,11 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
     if (job.door !== door) return
     this.leftDoor(job, door)
     if (job.state === "Running" && job.runner === undefined) this.start(job)
-    if (job.state !== "Refused" || job.runner !== undefined) return
-    door.exit = Exit.fail(job.refusal!)
+    if (door.defect !== undefined) door.exit = Exit.die(door.defect.thrown)
+    else if (job.state === "Refused") door.exit = Exit.fail(job.refusal!)
+    else return
     job.submitter?.tell(door.exit)
+    this.settle()
   }
 
   /** Whoever offers it has left before he was told. */
@@ -405,7 +407,7 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
   takeBack(job: Job, exit: AnyExit): void {
     const { door } = job
     if (door !== undefined) {
-      if (job.state === "New") this.gate.forget(door, this.lender)
+      if (job.state === "New" && door.defect === undefined) this.gate.forget(door, this.lender)
       this.leftDoor(job, door)
       door.exit = exit
       this.gate.wake.push(door, this.lender)
