@@ -33,6 +33,7 @@ describe("an upstream's own word", () => {
         expect([first.status, first.body, first.headers["proxy-status"]]).toEqual([429, "enough", undefined])
         const waits = yield* Effect.forkScoped(timed(call(`${proxy.url}/v1/chat?again`, { method: "POST" })))
         yield* untilEffect(Effect.map(statistics, ({ waiting }) => waiting === 1))
+        expect(yield* statistics).toMatchObject({ limit: 100, limitedBy: "fixed 100", parked: 1, closedKeys: 1 })
         for (const [path, method] of [
           ["/v1/models", "POST"],
           ["/v1/chat/completions", "GET"],
@@ -46,6 +47,7 @@ describe("an upstream's own word", () => {
         expect(again.status).toBe(200)
         expect(time).toBeGreaterThan(250)
         expect((yield* timed(call(url, { method: "POST" })))[0]).toBeLessThan(200)
+        expect(yield* statistics).toMatchObject({ parked: 0, closedKeys: 0 })
       })
     )
   )
