@@ -526,6 +526,10 @@ describe("Gate.forEach", () => {
           yield* nothingLeft(gate)
         }
         expect(yield* after(40, call(0))).toEqual(Exit.succeed(numbers(6)))
+        // Behind a call that waits for room itself, it is asked for later.
+        const other = yield* start(call(0))
+        expect(reasonOf(yield* after(80, call(1)))).toEqual(["Error: no such tenant"])
+        expect(other.pollUnsafe()).toEqual(Exit.succeed(numbers(6)))
         yield* nothingLeft(gate)
       })
   )
