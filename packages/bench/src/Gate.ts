@@ -161,7 +161,7 @@ const drain =
   (waiting: number, make: () => Door, ambience?: Ambience) =>
   async (scale: number): Promise<Measure> => {
     const size = waveSize(waiting)
-    if (ambience !== undefined) await plainWaves(make, size)
+    await plainWaves(make, size)
     const all = wave(make(), body, size, ambience)
     return perOperation(size, scale, () => Effect.runPromise(all))
   }
