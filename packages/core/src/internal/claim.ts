@@ -125,7 +125,7 @@ export abstract class Claim extends Step implements Place, Waiter {
       this.at = -1
       return
     }
-    this.at = this.gate.now
+    this.at = this.gate.exact ? this.gate.now : this.gate.lately
     this.gate.stamp(this, this.at)
   }
 

@@ -56,6 +56,10 @@ export class Engine implements Gate {
   private limiter: Limiter
   /** Whether anything here asks what time it is, of those who do not wait. */
   timed = false
+  /** Whether it matters when exactly one begins; else the last reading of the clock is as good, which handed it its permit. */
+  exact = false
+  /** When the clock was read last. */
+  lately = 0
   /** How many more run than the limit, since it was lowered. */
   private surplus = 0
   private open = true
@@ -106,7 +110,7 @@ export class Engine implements Gate {
   }
 
   get now(): number {
-    return timer.now(this.clock)
+    return (this.lately = timer.now(this.clock))
   }
 
   run<A, E, R>(effect: Effect.Effect<A, E, R>, ask?: Ask): Effect.Effect<A, E | Refused.Refused, R> {
@@ -649,8 +653,10 @@ export class Engine implements Gate {
 
   /** Whether it would begin and be cut: it has less time left than it usually takes, and another has use for the turn. */
   private hopeless(head: Claim, now: number, usually: Usual): Refused.TooLate | undefined {
-    if (head.deadline === Infinity || this.line.ready === 1) return undefined
-    const short = usually.short(head.deadline - now, head.deadline - head.at)
+    // By the deadline with which it came, which is at hand; its own may have been moved since, and takes a walk.
+    if (usually.suffices(head.slot!.deadline - now) || this.line.ready === 1) return undefined
+    const { deadline } = head
+    const short = usually.short(deadline - now, deadline - head.at)
     return short > millis.grain ? tooLate(short) : undefined
   }
 
@@ -782,12 +788,8 @@ export class Engine implements Gate {
   }
 
   private retime(): void {
-    this.timed =
-      this.shared.timed ||
-      this.owned ||
-      this.usual !== undefined ||
-      this.protection !== undefined ||
-      this.limiter.adapts
+    this.exact = this.shared.timed || this.owned || this.protection !== undefined || this.limiter.adapts
+    this.timed = this.exact || this.usual !== undefined
   }
 
   /** A pause that is over leaves nothing behind. */

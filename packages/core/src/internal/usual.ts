@@ -49,9 +49,14 @@ export class Usual {
     for (let i = 0; i < buckets; i++) this.counts[i]! /= 2
   }
 
+  /** Whether so much time is enough for any. */
+  suffices(left: number): boolean {
+    return left >= this.most
+  }
+
   /** By how many milliseconds one that came with `budget` and has `left` of them has too little; 0 or less: it has enough. */
   short(left: number, budget: number): number {
-    return left >= this.most ? 0 : this.needed(budget) - left
+    return this.suffices(left) ? 0 : this.needed(budget) - left
   }
 
   /** How many milliseconds one should have left when it begins that came with `budget`. Never more than that. */
