@@ -55,6 +55,11 @@ export interface Options {
   readonly perTenant?: Allowance | ((tenant: string) => Allowance | undefined) | undefined
   /** Likewise for each `Ask.key`: a route, a bucket, a host. */
   readonly perKey?: Allowance | ((key: string) => Allowance | undefined) | undefined
+  /**
+   * How many tenants, and how many keys, it remembers that have something of their own. One beyond that is refused
+   * (`QueueFull`) until another is forgotten, which is when nobody uses it and its windows are empty. Default: 10,000.
+   */
+  readonly maxNames?: number | undefined
   /** How it protects what is behind it, and the process. Default: by its bounds alone. */
   readonly protect?: Protect | undefined
   /**

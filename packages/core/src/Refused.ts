@@ -13,7 +13,7 @@ import * as millis from "./internal/millis.ts"
  * as many keys. `urgency` is there where it is the bound of that level alone.
  */
 export class QueueFull extends Data.TaggedError("QueueFull")<{
-  readonly bound: "items" | "cost" | "bytes" | "keys"
+  readonly bound: "items" | "cost" | "bytes" | "tenants" | "keys"
   readonly limit: number
   readonly urgency?: number | undefined
 }> {}

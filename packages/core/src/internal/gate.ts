@@ -85,8 +85,8 @@ export class Engine implements Gate {
     this.clock = clock
     this.limiter = new Limiter(options.limit)
     this.shared = new Allowance(this.limiter.limit, options.windows ?? [])
-    this.tenants = new Owners("tenant", options.perTenant)
-    this.keys = new Owners("key", options.perKey)
+    this.tenants = new Owners("tenant", options.perTenant, options.maxNames)
+    this.keys = new Owners("key", options.perKey, options.maxNames)
     this.line = new Line(
       terms.bounds(options.line),
       terms.frame(options.shares),
@@ -171,7 +171,8 @@ export class Engine implements Gate {
       this.retime()
       this.rearm(fiber, now)
     } else {
-      const owner = this.keys.get(key, now) ?? this.adopt(this.keys.demand(key))
+      const { isNew, owner } = this.keys.demand(key, now)
+      if (isNew) this.adopt(owner)
       owner.tighten(now, hint)
       this.retime()
       this.tend(owner, now, fiber)
@@ -180,13 +181,13 @@ export class Engine implements Gate {
   }
 
   /** Those of its key who wait already are its own from now on. */
-  private adopt(owner: Owner): Owner {
-    for (const claim of [...this.line.members, ...this.parked]) {
+  private adopt(owner: Owner): void {
+    if (this.line.items === 0) return
+    for (const claim of [...this.line.members, ...this.line.parkedMembers]) {
       if (claim.terms.key !== owner.name) continue
       claim.own = { owners: [...(claim.own?.owners ?? []), owner], parked: claim.own?.parked, readySince: undefined }
       this.keys.begin(owner)
     }
-    return owner
   }
 
   get statistics(): Effect.Effect<Statistics> {
@@ -242,12 +243,8 @@ export class Engine implements Gate {
         const drained = rate.drain(this.rate, index + 1)
         return this.explanation(claim, now, index + 1, drained === undefined ? undefined : Math.max(drained, floor))
       })
-      return [...inOrder, ...this.parked.map((claim) => this.explanation(claim, now, null, undefined))]
+      return [...inOrder, ...this.line.parkedMembers.map((claim) => this.explanation(claim, now, null, undefined))]
     })
-  }
-
-  private get parked(): Array<Claim> {
-    return [this.tenants, this.keys].flatMap((owners) => [...owners.all].flatMap(({ lot }) => lot.members))
   }
 
   private explanation(claim: Claim, now: number, place: number | null, millis: number | undefined): Explanation {
@@ -277,7 +274,7 @@ export class Engine implements Gate {
   /** Refuses all who wait, and whoever comes from now on. */
   close(): void {
     this.open = false
-    for (const claim of [...this.line.members, ...this.parked]) {
+    for (const claim of [...this.line.members, ...this.line.parkedMembers]) {
       if (claim.state === "Waiting") this.putOut(claim, new Refused.ShuttingDown())
     }
     const { first } = this.feeders
@@ -330,6 +327,7 @@ export class Engine implements Gate {
     const shed = this.protection?.atTheDoor(claim.urgency, now, () => random(claim))
     if (shed !== undefined) return this.turnAway(claim, shed)
     const lacking = this.own(claim, now)
+    if (lacking instanceof Refused.QueueFull) return this.turnAway(claim, lacking)
     if (lacking === undefined) {
       if (this.line.ready === 0 ? this.shared.admits(now, claim.cost) : this.overtakes(claim, now)) {
         return this.start(claim, now)
@@ -407,22 +405,23 @@ export class Engine implements Gate {
     if (claim.own !== undefined || this.line.ready > 0) this.next(claim.fiber, now)
   }
 
-  /** Finds whose allowance it needs besides; the first of them that has no room for it now. */
-  private own(claim: Claim, now: number): Owner | undefined {
+  /** Finds whose allowance it needs besides; the first of them that has no room for it now, or why it may have none. */
+  private own(claim: Claim, now: number): Owner | Refused.QueueFull | undefined {
     const { key } = claim.terms
-    if (this.tenants.none && (key === undefined || this.keys.none)) return undefined
-    const owners: Array<Owner> = []
     const tenant = this.tenants.none ? undefined : this.tenants.get(claim.tenant, now)
-    if (tenant !== undefined) owners.push(tenant)
-    const keyed = key === undefined ? undefined : this.keys.get(key, now)
-    if (keyed !== undefined) owners.push(keyed)
-    if (owners.length === 0) return undefined
-    claim.own = { owners, parked: undefined, readySince: undefined }
-    for (const owner of owners) owner.owners.begin(owner)
+    const keyed = key === undefined || this.keys.none ? undefined : this.keys.get(key, now)
+    if (tenant === undefined && keyed === undefined) return undefined
+    const owners: Array<Owner> = []
+    for (const found of [tenant, keyed]) {
+      if (found instanceof Refused.QueueFull) return found
+      if (found !== undefined) owners.push(found)
+    }
     for (const owner of owners) {
       const window = owner.tooSmall(claim.cost)
       if (window !== undefined) throw tooMuch(claim.cost, window, ` of ${owner.what}`)
     }
+    for (const owner of owners) owner.owners.begin(owner)
+    claim.own = { owners, parked: undefined, readySince: undefined }
     return this.lacking(claim, now)
   }
 

@@ -21,6 +21,11 @@ export class Heap<T extends Indexed> {
     return this.members.length
   }
 
+  /** All of them, in no order that means anything. */
+  get all(): ReadonlyArray<T> {
+    return this.members
+  }
+
   get first(): T | undefined {
     return this.members[0]
   }

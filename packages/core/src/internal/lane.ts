@@ -42,11 +42,12 @@ export class Slot<P extends Place> extends Chain<P> {
 
   /** As arrived. Who was moved here from elsewhere stands before those who came after it. */
   insert(place: P): void {
-    const { last } = this
-    if (last === undefined || last.order < place.order) return this.push(place)
-    let next = this.first!
-    while (next.order < place.order) next = next.behind as P
-    this.putBefore(place, next)
+    let next: P | undefined
+    for (let last = this.last; last !== undefined && last.order > place.order; last = last.before as P | undefined) {
+      next = last
+    }
+    if (next === undefined) this.push(place)
+    else this.putBefore(place, next)
   }
 }
 

@@ -77,6 +77,9 @@ class Sums {
   }
 }
 
+/** Later than any deadline. */
+const endless = 1e15
+
 /** Those parked for one allowance: the most urgent first, then as in a lane. */
 export class Lot<P extends Place> implements Indexed {
   private readonly lanes: Array<Lane<P> | undefined> = []
@@ -104,7 +107,9 @@ export class Lot<P extends Place> implements Indexed {
 
   enter(place: P): void {
     this.size++
-    ;(this.lanes[place.urgency] ??= new Lane<P>()).enter(place, place.deadline)
+    // They do not come as they arrived. By a key of its own each finds its place in O(log n), those without a deadline too.
+    const key = place.deadline === Infinity ? endless + place.order : place.deadline
+    ;(this.lanes[place.urgency] ??= new Lane<P>()).enter(place, key)
   }
 
   leave(place: P): void {
@@ -134,8 +139,8 @@ export class Line<P extends Place> {
   private arrivals = 0
   /** How many are parked. */
   parked = 0
-  /** Where they are, the largest lot first; only where somebody may be put out. */
-  private readonly lots: Heap<Lot<P>> | undefined
+  /** Where they are, the largest lot first. */
+  private readonly lots = new Heap<Lot<P>>((a, b) => a.size > b.size)
   /** In each tenant the last in order is next. */
   newestFirst = false
 
@@ -143,7 +148,6 @@ export class Line<P extends Place> {
     this.bounds = bounds
     this.frame = frame
     this.overflow = overflow
-    this.lots = overflow === "reject" ? undefined : new Heap((a, b) => a.size > b.size)
   }
 
   /** Invariant: items, cost and bytes are the sums over all places in the line, parked or not. */
@@ -223,6 +227,11 @@ export class Line<P extends Place> {
     const alone = (occupied & (occupied - 1)) === 0
     if (alone || this.frame === undefined) return 31 - Math.clz32(occupied & -occupied)
     return this.frame.next(position, occupied)
+  }
+
+  /** All that are. */
+  get parkedMembers(): Array<P> {
+    return this.lots.all.flatMap((lot) => lot.members)
   }
 
   /** All that are not parked, in the order in which they would go if nobody came or went. */
@@ -314,7 +323,7 @@ export class Line<P extends Place> {
   private takeOut(place: P): Victim<P> {
     this.all.subtract(place)
     this.sums[place.urgency]!.subtract(place)
-    const lot = this.lots?.first
+    const lot = this.lots.first
     if (lot !== undefined && lot.has(place)) {
       lot.leave(place)
       this.parked--
@@ -342,7 +351,7 @@ export class Line<P extends Place> {
 
   private victim(newcomer: P, only: number | undefined): P | undefined {
     // Those who are parked could not go now, whoever's turn it were.
-    const lot = this.lots?.first
+    const lot = this.lots.first
     const parked = this.overflow === "evictOldest" ? lot?.first : lot?.last
     if (parked !== undefined && (only ?? parked.urgency) === parked.urgency && parked.urgency >= newcomer.urgency) {
       return parked
@@ -370,7 +379,6 @@ export class Line<P extends Place> {
 
   /** Keeps the largest lot first. */
   private sort(lot: Lot<P>): void {
-    if (this.lots === undefined) return
     if (lot.size === 0) this.lots.remove(lot)
     else if (lot.index < 0) this.lots.push(lot)
     else this.lots.moved(lot)

@@ -4,6 +4,7 @@
  * One at a time goes back to the line (`promoted`), to the place it had, and takes its part when its turn has come.
  */
 import type * as Gate from "../Gate.ts"
+import * as Refused from "../Refused.ts"
 import type * as RateWindow from "../RateWindow.ts"
 import { Allowance } from "./allowance.ts"
 import { Chain } from "./chain.ts"
@@ -62,10 +63,13 @@ export class Owners {
   private readonly spec: Gate.Options["perTenant"]
   private readonly known = new Map<string, Owner>()
   private readonly idle = new Chain<Owner>()
+  private readonly maxNames: number
 
-  constructor(kind: "tenant" | "key", spec: Gate.Options["perTenant"]) {
+  constructor(kind: "tenant" | "key", spec: Gate.Options["perTenant"], maxNames = 10_000) {
+    if (!(maxNames >= 1)) throw new RangeError(`Expected maxNames of at least 1, got ${maxNames}`)
     this.kind = kind
     this.spec = spec
+    this.maxNames = maxNames
     // Its mistakes are the maker's, not the first caller's.
     if (typeof spec === "object") this.make("", spec)
   }
@@ -87,17 +91,26 @@ export class Owners {
   }
 
   /** The owner of this name, if it has anything of its own. */
-  get(name: string, now: number): Owner | undefined {
+  get(name: string, now: number): Owner | Refused.QueueFull | undefined {
     this.forget(now)
     const known = this.known.get(name)
     if (known !== undefined) return known
     const spec = typeof this.spec === "function" ? this.spec(name) : this.spec
-    return spec === undefined ? undefined : this.keep(this.make(name, spec))
+    if (spec === undefined) return undefined
+    if (this.known.size < this.maxNames) return this.keep(this.make(name, spec))
+    return new Refused.QueueFull({ bound: `${this.kind}s`, limit: this.maxNames })
   }
 
-  /** An owner that has nothing of its own but what is said of it from now on; only where `get` has none. */
-  demand(name: string): Owner {
-    return this.keep(this.make(name, {}))
+  /**
+   * The owner of this name, even if it has nothing of its own but what is said of it from now on. Where there are too many,
+   * the one that nobody has used for longest is forgotten for it.
+   */
+  demand(name: string, now: number): { readonly owner: Owner; readonly isNew: boolean } {
+    const found = this.get(name, now)
+    if (found instanceof Owner) return { owner: found, isNew: false }
+    const oldest = this.known.size < this.maxNames ? undefined : this.idle.shift()
+    if (oldest !== undefined) this.known.delete(oldest.name)
+    return { owner: this.keep(this.make(name, {})), isNew: true }
   }
 
   /** One more comes to have, or to wait for, a part of it. */
