@@ -407,7 +407,7 @@ describe("Line, between levels", () => {
 describe("Line, between tenants and in one", () => {
   const costs = [1, 1, 2, 5, 13]
 
-  it("a new tenant goes after one of each of the others at most, whatever they cost", slow, () => {
+  it("a new tenant goes before any of the others has had more than two of the largest", slow, () => {
     fc.assert(
       fc.property(seed, fc.integer({ min: 1, max: 20 }), (seed, others) => {
         const { enter, go } = endless("strict")
@@ -417,14 +417,38 @@ describe("Line, between tenants and in one", () => {
         for (let i = below(200); i > 0; i--) another(go().tenant)
         for (let i = below(50); i > 0; i--) another(`t${below(others)}`)
         another("new")
-        const before = new Set<string>()
-        for (let { tenant } = go(); tenant !== "new"; { tenant } = go()) {
-          expect(before.has(tenant)).toBe(false)
-          before.add(tenant)
-          another(tenant)
+        const before = new Map<string, number>()
+        for (let gone = go(); gone.tenant !== "new"; gone = go()) {
+          before.set(gone.tenant, (before.get(gone.tenant) ?? 0) + gone.cost)
+          another(gone.tenant)
         }
+        for (const had of before.values()) expect(had).toBeLessThanOrEqual(2 * Math.max(...costs))
       }),
       { numRuns: 500 }
+    )
+  })
+
+  it("ever new tenants starve nobody: one that stays has its part, and no more", slow, () => {
+    fc.assert(
+      fc.property(fc.constantFrom(1, 2, 10), fc.constantFrom(1, 5), fc.constantFrom(1, 5), (others, mine, theirs) => {
+        const { enter, go } = endless("strict")
+        let came = 0
+        const another = () => enter({ tenant: `new${came++}`, cost: theirs })
+        for (let i = 0; i < others; i++) another()
+        enter({ tenant: "stays", cost: mine })
+        const had = { stays: 0, all: 0 }
+        for (let i = 0; i < 3000; i++) {
+          const { cost, tenant } = go()
+          had.all += cost
+          if (tenant === "stays") {
+            had.stays += cost
+            enter({ tenant, cost })
+          } else another()
+        }
+        const part = had.all / (others + 1)
+        expect(had.stays / part).toBeGreaterThan(0.8)
+        expect(had.stays / part).toBeLessThan(1.25)
+      })
     )
   })
 

@@ -6,9 +6,9 @@
  *   before ⌊(j-1)·W/w⌋, and of those that may go the one due first goes, of equals the one of the greatest weight, of
  *   those the most urgent. Slots of levels where nobody waits are skipped. When the last of them leaves or goes (those
  *   parked do not count), the frame starts anew.
- * - In a level: the tenant that has had the least cost since it began to wait, counted from what those who went last had
- *   then; of equals the one that has been at that for longest. Who has had more than the others remembers it, until they
- *   have caught up or nobody waits there any more.
+ * - In a level: the tenant that has had the least cost, of equals the one that has been at that for longest. A new one counts
+ *   as if it had had what all have had: each cost, shared by those who wait, and no less than whoever has had least. Who
+ *   waits no more is remembered until whoever goes has had as much, or nobody waits there any more.
  * - In a tenant: the earliest deadline, then arrival.
  */
 
@@ -77,9 +77,10 @@ export class Model {
   private slot = 0
   private arrivals = 0
   private changes = 0
-  /** By urgency: what its tenants have had, and what the one who went last there had had before. */
+  /** By urgency: what its tenants have had, what all have had, and what the one who went last had had before. */
   private readonly accounts = Array.from({ length: 8 }, () => new Map<string, Account>())
-  private readonly level = Array.from({ length: 8 }, () => 0)
+  private readonly all = Array.from({ length: 8 }, () => 0)
+  private readonly last = Array.from({ length: 8 }, () => 0)
 
   constructor(weights: ReadonlyArray<number> | "strict", bounds: Bounds = {}) {
     this.frame = weights === "strict" ? "strict" : frameOf(weights)
@@ -166,8 +167,10 @@ export class Model {
   handOver(): Waiter {
     const { slot, waiter } = this.turn()!
     this.slot = slot + 1
-    const account = this.accounts[waiter.urgency]!.get(waiter.tenant)!
-    this.level[waiter.urgency] = account.had
+    const { urgency } = waiter
+    const account = this.accounts[urgency]!.get(waiter.tenant)!
+    this.all[urgency] = Math.max(account.had, this.all[urgency]! + waiter.cost / byTenant(this.ready(urgency)).length)
+    this.last[urgency] = account.had
     account.had += waiter.cost
     account.since = this.changes++
     this.leave(waiter.id)
@@ -177,17 +180,21 @@ export class Model {
   /** It begins to wait where its tenant may have waited already, or not long ago. */
   private comes({ tenant, urgency }: Waiter): void {
     if (this.ready(urgency).some((waiter) => waiter.tenant === tenant)) return
-    const level = this.level[urgency]!
+    this.accounts[urgency]!.set(tenant, { had: this.had(tenant, urgency), since: this.changes++ })
+  }
+
+  /** What a tenant that waits, or begins to, has had. */
+  private had(tenant: string, urgency: number): number {
     const account = this.accounts[urgency]!.get(tenant)
-    const had = Math.max(level, account?.had ?? level)
-    this.accounts[urgency]!.set(tenant, { had, since: this.changes++ })
+    const known = account !== undefined && account.had > this.last[urgency]!
+    return known || this.ready(urgency).some((waiter) => waiter.tenant === tenant) ? account!.had : this.all[urgency]!
   }
 
   private forget(): void {
     for (let urgency = 0; urgency < 8; urgency++) {
       if (this.ready(urgency).length > 0) continue
       this.accounts[urgency]!.clear()
-      this.level[urgency] = 0
+      this.all[urgency] = this.last[urgency] = 0
     }
   }
 
@@ -252,12 +259,9 @@ export class Model {
     const there = this.ready(urgency)
     if (there.length === 0) return [undefined]
     const counted = own && !oldest ? [...there, { ...newcomer, order: Infinity, parked: false }] : there
-    const accounts = this.accounts[urgency]!
     const tenants = byTenant(counted).map((members) => ({
       members: members.toSorted(byDeadline),
-      done:
-        Math.max(this.level[urgency]!, accounts.get(members[0]!.tenant)?.had ?? 0) +
-        sum(members.map(({ cost }) => cost))
+      done: this.had(members[0]!.tenant, urgency) + sum(members.map(({ cost }) => cost))
     }))
     const last = Math.max(...tenants.map(({ done }) => done))
     const losing = tenants.filter(({ done }) => done === last)

@@ -5,14 +5,14 @@
  *     next:             the tenant with the least tag; the virtual time goes on by what is given, shared by those who wait
  *
  * Start-time fair queueing (Goyal, Vin & Cheng, 1996). A new tenant comes with the virtual time as its tag, so that only
- * those go before it that have had less, whatever the costs. (The virtual time is the tag of whoever went last there, which
- * stands still while ever new tenants come: then who was served once would wait for ever.) Of two that wait all the while neither gets more than the sum of
- * both's largest costs above the other. To say who is next is one step, to go is O(log tenants). (Deficit round robin
- * needs a quantum of the largest cost, and gives each turn all of it: many small ones in a row, for which the others
- * wait.)
+ * those go before it that have had less, whatever the costs. (The tag of whoever went last will not do: it stands still
+ * while ever new tenants come, and who was served once would wait for ever.) Of two that wait all the while neither gets
+ * more than the sum of both's largest costs above the other. To say who is next is one step, to go is O(log tenants).
+ * (Deficit round robin needs a quantum of the largest cost, and gives each turn all of it: many small ones in a row, for
+ * which the others wait.)
  *
- * Who has had more than the others and waits no more is remembered until they have caught up: to come one by one gains
- * nothing. When nobody waits, all is forgotten. Pure.
+ * Who waits no more is remembered until whoever goes has had as much: to come one by one gains nothing, and who has had
+ * less than most and comes back at once loses nothing. When nobody waits, all is forgotten. Pure.
  */
 import { Heap } from "./heap.ts"
 import type { Indexed } from "./heap.ts"
@@ -84,6 +84,8 @@ export class Level<P extends Place & Newcomer> {
   /** The one whose last would go last first; only where somebody may be put out. */
   private readonly heaviest: Heap<Weight<P>> | undefined
   private time = 0
+  /** The tag of whoever went last. */
+  private floor = 0
   /** How many tags have been set. */
   private turns = 0
   size = 0
@@ -137,10 +139,11 @@ export class Level<P extends Place & Newcomer> {
     const turns = place.slot!.lane as Turns<P>
     // What all have had: no less than whoever has had least, and it goes on though ever new ones come who have had nothing.
     this.time = Math.max(turns.tag, this.time + place.cost / this.waiting.size)
+    this.floor = turns.tag
     turns.tag += place.cost
     turns.since = this.turns++
     if (this.waiting.size > 1) this.waiting.moved(turns)
-    for (let first = this.leading.first; first !== undefined && first.tag <= this.time; first = this.leading.first) {
+    for (let first = this.leading.first; first !== undefined && first.tag <= this.floor; first = this.leading.first) {
       this.leading.remove(first)
     }
   }
@@ -227,12 +230,13 @@ export class Level<P extends Place & Newcomer> {
   /** A tenant has nobody waiting any more. */
   rest(turns: Turns<P>): void {
     if (this.size === 0) this.forget()
-    else if (turns.tag > this.time) this.leading.push(turns)
+    else if (turns.tag > this.floor) this.leading.push(turns)
   }
 
   /** What tenants have had. */
   private forget(): void {
     this.time = 0
+    this.floor = 0
     this.turns = 0
     for (let first = this.leading.first; first !== undefined; first = this.leading.first) this.leading.remove(first)
   }
