@@ -31,10 +31,6 @@ export class Feeders {
     this.size--
   }
 
-  get first(): Feeder | undefined {
-    return this.size === 0 ? undefined : this.chains.find((chain) => chain.size > 0)!.first
-  }
-
   /** Whether somebody of this urgency waits, whom a newcomer must not overtake. */
   waits(urgency: number): boolean {
     return this.chains[urgency]!.size > 0

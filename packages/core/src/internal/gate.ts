@@ -51,6 +51,8 @@ export class Engine implements Gate {
   private readonly feeders = new Feeders()
   /** They are being asked: whoever makes room meanwhile need not ask them again. */
   private feeding = false
+  /** Some have left the line since: those who were asked before are asked once more. */
+  private thinnedMeanwhile = false
   /** Set while a feeder waits for what its tenant or key has of its own. */
   private feedingAgain: timer.Alarm | undefined = undefined
   private limiter: Limiter
@@ -277,8 +279,7 @@ export class Engine implements Gate {
     for (const claim of [...this.line.members, ...this.line.parkedMembers]) {
       if (claim.state === "Waiting") this.putOut(claim, new Refused.ShuttingDown())
     }
-    const { first } = this.feeders
-    if (first !== undefined) this.feed(first.claim.fiber)
+    for (const { claim } of this.feeders.all) this.feed(claim.fiber)
   }
 
   // --- at the door ----------------------------------------------------------------------------------------------------
@@ -376,7 +377,8 @@ export class Engine implements Gate {
     this.offered--
     this.disown(claim, now)
     claim.own = undefined
-    if (at < (this.feedingAgain?.at ?? Infinity)) this.feedAt(at, claim.fiber)
+    // At once: it waits for somebody who is before it, and not for an instant.
+    if (at > now && at < (this.feedingAgain?.at ?? Infinity)) this.feedAt(at, claim.fiber)
   }
 
   private feedAt(at: number, fiber: AnyFiber): void {
@@ -555,6 +557,7 @@ export class Engine implements Gate {
   private thinned(fiber: AnyFiber): void {
     if (this.line.ready === 0) this.protection?.emptied()
     if (this.line.items === 0) this.rest()
+    this.thinnedMeanwhile = this.feeding
     this.feed(fiber)
   }
 
@@ -562,7 +565,10 @@ export class Engine implements Gate {
     if (this.feeders.size === 0 || this.feeding) return
     this.feeding = true
     try {
-      this.feeders.feed((feeder) => this.letIn(feeder, fiber))
+      do {
+        this.thinnedMeanwhile = false
+        this.feeders.feed((feeder) => this.letIn(feeder, fiber))
+      } while (this.thinnedMeanwhile)
     } finally {
       this.feeding = false
     }
@@ -804,11 +810,22 @@ export class Engine implements Gate {
   }
 
   /** Keeps one timer for the instant at which the head of the line may start. */
+  /** When the windows have room for one of those who wait for room in the line, where they have not now. */
+  private feedersOpenAt(now: number): number {
+    let least = Infinity
+    if (this.feeders.size > 0) {
+      for (const { claim } of this.feeders.all) {
+        const at = this.shared.opensAt(now, claim.cost)
+        if (at > now && at < least) least = at
+      }
+    }
+    return least
+  }
+
   private rearm(fiber: AnyFiber, now: number): void {
     if (!this.shared.timed) return
-    // With nobody in line that may go, it is for those who wait for room.
-    const head = this.line.head ?? this.feeders.first?.claim
-    const at = head === undefined ? Infinity : this.shared.opensAt(now, head.cost)
+    const { head } = this.line
+    const at = head === undefined ? this.feedersOpenAt(now) : this.shared.opensAt(now, head.cost)
     if (this.opening?.at === at) return
     if (this.opening !== undefined) timer.of(this.clock).clear(this.opening, fiber)
     this.opening = undefined
