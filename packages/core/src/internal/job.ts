@@ -1,0 +1,203 @@
+/**
+ * What stands in a `WorkQueue`, and who waits for it: an item, its submitter, and the door where it waits for room.
+ */
+import { Context, Duration, Effect, Exit, Tracer } from "effect"
+import type * as Reason from "../Reason.ts"
+import * as Refused from "../Refused.ts"
+import * as boundary from "./boundary.ts"
+import type { Link } from "./chain.ts"
+import type { Terms } from "./claim.ts"
+import { Linked } from "./crew.ts"
+import type { AnyEffect, AnyExit, AnyFiber, Runner } from "./crew.ts"
+import type { Feeder } from "./feeders.ts"
+import type { Jobs } from "./jobs.ts"
+import * as stack from "./stack.ts"
+import * as timer from "./timer.ts"
+import type { Wait } from "./wait.ts"
+import * as wait from "./wait.ts"
+import type { Waiter } from "./wake.ts"
+
+export type Resume = (effect: AnyEffect) => void
+
+/** One item, with whoever waits for it, if anybody does. */
+export class Job extends Linked {
+  readonly submitter: Submitter | undefined
+  /** Where it can be interrupted by itself, and sees its submitter's deadline. */
+  readonly region: JobRegion | undefined
+  runner: Runner | undefined = undefined
+  door: Door | undefined = undefined
+  refusal: Refused.Refused | undefined = undefined
+  /** The deadline that it has by itself; whoever submits it is cut at his own. */
+  private readonly expires: number
+  private alarm: timer.Alarm | undefined = undefined
+  private context: Context.Context<never> | undefined = undefined
+
+  constructor(
+    jobs: Jobs,
+    value: unknown,
+    terms: Terms,
+    urgency: number,
+    tenant: string,
+    expires: number,
+    submitter: Submitter | undefined
+  ) {
+    const around = submitter?.around
+    super(jobs, value, 0, terms, urgency, tenant, Math.min(expires, around?.deadline ?? Infinity))
+    this.submitter = submitter
+    this.expires = expires
+    this.region = submitter === undefined ? undefined : new JobRegion(jobs, this, around)
+  }
+
+  override await(now: number): void {
+    super.await(now)
+    if (this.expires === Infinity) return
+    this.alarm = new timer.Alarm(this.expires, () => this.gate.putOut(this, tooLate()))
+    timer.of(this.gate.clock).set(this.alarm, this.fiber)
+  }
+
+  override endWait(): void {
+    super.endWait()
+    if (this.alarm === undefined) return
+    timer.of(this.gate.clock).clear(this.alarm, this.fiber)
+    this.alarm = undefined
+  }
+
+  override lapse(): void {
+    this.submitter?.around?.lapse()
+  }
+
+  /** Its submitter's deadline, and his span, are part of what it is done in. */
+  contextIn(base: Context.Context<never>): Context.Context<never> {
+    if (this.region === undefined) return base
+    return (this.context ??= this.submitter!.inSpan(Context.add(base, boundary.Current, this.region)))
+  }
+}
+
+/** The region of a submitted item: its submitter can cut it alone. */
+export class JobRegion extends boundary.Region {
+  private readonly job: Job
+  private readonly around: boundary.Region | undefined
+
+  constructor(jobs: Jobs, job: Job, around: boundary.Region | undefined) {
+    super(jobs)
+    this.job = job
+    this.around = around
+  }
+
+  override get over(): boolean {
+    return this.job.state === "Gone"
+  }
+
+  /** While somebody waits in there, it binds what he waits for. */
+  override get own(): number {
+    return this.around?.deadline ?? Infinity
+  }
+
+  override interrupt(): void {
+    super.interrupt()
+    this.job.runner?.interrupt(this.reasonInForce)
+  }
+}
+
+/** One who waits for an item's end. */
+export class Submitter implements Waiter, Wait {
+  readonly around: boundary.Region | undefined
+  private readonly jobs: Jobs
+  private readonly span: Tracer.AnySpan | undefined
+  private readonly resume: Resume
+  private onEnd: ((exit: AnyExit) => void) | undefined = undefined
+  exit: AnyExit | undefined = undefined
+  job: Job | undefined = undefined
+
+  constructor(jobs: Jobs, fiber: AnyFiber, resume: Resume) {
+    this.jobs = jobs
+    this.around = boundary.current(fiber)
+    this.span = fiber.cache.span
+    this.resume = resume
+  }
+
+  get what(): string {
+    return this.job?.region?.what ?? this.jobs.title
+  }
+
+  /** He could not be interrupted at his deadline: what has not begun is refused instead. */
+  told(reason: Reason.Reason): void {
+    if (reason._tag === "Deadline") this.jobs.turnOut(this.job!, tooLate())
+  }
+
+  inSpan(context: Context.Context<never>): Context.Context<never> {
+    const { span } = this
+    return span === undefined ? context : (Context.add(context, Tracer.ParentSpan, span) as Context.Context<never>)
+  }
+
+  waits(): void {
+    if (this.around !== undefined) wait.begin(this.around, this)
+  }
+
+  /** It has ended, or will never begin. Only the first call counts. */
+  tell(exit: AnyExit): void {
+    if (this.exit !== undefined) return
+    this.exit = exit
+    if (this.around !== undefined) wait.end(this.around, this)
+    if (this.onEnd === undefined) this.jobs.gate.wake.push(this, this.jobs.lender)
+    else this.onEnd(exit)
+  }
+
+  begin(): void {
+    this.resume(this.exit!)
+  }
+
+  /** He was interrupted: what has not begun never does, what runs is cut, and its clean-up waited for. */
+  get leave(): Effect.Effect<void> {
+    return Effect.callback((resume) => {
+      if (this.exit !== undefined) return resume(Effect.void)
+      const job = this.job!
+      this.onEnd = (exit) => stack.nest(() => resume(stack.flat(boundary.cleanUp(exit))))
+      if (job.runner === undefined) this.jobs.takeBack(job, Exit.interrupt())
+      else if (this.around?.reasonInForce === undefined) job.region!.interrupt()
+      else job.region!.cut(this.around.reasonInForce)
+    })
+  }
+}
+
+/** An item at the door, with whoever goes on when there is room for it. */
+export class Door implements Feeder, Wait {
+  defect: { readonly thrown: unknown } | undefined = undefined
+  before: Link | undefined = undefined
+  behind: Link | undefined = undefined
+  readonly claim: Job
+  private readonly jobs: Jobs
+  private readonly around: boundary.Region | undefined
+  /** Undefined for a submitter: he goes on waiting. */
+  private resume: Resume | undefined
+  exit: AnyExit = Exit.void
+
+  constructor(jobs: Jobs, job: Job, around: boundary.Region | undefined, resume: Resume | undefined) {
+    this.jobs = jobs
+    this.claim = job
+    this.around = around
+    this.resume = resume
+    if (around !== undefined) wait.begin(around, this)
+  }
+
+  get what(): string {
+    return this.jobs.title
+  }
+
+  told(reason: Reason.Reason): void {
+    if (reason._tag === "Deadline") this.jobs.turnOut(this.claim, tooLate())
+  }
+
+  begin(): void {
+    this.jobs.letIn(this)
+    const { resume } = this
+    this.resume = undefined
+    resume?.(this.exit)
+  }
+
+  close(): void {
+    if (this.around !== undefined) wait.end(this.around, this)
+  }
+}
+
+export const tooLate = () => new Refused.TooLate({ short: Duration.zero })
