@@ -295,15 +295,19 @@ const rowOf = (waiting: string) => `gate, ${waiting} waiting`
 const plain = (micros: Micros, waiting: string) =>
   micros(rowOf(waiting), "Gate.run") - micros(rowOf(waiting), floorName)
 
+/** A round in which the floor was above the gate has measured the machine, and meets nothing. */
+const times = (cost: number, of: number): number => (of > 0 && cost > 0 ? cost / of : Infinity)
+
 const above = (waiting: string): Figure => ({
   name: `gate, cost above the floor: ${waiting} waiting against 100`,
-  of: (micros) => plain(micros, waiting) / plain(micros, "100"),
+  of: (micros) => times(plain(micros, waiting), plain(micros, "100")),
   atMost: 1.5
 })
 
 const aboveWith = (who: string, what: string, waiting: string): Figure => ({
   name: `gate, ${waiting} waiting, cost above the floor: with ${what} against without`,
-  of: (micros) => (micros(rowOf(waiting), who) - micros(rowOf(waiting), floorOfEverything)) / plain(micros, waiting),
+  of: (micros) =>
+    times(micros(rowOf(waiting), who) - micros(rowOf(waiting), floorOfEverything), plain(micros, waiting)),
   atMost: 1.5
 })
 
