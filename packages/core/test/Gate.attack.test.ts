@@ -3,11 +3,10 @@
  * who may not, and what a user's function throws is its caller's.
  */
 import { describe, expect, it } from "@effect/vitest"
-import { Clock, Deferred, Duration, Effect } from "effect"
+import { Clock, Deferred, Duration, Effect, Exit } from "effect"
 import { TestClock } from "effect/testing"
-import { Gate, Priority, RateWindow, Tenant } from "@fairlead/core"
-import type { ConcurrencyLimit } from "@fairlead/core"
-import { defect, fork, nothingLeft, settle, stage, timers } from "./gates.ts"
+import { ConcurrencyLimit, Gate, Priority, RateWindow, Tenant } from "@fairlead/core"
+import { defect, endOf, fork, nothingLeft, settle, stage, timers } from "./gates.ts"
 
 /** Who began, and when. */
 const journal = () => {
@@ -183,6 +182,122 @@ describe("Gate, among tenants and urgencies", () => {
       expect(began.at(-1)).toBe("background")
       yield* nothingLeft(gate)
     })
+  )
+})
+
+describe("Gate, what the user's own code does in a bulk call", () => {
+  const fails = (exit: Exit.Exit<unknown, unknown>) =>
+    Exit.isSuccess(exit)
+      ? []
+      : exit.cause.reasons.map((reason) =>
+          String(reason._tag === "Fail" ? reason.error : reason._tag === "Die" ? reason.defect : reason._tag)
+        )
+
+  it.effect("a source that throws when it is put down adds that to why it was", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 2, line: { maxItems: 2 } })
+      const source = {
+        *[Symbol.iterator]() {
+          try {
+            for (let i = 0; ; i++) yield i
+          } finally {
+            // oxlint-disable-next-line no-unsafe-finally
+            throw new Error("put down")
+          }
+        }
+      }
+      const body = (i: number) => (i === 0 ? Effect.andThen(Effect.sleep(10), Effect.fail("first")) : Effect.never)
+      const call = yield* fork(Effect.exit(gate.forEach(source, body)))
+      yield* TestClock.adjust(10)
+      expect(fails(yield* endOf(call))).toEqual(["first", "Error: put down"])
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("a source may end an item of its own call, and is put down when it has given what it gives", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 2 })
+      const failed = Deferred.makeUnsafe<void, string>()
+      const seen: Array<string> = []
+      function* source() {
+        try {
+          yield 0
+          Deferred.doneUnsafe(failed, Exit.fail("first"))
+          yield 1
+          yield 2
+        } finally {
+          seen.push("put down")
+        }
+      }
+      const call = yield* fork(
+        Effect.exit(
+          gate.forEach(source(), (i) => (i === 0 ? Deferred.await(failed) : Effect.sync(() => seen.push("more"))))
+        )
+      )
+      yield* settle
+      expect(fails(yield* endOf(call))).toEqual(["first"])
+      expect(seen).toEqual(["put down"])
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.live("a source without end of items that end at once leaves others their turn", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 1 })
+      let taken = 0
+      function* source() {
+        while (true) yield taken++
+      }
+      const exit = yield* gate
+        .forEach(source(), () => Effect.void, { discard: true })
+        .pipe(Effect.timeout("20 millis"), Effect.exit)
+      expect(fails(exit).join()).toContain("Timeout")
+      const then = taken
+      yield* Effect.sleep("1 millis")
+      expect(taken).toBe(then)
+      expect(Gate.check(yield* gate.statistics)).toEqual([])
+    })
+  )
+
+  it.effect("a `judge` that throws ends the call with that, and costs no permit", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", {
+        limit: ConcurrencyLimit.aimd({ min: 1, max: 2 }),
+        judge: () => {
+          throw new Error("judge")
+        }
+      })
+      for (const items of [[1, 2, 3], [1]]) {
+        const call = yield* fork(Effect.exit(gate.forEach(items, () => Effect.sleep(10))))
+        yield* TestClock.adjust(100)
+        expect(fails(yield* endOf(call))[0]).toBe("Error: judge")
+        yield* nothingLeft(gate)
+      }
+    })
+  )
+
+  it.effect(
+    "a `perTenant` that throws ends the call, whether the item had room or waited for it, and cuts the rest",
+    () =>
+      Effect.gen(function* () {
+        const gate = yield* Gate.make("test", {
+          limit: 1,
+          line: { maxItems: 1 },
+          perTenant: (tenant) => {
+            if (tenant === "bad") throw new Error("no such tenant")
+            return undefined
+          }
+        })
+        const ask = (tenant: string) => ({ tenant })
+        for (const items of [["bad"], ["a", "bad"], ["a", "b", "c", "bad", "d"]]) {
+          const before = yield* fork(gate.run(Effect.sleep(10)))
+          const call = yield* fork(Effect.exit(gate.forEach(items, () => Effect.sleep(10), { ask })))
+          yield* TestClock.adjust(100)
+          expect(fails(yield* endOf(call))).toEqual(["Error: no such tenant"])
+          expect(endOf(before)).toEqual(Exit.void)
+          yield* nothingLeft(gate)
+        }
+      })
   )
 })
 

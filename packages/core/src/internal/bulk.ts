@@ -27,6 +27,9 @@ import * as timer from "./timer.ts"
 type Body = (value: any, index: number) => AnyEffect
 type Resume = (effect: AnyEffect) => void
 
+/** After so many items that have ended on the spot others get their turn. */
+const turn = 1024
+
 /** Keeps what was taken from the source, and found no room. */
 class Hand implements Feeder {
   defect: { readonly thrown: unknown } | undefined = undefined
@@ -118,9 +121,11 @@ abstract class Bulk extends Crew {
   protected fill(): void {
     // All that is taken in one go has come at the same instant.
     const now = this.options.ask === undefined ? 0 : this.gate.now
+    let ended = 0
     while (this.hand.item === undefined && !this.interrupted) {
       this.paused = this.ahead >= this.maxAhead
       if (this.paused) return
+      if (ended === turn) return this.fillLater()
       const item = this.tryDraw(now)
       if (item === undefined) break
       this.ask(item)
@@ -129,8 +134,14 @@ abstract class Bulk extends Crew {
         this.hand.item = item
         this.gate.whenRoom(this.hand)
       } else this.arrived(item)
+      if (item.state === "Gone") ended++
     }
     this.settle()
+  }
+
+  /** Items that end on the spot leave nobody else a turn: no socket, no deadline, no interrupt. */
+  private fillLater(): void {
+    this.lender.cache.scheduler.makeDispatcher().scheduleTask(() => this.goOn(), 0)
   }
 
   private ask(item: Item): void {
@@ -297,7 +308,10 @@ class Each extends Bulk {
   private readonly source: Iterator<unknown>
   private readonly results: Array<unknown> | undefined
   private onEnd: Resume | undefined = undefined
-  protected drained = false
+  /** Nothing more is asked of the source. */
+  private done = false
+  /** The source is on the stack. */
+  private reading = false
 
   constructor(gate: Engine, caller: AnyFiber, items: Iterable<unknown>, body: Body, options: Gate.EachOptions<any>) {
     const results = options.discard === true ? undefined : []
@@ -314,28 +328,46 @@ class Each extends Bulk {
 
   protected draw(now: number): Item | undefined {
     const { done, value } = this.next()
-    if (done === true) {
-      this.drained = true
+    // The call was cut while the source was giving this.
+    if (this.done && done !== true) this.putDown()
+    if (this.done || done === true) {
+      this.done = true
       return undefined
     }
     this.results?.push(undefined)
     return this.item(value, now)
   }
 
+  protected get drained(): boolean {
+    return this.done && !this.reading
+  }
+
   private next(): IteratorResult<unknown> {
+    this.reading = true
     try {
       return this.source.next()
     } catch (defect) {
       // Whoever has thrown is not asked to come to an end.
-      this.drained = true
+      this.done = true
       throw defect
+    } finally {
+      this.reading = false
     }
   }
 
   protected abandonSource(): void {
-    if (this.drained) return
-    this.drained = true
-    this.source.return?.()
+    if (this.done) return
+    this.done = true
+    if (!this.reading) this.putDown()
+  }
+
+  /** What it throws then stands beside why it was put down. */
+  private putDown(): void {
+    try {
+      this.source.return?.()
+    } catch (defect) {
+      this.fail(Cause.die(defect), "source")
+    }
   }
 
   protected succeeded(index: number, value: unknown): void {

@@ -10,7 +10,7 @@
  *
  * All of it is synchronous and runs on the stack of whoever asks, ends or cuts.
  */
-import { Context, Effect, Exit } from "effect"
+import { Cause, Context, Effect, Exit } from "effect"
 import type { Clock, Fiber } from "effect"
 import * as Priority from "../Priority.ts"
 import type * as Refused from "../Refused.ts"
@@ -362,19 +362,25 @@ export abstract class Crew extends boundary.Region {
 
   /** The item has ended by itself, and its runner may go on. */
   complete(runner: Runner, item: Item, value: unknown): void {
-    const exit = Exit.succeed(value)
     this.leaving = runner
-    this.gate.leave(item, exit)
+    const exit = this.left(item, Exit.succeed(value))
     this.leaving = undefined
     this.ended(item, exit)
   }
 
+  /** It leaves the gate: how it has ended, with what a `judge` has thrown at that. */
+  private left(item: Item, exit: AnyExit): AnyExit {
+    try {
+      this.gate.leave(item, exit)
+      return exit
+    } catch (defect) {
+      return Exit.failCause(Exit.isFailure(exit) ? Cause.combine(exit.cause, Cause.die(defect)) : Cause.die(defect))
+    }
+  }
+
   runnerEnded(runner: Runner, item: Item | undefined, exit: AnyExit): void {
     this.runners.remove(runner)
-    if (item !== undefined) {
-      this.gate.leave(item, exit)
-      this.ended(item, exit)
-    }
+    if (item !== undefined) this.ended(item, this.left(item, exit))
     this.settle()
   }
 
