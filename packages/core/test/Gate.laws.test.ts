@@ -300,6 +300,67 @@ describe("Gate, laws", () => {
   }
 })
 
+describe("Gate, after 10,000 random cancels", () => {
+  for (const overflow of Overflow.all) {
+    it.effect(
+      `permits and tokens are exact, the tenants' and the keys' too: ${overflow}`,
+      () =>
+        Effect.gen(function* () {
+          const gate = yield* Gate.make("test", {
+            limit: 7,
+            windows: [RateWindow.per(500, "1 second"), RateWindow.per(900, "3 seconds", { burst: 50 })],
+            line: { maxItems: 8_000, maxCost: 15_000, maxWait: "20 seconds", overflow },
+            perTenant: { limit: 5, windows: [RateWindow.per(200, "1 second")] },
+            perKey: { limit: 4 }
+          })
+          const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
+          let cancelled = 0
+          while (cancelled < 10_000) {
+            const cost = yield* Random.nextIntBetween(1, 4)
+            const urgency = (yield* Random.nextIntBetween(0, 7)) as Priority.Urgency
+            const ask = { cost, key: fibers.length % 5 === 0 ? "x" : undefined }
+            const call = gate
+              .run(Effect.sleep(fibers.length % 3), ask)
+              .pipe(
+                Priority.at(urgency),
+                Tenant.as(`t${fibers.length % 4}`),
+                fibers.length % 7 === 0 ? Deadline.option("3 seconds") : Effect.map(Option.some)
+              )
+            fibers.push(yield* fork(call))
+            const other = fibers[yield* Random.nextIntBetween(0, fibers.length - 1)]!
+            if (other.pollUnsafe() === undefined) cancelled++
+            other.interruptUnsafe()
+            if (fibers.length % 50 === 0) yield* TestClock.adjust("1 millis")
+            if (fibers.length % 2000 === 0) expect(Gate.check(yield* gate.statistics)).toEqual([])
+          }
+          for (let i = 0; i < 40; i++) yield* TestClock.adjust("1 second")
+          expect(fibers.filter((fiber) => fiber.pollUnsafe() === undefined)).toEqual([])
+          yield* nothingLeft(gate)
+          const { windows } = yield* gate.statistics
+          expect(windows.map(({ debt, pending, used }) => [used, pending, debt])).toEqual([
+            [0, 0, 0],
+            [0, 0, 0]
+          ])
+          // All is there: as much as at first, and no more.
+          const now = (tenant: string, ask: Gate.Ask) =>
+            fork(gate.run(Effect.never, { maxWait: 0, ...ask }).pipe(Tenant.as(tenant)))
+          const holders = []
+          for (let i = 0; i < 5; i++) holders.push(yield* now("t0", { key: i < 4 ? "x" : undefined }))
+          for (let i = 0; i < 2; i++) holders.push(yield* now("t1", {}))
+          expect((yield* gate.statistics).running).toBe(7)
+          expect((yield* now("t2", {})).pollUnsafe()).toBeDefined()
+          yield* Fiber.interruptAll(holders)
+          const all = yield* now("t3", { cost: 50 })
+          expect((yield* gate.statistics).running).toBe(1)
+          yield* Fiber.interrupt(all)
+          yield* TestClock.adjust("1 minute")
+          yield* nothingLeft(gate)
+        }).pipe(Random.withSeed(7)),
+      slow.timeout
+    )
+  }
+})
+
 describe("Gate, what the laws have found", () => {
   for (const how of ["run", "hold"] as const) {
     it.effect(
