@@ -124,6 +124,44 @@ describe("Gate, those who wait for room in the line", () => {
     })
   )
 
+  it.effect("take turns with what is their own, where the gate has room for more", () =>
+    Effect.gen(function* () {
+      const windows = [RateWindow.per(100, "1 second")]
+      const gate = yield* Gate.make("test", { windows, perTenant: { limit: 1 }, line: { maxItems: 0 } })
+      const { lines, note } = journal()
+      yield* as("t")(gate.forEach(["a", "b", "c"], (name) => Effect.andThen(note(name), Effect.sleep(10))))
+      yield* TestClock.adjust(30)
+      expect(lines).toEqual(["a 0", "b 10", "c 20"])
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("come after one of their tenant that is parked, and needs more", () =>
+    Effect.gen(function* () {
+      const windows = [RateWindow.per(10, "1 second")]
+      const gate = yield* Gate.make("test", { perTenant: { windows }, line: { maxItems: 2 } })
+      const { lines, note } = journal()
+      yield* as("t")(gate.run(note("half"), { cost: 5 }))
+      yield* as("t")(gate.run(note("large"), { cost: 10 }))
+      yield* as("t")(gate.forEach(["a", "b", "c"], note))
+      yield* TestClock.adjust("2 seconds")
+      expect(lines).toEqual(["half 0", "large 1000", "a 2000", "b 2000", "c 2000"])
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("are asked again when the line gets empty while they are asked", () =>
+    Effect.gen(function* () {
+      const windows = [RateWindow.per(1, 10, { counts: "answer" })]
+      const gate = yield* Gate.make("test", { limit: 2, perTenant: { windows }, line: { maxItems: 2 } })
+      const { lines, note } = journal()
+      yield* as("t")(gate.forEach(["a", "b", "c", "d"], (name) => Effect.andThen(note(name), Effect.sleep(1))))
+      yield* TestClock.adjust(34)
+      expect(lines).toEqual(["a 0", "b 11", "c 22", "d 33"])
+      yield* nothingLeft(gate)
+    })
+  )
+
   it.effect("urgent, are not held up by others whose level is full", () =>
     Effect.gen(function* () {
       const gate = yield* Gate.make("test", { limit: 1, line: { levels: { 7: { maxItems: 1 } } } })
