@@ -127,7 +127,7 @@ export interface Protect {
 export interface Signal {
   /** What `Shed` calls it. */
   readonly name: string
-  /** Calls of this urgency and all less urgent ones are shed now; 8: none. Asked on the hot path; it must not throw. */
+  /** Calls of this urgency and all less urgent ones are shed now; 8: none. Asked on the hot path. One that throws sheds nobody. */
   readonly urgency: () => number
 }
 

@@ -20,12 +20,14 @@
 import { Clock, Context, Duration, Effect, Exit, Option, Scope } from "effect"
 import type { Fiber } from "effect"
 import { dual } from "effect/Function"
+import type * as ConcurrencyLimit from "./ConcurrencyLimit.ts"
 import * as Gate from "./Gate.ts"
 import { Engine } from "./internal/gate.ts"
 import { Heap } from "./internal/heap.ts"
 import type { Indexed } from "./internal/heap.ts"
 import * as millis from "./internal/millis.ts"
 import * as timer from "./internal/timer.ts"
+import type * as RateWindow from "./RateWindow.ts"
 import * as Refused from "./Refused.ts"
 import * as Registry from "./Registry.ts"
 
@@ -155,6 +157,40 @@ class Kept implements Indexed {
   }
 }
 
+/** A permit whose key is in use until it is given back. */
+class Held implements Gate.Permit {
+  readonly waited: Duration.Duration
+  private readonly permit: Gate.Permit
+  private readonly leave: () => void
+
+  constructor(permit: Gate.Permit, leave: () => void) {
+    this.permit = permit
+    this.leave = leave
+    this.waited = permit.waited
+  }
+
+  sent(): void {
+    this.permit.sent()
+  }
+
+  answered(verdict?: ConcurrencyLimit.Verdict, latencyMillis?: number): void {
+    this.permit.answered(verdict, latencyMillis)
+  }
+
+  settle(cost: number): void {
+    this.permit.settle(cost)
+  }
+
+  tighten(hint: RateWindow.Hint): void {
+    this.permit.tighten(hint)
+  }
+
+  release(verdict?: ConcurrencyLimit.Verdict): void {
+    this.permit.release(verdict)
+    this.leave()
+  }
+}
+
 class Keys implements GateMap {
   readonly name: string
   private readonly clock: Clock.Clock
@@ -202,32 +238,38 @@ class Keys implements GateMap {
   }
 
   hold(key: string, ask?: Gate.HoldAsk): Effect.Effect<Gate.Permit, Refused.Refused, Scope.Scope> {
-    return this.scoped(key, (gate) => gate.hold(ask))
+    return this.scoped(key, (gate, leave) => Effect.map(gate.hold(ask), (permit) => new Held(permit, leave)))
   }
 
   get(key: string): Effect.Effect<Gate.Gate, Refused.Refused, Scope.Scope> {
     return this.scoped(key, Effect.succeed)
   }
 
-  /** Uses the gate of `key` until the scope closes, or until `f` is refused. */
-  private scoped<A>(key: string, f: (gate: Gate.Gate) => Effect.Effect<A, Refused.Refused, Scope.Scope>) {
+  /** Uses the gate of `key` until the scope closes, until `f` fails, or until it says that it has left. */
+  private scoped<A>(
+    key: string,
+    f: (gate: Gate.Gate, leave: () => void) => Effect.Effect<A, Refused.Refused, Scope.Scope>
+  ) {
     return Effect.uninterruptibleMask((restore) =>
       Effect.withFiber((fiber) => {
-        const scope = Context.getUnsafe(fiber.context, Scope.Scope)
         const kept = this.use(key)
         if (!(kept instanceof Kept)) return Effect.fail(kept)
         let held = true
-        const leave = (): undefined => {
+        const leave = () => {
           if (held) this.leave(kept, fiber)
           held = false
         }
-        return Effect.onExitPrimitive(
-          Effect.andThen(
-            Scope.addFinalizerExit(scope, () => Effect.sync(leave)),
-            Effect.suspend(() => restore(f(kept.gate)))
-          ),
-          // An interrupt may come when `f` has got what it gives: then the use ends with the scope, as that does.
-          (exit) => (Exit.isFailure(exit) && !Exit.hasInterrupts(exit) ? leave() : undefined)
+        // A scope of its own: what fails, or is interrupted, leaves nothing in the other, whatever it had got by then.
+        const scope = Scope.forkUnsafe(Context.getUnsafe(fiber.context, Scope.Scope))
+        const use = restore(
+          Effect.provideService(
+            Effect.suspend(() => f(kept.gate, leave)),
+            Scope.Scope,
+            scope
+          )
+        )
+        return Effect.onExit(Effect.andThen(Scope.addFinalizer(scope, Effect.sync(leave)), use), (exit) =>
+          Exit.isFailure(exit) ? Scope.close(scope, exit) : Effect.void
         )
       })
     )

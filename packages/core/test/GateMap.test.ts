@@ -79,10 +79,26 @@ describe("GateMap", () => {
       expect(Exit.isFailure(yield* busyAt(map, "a"))).toBe(true)
       permit.release()
       expect(yield* busyAt(map, "a")).toEqual(Exit.void)
-      expect((yield* map.statistics).idle).toBe(0)
+      expect((yield* map.statistics).idle).toBe(1)
       yield* Scope.close(scope, Exit.void)
       yield* nothingLeft(map)
       yield* Effect.scoped(Effect.andThen(map.hold("a"), settle))
+      yield* nothingLeft(map)
+    })
+  )
+
+  it.effect("a hold that is interrupted while it waits does not keep its key", () =>
+    Effect.gen(function* () {
+      const map = yield* GateMap.make("hosts", { limit: 1 }, { maxKeys: 1 })
+      const scope = yield* Scope.make()
+      const a = yield* work
+      const fiber = yield* fork(map.run("a", a.body))
+      const waiting = yield* fork(Scope.provide(map.hold("a"), scope))
+      yield* Fiber.interrupt(waiting)
+      yield* a.end
+      yield* Fiber.join(fiber)
+      yield* map.run("b", Effect.void)
+      yield* Scope.close(scope, Exit.void)
       yield* nothingLeft(map)
     })
   )

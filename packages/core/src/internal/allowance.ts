@@ -32,6 +32,11 @@ export class Allowance {
     return this.books.length > 0 || this.shutUntil > -Infinity
   }
 
+  /** Whether something is to be paid for that cost more than it had reserved. */
+  get indebted(): boolean {
+    return this.books.some((book) => book.indebted)
+  }
+
   /** Whether another's word still holds, where it has no windows. */
   isShut(now: number): boolean {
     if (this.shutUntil <= now + millis.grain) this.shutUntil = -Infinity

@@ -185,6 +185,10 @@ export class Book {
     return Math.max(now, opened, this.bucket(0), opened + this.slack(0))
   }
 
+  get indebted(): boolean {
+    return this.debt > 0
+  }
+
   statistics(now: number): Statistics {
     this.pass(now)
     const { burst, counts, limit } = this.window

@@ -731,7 +731,7 @@ export class Engine implements Gate {
     this.shared.stamp(now, claim.cost)
     if (claim.own !== undefined) for (const owner of claim.own.owners) owner.stamp(now, claim.cost)
     if (this.line.items === 0 && this.feeders.size === 0) return
-    if (this.opening === undefined) this.rearm(claim.fiber, now)
+    if (this.opening === undefined || this.shared.indebted) this.rearm(claim.fiber, now)
     if (this.line.parked > 0 && claim.own !== undefined) this.reckon(claim, now)
   }
 

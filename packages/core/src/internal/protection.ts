@@ -1,6 +1,7 @@
 /**
  * How a gate protects those behind it: what it sheds at the door, and at one's turn.
  */
+import { levels } from "../Priority.ts"
 import * as Refused from "../Refused.ts"
 import type { Protect, Signal } from "../Gate.ts"
 import type { Verdict } from "../ConcurrencyLimit.ts"
@@ -67,8 +68,17 @@ export class Protection {
 
   private signalled(urgency: number): Refused.Shed | undefined {
     for (const signal of this.signals) {
-      if (urgency >= signal.urgency()) return new Refused.Shed({ signal: signal.name })
+      if (urgency >= urgencyOf(signal)) return new Refused.Shed({ signal: signal.name })
     }
     return undefined
+  }
+}
+
+/** It is asked on the stack of whoever leaves: one that throws sheds nobody, and holds up nobody. */
+const urgencyOf = (signal: Signal): number => {
+  try {
+    return signal.urgency()
+  } catch {
+    return levels
   }
 }
