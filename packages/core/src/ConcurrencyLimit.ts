@@ -47,7 +47,10 @@ export interface Options {
   readonly min?: number | undefined
   /** The most there ever is: what the process, not the other side, can bear. */
   readonly max: number
-  /** Where it begins. Default: `min`, from which it doubles with every round of calls until it meets resistance. */
+  /**
+   * Where it begins; it doubles with every round of calls until it meets resistance. Default: `min` for `aimd`, and 20 or
+   * the bound nearest to it for those that go by latency, which learn the more the more calls end.
+   */
   readonly initial?: number | undefined
 }
 
@@ -120,8 +123,8 @@ export type LatencyState = latency.Watch
 /**
  * Lets a few calls queue at the other side, so that it is never idle, and no more: between half of `headroom` and the
  * whole of it (one call at least). How many queue follows from how much longer calls take than they would without a
- * queue: `limit · (1 − base / latency)`. Outside of that it is set, in one step, to where their number would be right,
- * as far as that is certain.
+ * queue: `limit · (1 − base / latency)`. Outside of that it is set, in one step, to where their number would be right.
+ * What queues is what certainly does, by the standard error.
  *
  * For an other side that gets slower with load.
  *
@@ -131,17 +134,17 @@ export const vegas = (options: LatencyOptions): ConcurrencyLimit<LatencyState> =
   const headroom = part("headroom", options.headroom ?? 0.1)
   return byLatency("vegas", options, (held, base, latency, error) => {
     const most = Math.max(1, headroom * held)
-    const surely = held * (1 - base / Math.max(base, latency - error))
-    if (surely > most) return held - surely + 0.75 * most
-    const perhaps = held * (1 - base / Math.max(base, latency + error))
-    return perhaps < most / 2 ? held - perhaps + 0.75 * most : held
+    const queued = held * (1 - base / Math.max(base, latency - error))
+    return queued > most || queued < most / 2 ? held - queued + 0.75 * most : held
   })
 }
 
 /**
  * Follows the gradient: calls that take twice as long as without a queue mean that twice as many run as should. So the
  * next limit is `limit · base / latency`, half of the limit at the least, and `headroom` on top, by which it grows where
- * there is no queue. There is no band in which it rests: it follows sooner than `vegas`, and sways a little.
+ * there is no queue. There is no band in which it rests: it follows sooner than `vegas`, and sways a little. Latency counts
+ * as what it is at the least, by its standard error: where calls take very different times, it rests a little higher in
+ * place of letting the other side stand idle.
  *
  * For an other side that gets slower with load.
  *
@@ -150,14 +153,14 @@ export const vegas = (options: LatencyOptions): ConcurrencyLimit<LatencyState> =
  */
 export const gradient = (options: LatencyOptions): ConcurrencyLimit<LatencyState> => {
   const headroom = part("headroom", options.headroom ?? 0.1)
-  return byLatency("gradient", options, (held, base, latency) => {
-    const slope = Math.min(1, Math.max(0.5, base / latency))
+  return byLatency("gradient", options, (held, base, latency, error) => {
+    const slope = Math.min(1, Math.max(0.5, base / Math.max(base, latency - error)))
     return held * slope + Math.max(0.5, headroom * held)
   })
 }
 
 const byLatency = (name: string, options: Options, law: latency.Law): ConcurrencyLimit<LatencyState> => {
-  const { initial, max, min } = bounds(options)
+  const { initial, max, min } = bounds(options, many)
   const terms = { min, max, law }
   return {
     name,
@@ -170,11 +173,14 @@ const byLatency = (name: string, options: Options, law: latency.Law): Concurrenc
 
 const began = (sample: Sample): number => sample.now - sample.latencyMillis
 
-const bounds = ({ initial: given, max, min = 1 }: Options) => {
+/** Where those begin that go by latency. */
+const many = 20
+
+const bounds = ({ initial: given, max, min = 1 }: Options, usual = 1) => {
   whole("min", min)
   whole("max", max)
   if (max < min) throw new RangeError(`Expected a max of at least the min of ${min}, got ${max}`)
-  const initial = given ?? min
+  const initial = given ?? Math.min(max, Math.max(min, usual))
   if (!(initial >= min && initial <= max)) {
     throw new RangeError(`Expected an initial limit from ${min} to ${max}, got ${initial}`)
   }

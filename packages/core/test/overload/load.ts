@@ -71,7 +71,7 @@ export const holding = {
   "a long line, and CoDel": gate({ limit: 10, line: long, protect: { codel: {} } }),
   "a long line, and the newest first": gate({ limit: 10, line: long, protect: { codel: {}, newestFirst: true } }),
   "a limit that finds itself": gate({
-    limit: ConcurrencyLimit.gradient({ max: 200, initial: 20 }),
+    limit: ConcurrencyLimit.gradient({ max: 200 }),
     line: { ...half, overflow: "evictLeast" }
   })
 } as const

@@ -21,8 +21,8 @@ const stretches = changes.map((from) => ({ from, to: from + 30, capacity: capaci
 
 export const limits = {
   aimd: ConcurrencyLimit.aimd({ max: 200 }),
-  vegas: ConcurrencyLimit.vegas({ max: 200 }),
-  gradient: ConcurrencyLimit.gradient({ max: 200 }),
+  vegas: ConcurrencyLimit.vegas({ max: 200, initial: 1 }),
+  gradient: ConcurrencyLimit.gradient({ max: 200, initial: 1 }),
   "fixed 40": ConcurrencyLimit.fixed(2 * most)
 } as const
 
@@ -35,6 +35,7 @@ const settles = (run: ReadonlyArray<number>, capacity: number): number | undefin
 const kinds = {
   "± 10 %": { of: (millis: number) => service.even(millis), mean: 1 },
   "± 10 %, 2 % of them × 10": { of: (millis: number) => service.outliers(service.even(millis), 0.02, 10), mean: 1.18 },
+  "Erlang-4": { of: (millis: number) => service.erlang4(millis), mean: 1 },
   exponential: { of: (millis: number) => service.exponential(millis), mean: 1 }
 } as const
 
@@ -46,6 +47,8 @@ const rows: ReadonlyArray<readonly [keyof typeof limits, Options["upstream"], ke
   ["gradient", "shared", "± 10 %"],
   ["vegas", "slots", "± 10 %, 2 % of them × 10"],
   ["gradient", "slots", "± 10 %, 2 % of them × 10"],
+  ["vegas", "slots", "Erlang-4"],
+  ["gradient", "slots", "Erlang-4"],
   ["vegas", "slots", "exponential"],
   ["gradient", "slots", "exponential"],
   ["fixed 40", "slots", "± 10 %"]

@@ -34,6 +34,9 @@ export const service = {
       mean * (1 + part * (2 * random() - 1)),
   /** As if without memory: many short ones, few long ones. */
   exponential: (mean: number) => (random: Random) => -mean * Math.log(1 - random()),
+  /** Four exponential stages (Erlang-4): their standard deviation is half of the mean. */
+  erlang4: (mean: number) => (random: Random) =>
+    (-mean * Math.log((1 - random()) * (1 - random()) * (1 - random()) * (1 - random()))) / 4,
   /** `part` of all take `times` as long. */
   outliers: (of: (random: Random) => number, part: number, times: number) => (random: Random) =>
     of(random) * (random() < part ? times : 1)
