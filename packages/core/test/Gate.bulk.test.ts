@@ -162,6 +162,7 @@ describe("Gate.forEach", () => {
       // What is in hand takes no permit of those that are cut.
       const fiber = yield* start(gate.forEach(numbers(10), (n) => work(n)))
       yield* Fiber.interrupt(fiber)
+      expect(reasonOf(fiber.pollUnsafe()!)).toEqual(["interrupt"])
       yield* nothingLeft(gate)
     })
   )
@@ -532,6 +533,216 @@ describe("Gate.forEach", () => {
         expect(other.pollUnsafe()).toEqual(Exit.succeed(numbers(6)))
         yield* nothingLeft(gate)
       })
+  )
+
+  it.effect("what an allowance throws for one item cuts those that have begun, and waits for their clean-up", () =>
+    Effect.gen(function* () {
+      const perTenant = (tenant: string): Gate.Allowance | undefined => {
+        if (tenant === "odd") throw new Error("no such tenant")
+        return tenant === "slow" ? { windows: [RateWindow.per(3, "1 second")] } : undefined
+      }
+      const gate = yield* Gate.make("test", { limit: 2, line: { maxItems: 1 }, perTenant })
+      const { say, seen } = record()
+      const work = (tenant: string) =>
+        Effect.onInterrupt(Effect.never, () => Effect.andThen(Effect.sleep(3), say(`${tenant} cleaned up`)))
+      let returned = 0
+      const call = (tenants: ReadonlyArray<string>, cost?: number) => {
+        const items = tenants[Symbol.iterator]()
+        const source = { next: () => items.next(), return: () => ({ done: true as const, value: returned++ }) }
+        const ask = (tenant: string) => ({ tenant, cost: tenant === "slow" ? cost : undefined })
+        return gate.forEach({ [Symbol.iterator]: () => source }, work, { ask })
+      }
+      expect(reasonOf(yield* after(3, call(["a", "b", "odd"])))).toEqual(["Error: no such tenant"])
+      expect(reasonOf(yield* after(3, call(["c", "slow"], 5)))).toEqual([
+        "RangeError: Expected a cost of at most 3 (3 per 1s of tenant slow), got 5"
+      ])
+      expect(seen.map((line) => line.replace(/.*: /, ""))).toEqual(["b cleaned up", "a cleaned up", "c cleaned up"])
+      expect(returned).toBe(2)
+      // One that waits for room is asked for on the stack of whoever makes it, who has nothing to do with it.
+      const holders = yield* Effect.forEach([1, 2, 3], () => start(gate.run(Effect.sleep(5))))
+      const late = yield* start(Effect.exit(call(["odd"])))
+      const gone = yield* start(call(["odd"]))
+      yield* TestClock.adjust(5)
+      expect(holders.slice(0, 2).map((fiber) => fiber.pollUnsafe())).toEqual([Exit.void, Exit.void])
+      yield* Fiber.interrupt(gone)
+      expect(reasonOf(yield* Fiber.join(late))).toEqual(["Error: no such tenant"])
+      yield* TestClock.adjust(5)
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("a source that throws when it is told to end: a defect beside the failure; all is cut the same", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 2, line: { maxItems: 2 } })
+      const { seen, work } = record()
+      const source = function* () {
+        try {
+          for (let i = 1; ; i++) yield i
+        } finally {
+          // oxlint-disable-next-line no-unsafe-finally -- that is what is tested
+          throw new Error("not yet")
+        }
+      }
+      const fails = Effect.andThen(Effect.sleep(5), Effect.fail("boom"))
+      const all = gate.forEach(source(), (n) => (n === 1 ? fails : work(n)))
+      expect(reasonOf(yield* after(5, all))).toEqual(["boom", "Error: not yet"])
+      expect(seen).toEqual(["5: 2 cut"])
+      const fiber = yield* start(gate.forEach(source(), (n) => work(n)))
+      yield* Fiber.interrupt(fiber)
+      expect(reasonOf(fiber.pollUnsafe()!)).toEqual(["interrupt", "Error: not yet"])
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect(
+    "an item that fails, or a call that is interrupted, while its source is asked: the source ends after that",
+    () =>
+      Effect.gen(function* () {
+        const gate = yield* Gate.make("test", { limit: 2, line: { maxItems: 2 } })
+        const { seen, work } = record()
+        let ended = 0
+        const source = function* (during: () => void) {
+          try {
+            yield 1
+            yield 2
+            during()
+            yield 3
+          } finally {
+            ended++
+          }
+        }
+        const boom = Deferred.makeUnsafe<void, string>()
+        const failing = source(() => Deferred.doneUnsafe(boom, Exit.fail("boom")))
+        const all = gate.forEach(failing, (n) => (n === 1 ? Deferred.await(boom) : work(n)))
+        expect(reasonOf(yield* Effect.exit(all))).toEqual(["boom"])
+        // The only one that goes on fails: the call is not over before whoever is asked has come back, or thrown.
+        const only = Deferred.makeUnsafe<void, string>()
+        const ask = (n: number): undefined => {
+          if (n === 1) return
+          Deferred.doneUnsafe(only, Exit.fail("boom"))
+          throw new Error("ask")
+        }
+        const asked = gate.forEach([1, 2, 3], () => Deferred.await(only), { ask })
+        expect(reasonOf(yield* Effect.exit(asked))).toEqual(["boom", "Error: ask"])
+        // Later, on the gate's stack, with the caller asleep.
+        const first = Deferred.makeUnsafe<void>()
+        const { fiber } = yield* Effect.gen(function* () {
+          const own: { fiber?: Fiber.Fiber<unknown, unknown> } = {}
+          const small = yield* Gate.make("small", { limit: 1, line: { maxItems: 0 } })
+          const body = (n: number) => (n === 1 ? Deferred.await(first) : work(n))
+          own.fiber = yield* start(
+            small.forEach(
+              source(() => own.fiber!.interruptUnsafe()),
+              body
+            )
+          )
+          yield* Deferred.succeed(first, undefined)
+          yield* TestClock.adjust(20)
+          yield* nothingLeft(small)
+          return own
+        })
+        expect(reasonOf(fiber!.pollUnsafe()!)).toEqual(["interrupt"])
+        expect([ended, seen]).toEqual([2, ["0: 2 cut", "0: 2 cut"]])
+        yield* nothingLeft(gate)
+      })
+  )
+
+  it.effect("a `judge` or a limit that throws at an item's end is the call's defect, and keeps no permit", () =>
+    Effect.gen(function* () {
+      const aimd = ConcurrencyLimit.aimd({ min: 1, max: 2 })
+      const fails = (text: string) => (): never => {
+        throw new Error(text)
+      }
+      const judged = yield* Gate.make("judged", { limit: aimd, judge: fails("judge") })
+      const stepped = yield* Gate.make("stepped", { limit: { ...aimd, step: fails("step") } })
+      const { work } = record()
+      for (const [gate, text] of [
+        [judged, "Error: judge"],
+        [stepped, "Error: step"]
+      ] as const) {
+        for (const count of [1, 3, 1]) {
+          const reasons = reasonOf(
+            yield* after(
+              10,
+              gate.forEach(numbers(count), (n) => work(n))
+            )
+          )
+          expect(new Set(reasons as Array<string>)).toEqual(new Set([text]))
+        }
+        expect(
+          reasonOf(
+            yield* after(
+              0,
+              gate.forEach([1], () => Effect.fail("boom"))
+            )
+          )
+        ).toEqual(["boom", text])
+        const streamed = Stream.fromIterable([1]).pipe(
+          gate.stream((n) => work(n)),
+          Stream.runDrain
+        )
+        expect(reasonOf(yield* after(10, streamed))).toEqual([text])
+        yield* nothingLeft(gate)
+      }
+    })
+  )
+
+  it.effect("a boosted run moves the items of its calls, those that wait for room and those that come later, too", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 1, line: { maxItems: 4 } })
+      const open = yield* Deferred.make<void>()
+      const { seen, work } = record()
+      yield* start(gate.run(Deferred.await(open)))
+      const waiting = Effect.map(gate.statistics, ({ waitingByUrgency }) => waitingByUrgency)
+      let boost: (urgency: Priority.Urgency | undefined) => Effect.Effect<void> = () => Effect.void
+      const urgencies: Array<number> = []
+      const body = (n: number) => Effect.flatMap(Priority.Priority, (urgency) => work(urgencies.push(urgency) && n, 1))
+      const items = gate.forEach(numbers(4), body, { ask: (n) => (n === 2 ? { urgency: 7 } : undefined) })
+      const streamed = Stream.fromIterable([5, 6, 7]).pipe(gate.stream(body), Stream.runDrain)
+      const both = Effect.all([items, streamed], { concurrency: 2 })
+      const run = Priority.boosted((set) => Effect.suspend(() => ((boost = set), both))).pipe(Priority.at(6))
+      const fiber = yield* start(run)
+      yield* TestClock.adjust(0)
+      yield* start(Priority.at(gate.forEach([8, 9], body), 4))
+      expect(yield* waiting).toEqual([0, 0, 0, 0, 0, 0, 3, 1])
+      yield* boost(5)
+      expect(yield* waiting).toEqual([0, 0, 0, 0, 0, 4, 0, 0])
+      yield* boost(undefined)
+      expect(yield* waiting).toEqual([0, 0, 0, 0, 0, 0, 3, 1])
+      yield* boost(0)
+      expect(yield* waiting).toEqual([4, 0, 0, 0, 0, 0, 0, 0])
+      yield* Deferred.succeed(open, undefined)
+      yield* TestClock.adjust(1)
+      for (let i = 0; i < 12; i++) yield* TestClock.adjust(1)
+      expect(seen.map((line) => Number(line.split(" ")[1]))).toEqual(numbers(9))
+      // What an item asks for inside is boosted there, as a run's is.
+      expect(urgencies).toEqual([6, 7, 6, 6, 6, 6, 6, 4, 4])
+      expect(Exit.isSuccess(fiber.pollUnsafe()!)).toBe(true)
+      yield* boost(7)
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.live("an endless source of items that end at once lets interrupts, deadlines and others through", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 2 })
+      const endless = function* () {
+        for (let i = 0; ; i++) yield i
+      }
+      const others = yield* Effect.forkChild(Effect.forEach(numbers(20), () => gate.run(Effect.sleep(1))))
+      const exit = yield* gate
+        .forEach(endless(), () => Effect.void, { discard: true })
+        .pipe(Deadline.within("100 millis"), Effect.exit)
+      expect(reasonOf(exit)).toHaveLength(1)
+      const streamed = Stream.fromIterable(endless()).pipe(gate.stream(Effect.succeed, { maxAhead: Infinity }))
+      const fiber = yield* Effect.forkChild(Stream.runDrain(streamed))
+      yield* Effect.sleep(20)
+      yield* Fiber.interrupt(fiber)
+      yield* Fiber.join(others)
+      const statistics = yield* gate.statistics
+      expect(Gate.check(statistics)).toEqual([])
+      expect([statistics.running, statistics.waiting]).toEqual([0, 0])
+    })
   )
 
   it.effect(

@@ -212,6 +212,55 @@ describe("WorkQueue.submit", () => {
     })
   )
 
+  it.effect("a boosted run moves what it has submitted, in line or before it, and what its item asks for inside", () =>
+    Effect.gen(function* () {
+      const { seen, work } = record()
+      const gate = yield* Gate.make("inner", { limit: 1 })
+      const queue = yield* WorkQueue.make("test", {
+        limit: 1,
+        line: { maxItems: 2 },
+        run: (n: number) => (n === 3 ? gate.run(work(n)) : work(n))
+      })
+      let boost: (urgency: Priority.Urgency | undefined) => Effect.Effect<void> = () => Effect.void
+      yield* start(gate.run(work("holder", 15)))
+      yield* start(gate.run(work("other", 5)))
+      yield* queue.offerAll([1, 2])
+      const both = Effect.all([queue.submit(3), queue.submit(4)], { concurrency: 2 })
+      const run = Priority.boosted((set) => Effect.suspend(() => ((boost = set), both))).pipe(Priority.at(7))
+      const fiber = yield* start(run)
+      const waiting = Effect.map(queue.statistics, ({ suspended, waitingByUrgency }) => [
+        suspended,
+        ...waitingByUrgency
+      ])
+      expect(yield* waiting).toEqual([1, 0, 0, 0, 1, 0, 0, 0, 1])
+      yield* boost(0)
+      expect(yield* waiting).toEqual([1, 1, 0, 0, 1, 0, 0, 0, 0])
+      yield* pass(10)
+      expect(yield* waiting).toEqual([0, 1, 0, 0, 1, 0, 0, 0, 0])
+      yield* boost(undefined)
+      expect(yield* waiting).toEqual([0, 0, 0, 0, 1, 0, 0, 0, 1])
+      yield* boost(1)
+      yield* pass(60)
+      expect(fiber.pollUnsafe()).toEqual(Exit.succeed([3, 4]))
+      expect(seen.map((line) => line.split(" ")[1])).toEqual(["1", "holder", "3", "other", "4", "2"])
+      yield* boost(7)
+      yield* nothingLeft(queue)
+    })
+  )
+
+  it.effect("an item that ends on the spot leaves no wait behind", () =>
+    Effect.gen(function* () {
+      yield* settled
+      const queue = yield* WorkQueue.make("test", { run: (n: number) => Effect.succeed(n) })
+      const exit = yield* start(
+        Effect.exit(Deadline.within(Effect.andThen(queue.submit(1), Effect.sleep(10)), "5 millis"))
+      )
+      yield* pass(5)
+      expect(String(exit.pollUnsafe())).not.toContain("queue test")
+      yield* nothingLeft(queue)
+    })
+  )
+
   it.effect("says what it waits for: the queue, or what its item waits for", () =>
     Effect.gen(function* () {
       const gate = yield* Gate.make("api", { limit: 1 })
@@ -747,6 +796,88 @@ describe("misuse", () => {
       expect(later.map((fiber) => reasonOf(fiber.pollUnsafe()))).toEqual([undefined, thrown, thrown, 7])
       yield* nothingLeft(queue)
     })
+  )
+
+  it.effect("a `judge` that throws at an item's end: its submitter's defect, or lost with it; no permit is kept", () =>
+    Effect.gen(function* () {
+      const { work } = record()
+      const lost: Array<string> = []
+      const queue = yield* WorkQueue.make("test", {
+        limit: ConcurrencyLimit.aimd({ min: 1, max: 2 }),
+        judge: () => {
+          throw new Error("judge")
+        },
+        run: (n: number) => (n === 3 ? Effect.fail("boom") : work(n)),
+        onFailure: (n, cause) => Effect.sync(() => void lost.push(`${n}: ${wordsOf(cause)}`))
+      })
+      const submitted = yield* Effect.forEach([1, 3], (n) => start(queue.submit(n)))
+      yield* queue.offerAll([2, 3, 4])
+      yield* pass(60)
+      expect(submitted.map((fiber) => reasonOf(fiber.pollUnsafe()))).toEqual(["Error: judge", "boom, Error: judge"])
+      // What failed has been told of before its permit goes back; what else is thrown then is told, too.
+      expect(lost.toSorted()).toEqual(["2: Error: judge", "3: Error: judge", "3: boom", "4: Error: judge"])
+      expect((yield* queue.statistics).lost).toBe(3)
+      yield* queue.end
+      yield* nothingLeft(queue)
+    })
+  )
+
+  it.effect(
+    "a source that throws when it is told to end: a defect beside the failure; one that threw is not told",
+    () =>
+      Effect.gen(function* () {
+        const queue = yield* WorkQueue.make("test", {
+          line: { overflow: "reject", maxItems: 1 },
+          run: () => Effect.never
+        })
+        let told = 0
+        const source = (next: (n: number) => number) => ({
+          [Symbol.iterator]() {
+            let n = 0
+            return {
+              next: () => ({ done: false as const, value: next(n++) }),
+              return: (): never => {
+                told++
+                throw new Error("not yet")
+              }
+            }
+          }
+        })
+        expect(reasonOf(yield* Effect.exit(queue.offerAll(source((n) => n))))).toMatch(/QueueFull.*, Error: not yet/)
+        expect(told).toBe(1)
+        const throws = (n: number): number => {
+          if (n === 0) return n
+          throw new Error("no more")
+        }
+        const other = yield* WorkQueue.make("other", { run: () => Effect.void })
+        expect(reasonOf(yield* Effect.exit(other.offerAll(source(throws))))).toBe("Error: no more")
+        expect(told).toBe(1)
+        yield* nothingLeft(other)
+      })
+  )
+
+  it.effect(
+    "a function that ends the queue while an item is asked for: the item is turned away, and does not begin",
+    () =>
+      Effect.gen(function* () {
+        const { seen, work } = record()
+        let ends: Effect.Effect<void> = Effect.void
+        const queue = yield* WorkQueue.make("test", {
+          limit: 1,
+          perTenant: () => {
+            Effect.runFork(ends)
+            return undefined
+          },
+          run: (n: number) => work(n)
+        })
+        ends = queue.end
+        expect(reasonOf(yield* Effect.exit(queue.offer(1)))).toBe("ShuttingDown")
+        expect(reasonOf(yield* Effect.exit(queue.submit(2)))).toBe("ShuttingDown")
+        yield* pass(20)
+        expect(seen).toEqual([])
+        expect((yield* queue.statistics).state).toBe("ended")
+        yield* nothingLeft(queue)
+      })
   )
 
   it.effect("is a defect that names what was expected", () =>

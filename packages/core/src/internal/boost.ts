@@ -4,26 +4,35 @@
  */
 import { Context } from "effect"
 import { levels } from "../Priority.ts"
-import type { Claim } from "./claim.ts"
+
+/** What has something standing at a gate: a ticket, or a bulk call with all its items. */
+export interface Boosted {
+  /** What it has standing is as urgent as it says from now on. */
+  boosted(): void
+}
 
 export class Boost {
   /** `levels`: nobody is. */
   urgency = levels
-  private readonly waiting = new Set<Claim>()
+  private readonly waiting = new Set<Boosted>()
 
   set(urgency: number): void {
     this.urgency = urgency
-    for (const claim of this.waiting) claim.gate.move(claim, claim.asked)
+    for (const each of this.waiting) each.boosted()
   }
 
-  begin(claim: Claim): void {
-    this.waiting.add(claim)
+  begin(boosted: Boosted): void {
+    this.waiting.add(boosted)
   }
 
-  end(claim: Claim): void {
-    this.waiting.delete(claim)
+  end(boosted: Boosted): void {
+    this.waiting.delete(boosted)
   }
 }
+
+/** How urgent it is that comes at `urgency` by itself. */
+export const raise = (boost: Boost | undefined, urgency: number): number =>
+  boost === undefined || boost.urgency > urgency ? urgency : boost.urgency
 
 /** The boost of the run that a fiber works for, if it has one. */
 export const Current: Context.Reference<Boost | undefined> = Context.Reference<Boost | undefined>("fairlead/Boost", {

@@ -9,10 +9,10 @@
 import { Cause, Duration, Effect, Exit, Pull, Scope, Stream } from "effect"
 import type { Context } from "effect"
 import type * as Gate from "../Gate.ts"
-import * as Priority from "../Priority.ts"
 import * as Reason from "../Reason.ts"
 import * as Refused from "../Refused.ts"
 import { blameIn } from "./blame.ts"
+import * as Boost from "./boost.ts"
 import * as boundary from "./boundary.ts"
 import type { Link } from "./chain.ts"
 import type { Terms } from "./claim.ts"
@@ -26,9 +26,6 @@ import * as timer from "./timer.ts"
 
 type Body = (value: any, index: number) => AnyEffect
 type Resume = (effect: AnyEffect) => void
-
-/** After so many items that have ended on the spot others get their turn. */
-const turn = 1024
 
 /** Keeps what was taken from the source, and found no room. */
 class Hand implements Feeder {
@@ -46,23 +43,41 @@ class Hand implements Feeder {
     return this.item!
   }
 
-  /** It has been let in, or turned away; or what is ahead has got less. */
+  /** It waits for room. Once it has been told what became of it, or what was thrown instead, it does not. */
+  get waits(): boolean {
+    return this.item?.state === "New" && this.defect === undefined
+  }
+
+  /** It has been let in, or turned away; or what is ahead has got less; or others have had their turn. */
   begin(): void {
     this.bulk.goOn()
   }
 }
 
-abstract class Bulk extends Crew {
+/** How many items begin in one go before sockets and timers get their turn: their bodies may all end at once. */
+const turn = 1024
+
+abstract class Bulk extends Crew implements Boost.Boosted {
   private readonly body: Body
   private readonly options: Gate.BulkOptions<any>
   private readonly maxAhead: number
   private readonly unasked: Terms
+  /** The same of items that ask for another urgency, and no more. */
+  private readonly plain: Array<Terms | undefined> = []
   /** The deadline around the call. */
   private readonly ambient: number
   private index = 0
   private readonly hand = new Hand(this)
   /** As many are ahead as may be. */
   private paused = false
+  /** How many have begun since the others had their turn, and whether it is that now. */
+  private streak = 0
+  private resting = false
+  /**
+   * It takes from its source, or is being cut: somebody's functions are on the stack, which may end items, or the call, and
+   * it must not be over before they have come back.
+   */
+  private midst = false
   private readonly failures: Array<Cause.Reason<any>> = []
   private refusal: Refused.Refused | undefined = undefined
   /** Rings when the earliest deadline passes of those that wait, and have one of their own. */
@@ -87,6 +102,7 @@ abstract class Bulk extends Crew {
     if (!(this.maxAhead >= 1)) throw new RangeError(`Expected maxAhead of at least 1, got ${this.maxAhead}`)
     this.unasked = gate.terms(undefined)
     this.ambient = parent?.deadline ?? Infinity
+    this.boost = caller.getRef(Boost.Current)
   }
 
   /** What comes from the source next; undefined where there is nothing, for now or for ever. */
@@ -119,79 +135,104 @@ abstract class Bulk extends Crew {
 
   /** Takes from the source as far as there is room. */
   protected fill(): void {
+    if (this.midst) return
+    this.midst = true
     // All that is taken in one go has come at the same instant.
     const now = this.options.ask === undefined ? 0 : this.gate.now
-    let ended = 0
-    while (this.hand.item === undefined && !this.interrupted) {
-      this.paused = this.ahead >= this.maxAhead
-      if (this.paused) return
-      if (ended === turn) return this.fillLater()
-      const item = this.tryDraw(now)
-      if (item === undefined) break
-      this.ask(item)
-      if (this.interrupted) return
-      if (item.state === "New") {
-        this.hand.item = item
-        this.gate.whenRoom(this.hand)
-      } else this.arrived(item)
-      if (item.state === "Gone") ended++
-    }
+    while (this.goesFurther && this.takeOne(now)) {}
+    this.midst = false
     this.settle()
   }
 
-  /** Items that end on the spot leave nobody else a turn: no socket, no deadline, no interrupt. */
-  private fillLater(): void {
-    this.lender.cache.scheduler.makeDispatcher().scheduleTask(() => this.goOn(), 0)
+  private get goesFurther(): boolean {
+    if (this.resting || this.hand.item !== undefined || this.interrupted) return false
+    this.paused = this.ahead >= this.maxAhead
+    return !this.paused
   }
 
-  private ask(item: Item): void {
+  /** Takes one from the source and puts it to the gate; false where there was none to be had. */
+  private takeOne(now: number): boolean {
+    let item: Item | undefined
     try {
+      item = this.draw(now)
+      // Whoever was asked may have ended the call.
+      if (item === undefined || this.interrupted) return false
       this.gate.ask(item, true)
-    } catch (defect) {
-      this.fail(Cause.die(defect), `item ${item.index}`)
+    } catch (thrown) {
+      this.dies(item, thrown)
+      return false
     }
-  }
-
-  private tryDraw(now: number): Item | undefined {
-    try {
-      return this.draw(now)
-    } catch (defect) {
-      this.fail(Cause.die(defect), "source")
-      return undefined
+    if (this.interrupted) this.takeBack(item)
+    else if (item.state !== "New") this.arrived(item)
+    else {
+      this.hand.item = item
+      this.gate.whenRoom(this.hand)
     }
+    return true
   }
 
   /** There is room for more. */
   goOn(): void {
-    if (this.closed || this.interrupted) return
+    this.resting = false
+    if (this.closed || this.interrupted || this.hand.waits) return
     const { defect, item } = this.hand
     this.hand.item = this.hand.defect = undefined
-    if (defect !== undefined) return this.fail(Cause.die(defect.thrown), `item ${item!.index}`)
+    if (defect !== undefined) return this.dies(item, defect.thrown)
     if (item !== undefined) this.arrived(item)
     this.fill()
   }
 
   private arrived(item: Item): void {
-    if (item.state === "Running") this.start(item)
-    else if (item.state === "Refused") this.refused(item)
+    if (item.state === "Running") {
+      if (++this.streak >= turn) this.rest()
+      this.start(item)
+    } else if (item.state === "Refused") this.refused(item)
+  }
+
+  private rest(): void {
+    this.streak = 0
+    this.resting = true
+    this.gate.wake.rest(this.hand, this.lender)
+  }
+
+  /** A function of somebody's threw when it was asked for the item, or about it. */
+  private dies(item: Item | undefined, thrown: unknown): void {
+    if (item !== undefined) this.takeBack(item)
+    this.fail(Cause.die(thrown), item === undefined ? "source" : `item ${item.index}`)
+  }
+
+  /** It has come to the gate, as far as it has, for nothing. */
+  private takeBack(item: Item): void {
+    this.roll.remove(item)
+    this.dropped(item, this.left(item, Exit.interrupt()))
+  }
+
+  /** It never began. */
+  private dropped(item: Item, exit: AnyExit): void {
+    this.note(boundary.cleanUp(exit), `item ${item.index}`)
+  }
+
+  /** What goes wrong while the call is cut. */
+  protected note(exit: Exit.Exit<void>, name: string): void {
+    if (Exit.isFailure(exit)) this.failures.push(...blameIn(exit.cause, { name, label: name }).reasons)
   }
 
   protected item(value: unknown, now: number): Item {
     const index = this.index++
     const ask = this.options.ask?.(value, index)
     const { Kind } = this
-    if (ask === undefined) return new Kind(this, value, index, this.unasked, this.urgency, this.tenant, this.ambient)
-    const { tenant = this.tenant, urgency = this.urgency, within } = ask
-    if (!Priority.isUrgency(urgency)) throw new RangeError(`Expected an urgency from 0 to 7, got ${String(urgency)}`)
+    if (ask === undefined) return new Kind(this, value, index, this.unasked, this.tenant, this.ambient)
+    const { tenant = this.tenant, within } = ask
     const deadline = within === undefined ? this.ambient : Math.min(this.ambient, now + millis.from(within))
-    return new Kind(this, value, index, this.terms(ask), urgency, tenant, deadline)
+    return new Kind(this, value, index, this.terms(ask), tenant, deadline)
   }
 
   /** Most ask for no more than a place in the order. */
   private terms(ask: Gate.BulkAsk): Terms {
-    const { bytes, cost, key, maxWait } = ask
+    const { bytes, cost, key, maxWait, urgency } = ask
     const plain = bytes === undefined && cost === undefined && key === undefined && maxWait === undefined
-    return plain ? this.unasked : this.gate.terms(ask)
+    if (!plain) return this.gate.terms(ask)
+    return urgency === undefined ? this.unasked : (this.plain[urgency] ??= this.gate.terms({ urgency }))
   }
 
   work({ index, value }: Item): AnyEffect {
@@ -222,20 +263,23 @@ abstract class Bulk extends Crew {
   }
 
   override interrupt(): void {
+    const { midst } = this
+    this.midst = true
     super.interrupt()
     this.abandonSource()
-    this.dismiss(() => {})
+    this.dismiss((item, exit) => this.dropped(item, exit))
     this.letGo()
     this.interruptRunners()
+    this.midst = midst
   }
 
   /** What is in hand goes back to nobody. */
   private letGo(): void {
     const { item } = this.hand
     if (item === undefined) return
-    if (item.state === "New" && this.hand.defect === undefined) this.gate.forget(this.hand, this.lender)
+    if (this.hand.waits) this.gate.forget(this.hand, this.lender)
     this.hand.item = undefined
-    this.gate.leave(item, Exit.interrupt())
+    this.takeBack(item)
   }
 
   /** Its deadline is, or was, the one around the call. */
@@ -252,6 +296,24 @@ abstract class Bulk extends Crew {
 
   private tooLate(item: Item): void {
     this.gate.putOut(item, new Refused.TooLate({ short: Duration.zero }))
+  }
+
+  // --- how urgent they are
+
+  override attach(): void {
+    super.attach()
+    this.boost?.begin(this)
+  }
+
+  override detach(): void {
+    super.detach()
+    this.boost?.end(this)
+  }
+
+  boosted(): void {
+    // In the order in which they came.
+    for (const item of this.roll.items.toReversed()) this.gate.move(item, item.asked)
+    if (this.hand.waits) this.gate.moveFeeder(this.hand)
   }
 
   // --- the deadlines of those that wait
@@ -294,7 +356,7 @@ abstract class Bulk extends Crew {
       this.paused = false
       this.gate.wake.push(this.hand, this.lender)
     }
-    if (this.drained && this.busy === 0 && this.hand.item === undefined) {
+    if (!this.midst && this.drained && this.busy === 0 && this.hand.item === undefined) {
       this.closed = true
       this.ringAt(Infinity)
       this.detach()
@@ -308,10 +370,9 @@ class Each extends Bulk {
   private readonly source: Iterator<unknown>
   private readonly results: Array<unknown> | undefined
   private onEnd: Resume | undefined = undefined
-  /** Nothing more is asked of the source. */
-  private done = false
-  /** The source is on the stack. */
-  private reading = false
+  protected drained = false
+  /** Its `next` is on the stack: it is not told to end before that has come back. */
+  private asking = false
 
   constructor(gate: Engine, caller: AnyFiber, items: Iterable<unknown>, body: Body, options: Gate.EachOptions<any>) {
     const results = options.discard === true ? undefined : []
@@ -328,45 +389,33 @@ class Each extends Bulk {
 
   protected draw(now: number): Item | undefined {
     const { done, value } = this.next()
-    // The call was cut while the source was giving this.
-    if (this.done && done !== true) this.putDown()
-    if (this.done || done === true) {
-      this.done = true
-      return undefined
-    }
+    if (done === true) this.drained = true
+    else if (this.interrupted) this.abandonSource()
+    if (this.drained) return undefined
     this.results?.push(undefined)
     return this.item(value, now)
   }
 
-  protected get drained(): boolean {
-    return this.done && !this.reading
-  }
-
   private next(): IteratorResult<unknown> {
-    this.reading = true
+    this.asking = true
     try {
       return this.source.next()
     } catch (defect) {
       // Whoever has thrown is not asked to come to an end.
-      this.done = true
+      this.drained = true
       throw defect
     } finally {
-      this.reading = false
+      this.asking = false
     }
   }
 
   protected abandonSource(): void {
-    if (this.done) return
-    this.done = true
-    if (!this.reading) this.putDown()
-  }
-
-  /** What it throws then stands beside why it was put down. */
-  private putDown(): void {
+    if (this.drained || this.asking) return
+    this.drained = true
     try {
       this.source.return?.()
-    } catch (defect) {
-      this.fail(Cause.die(defect), "source")
+    } catch (thrown) {
+      this.note(Exit.die(thrown), "source")
     }
   }
 

@@ -24,6 +24,8 @@ export interface Terms {
   readonly bytes: number
   readonly maxWaitMillis: number
   readonly key: string | undefined
+  /** Of an item that is not as urgent as whoever brings it. */
+  readonly urgency: number | undefined
 }
 
 /** Those besides the gate that it takes from, and the one of them that it is parked with. */

@@ -15,6 +15,7 @@ import type { Clock, Fiber } from "effect"
 import * as Priority from "../Priority.ts"
 import type * as Refused from "../Refused.ts"
 import * as Tenant from "../Tenant.ts"
+import * as Boost from "./boost.ts"
 import * as boundary from "./boundary.ts"
 import { Chain } from "./chain.ts"
 import type { Link } from "./chain.ts"
@@ -40,13 +41,12 @@ export class Item<A = any> extends Claim {
   readonly tenant: string
   readonly deadline: number
 
-  constructor(crew: Crew, value: A, index: number, terms: Terms, urgency: number, tenant: string, deadline: number) {
+  constructor(crew: Crew, value: A, index: number, terms: Terms, tenant: string, deadline: number) {
     super()
     this.crew = crew
     this.value = value
     this.index = index
     this.terms = terms
-    this.urgency = urgency
     this.tenant = tenant
     this.deadline = deadline
   }
@@ -60,7 +60,17 @@ export class Item<A = any> extends Claim {
   }
 
   get asked(): number {
-    return this.urgency
+    return Boost.raise(this.boost, this.unboosted)
+  }
+
+  /** How urgent it is by itself. */
+  get unboosted(): Priority.Urgency {
+    return (this.terms.urgency ?? this.crew.urgency) as Priority.Urgency
+  }
+
+  /** Of whoever waits for it. */
+  protected get boost(): Boost.Boost | undefined {
+    return this.crew.boost
   }
 
   override await(now: number): void {
@@ -274,11 +284,13 @@ export abstract class Crew extends boundary.Region {
   lender: AnyFiber
   readonly clock: Clock.Clock
   protected readonly context: Context.Context<never>
-  protected readonly urgency: Priority.Urgency
+  readonly urgency: Priority.Urgency
   protected readonly tenant: string
   /** The last context made for each urgency. */
   private readonly contexts: Array<{ readonly tenant: string; readonly context: Context.Context<never> } | undefined> =
     []
+  /** Of whoever waits for all of it, if it is one. */
+  boost: Boost.Boost | undefined = undefined
   readonly roll: Roll
   readonly runners = new Chain<Runner>()
   /** What those wait for that have not begun. */
@@ -368,13 +380,17 @@ export abstract class Crew extends boundary.Region {
     this.ended(item, exit)
   }
 
-  /** It leaves the gate: how it has ended, with what a `judge` has thrown at that. */
-  private left(item: Item, exit: AnyExit): AnyExit {
+  /**
+   * Takes it out of the gate, which may ask a function of somebody's (a `judge`): what that throws is a defect of the item,
+   * here as in `Gate.run`, and nothing of the stack this is on.
+   */
+  protected left(item: Item, exit: AnyExit): AnyExit {
     try {
       this.gate.leave(item, exit)
       return exit
-    } catch (defect) {
-      return Exit.failCause(Exit.isFailure(exit) ? Cause.combine(exit.cause, Cause.die(defect)) : Cause.die(defect))
+    } catch (thrown) {
+      const defect = Cause.die(thrown)
+      return Exit.failCause(Exit.isFailure(exit) ? Cause.combine(exit.cause, defect) : defect)
     }
   }
 
@@ -385,14 +401,13 @@ export abstract class Crew extends boundary.Region {
   }
 
   /** Takes those that have not begun out of the gate, the last first. */
-  dismiss(each: (item: Item) => void): void {
+  protected dismiss(each: (item: Item, exit: AnyExit) => void): void {
     // What one leaves may let another of the crew into the line, or begin.
     while (this.roll.size > 0) {
       for (const item of this.roll.items) {
         if (!this.roll.has(item)) continue
         this.roll.remove(item)
-        this.gate.leave(item, Exit.interrupt())
-        each(item)
+        each(item, this.left(item, Exit.interrupt()))
       }
     }
   }
@@ -403,8 +418,7 @@ export abstract class Crew extends boundary.Region {
 
   /** What an item of this urgency and tenant is done in. */
   contextOf(item: Item): Context.Context<never> {
-    const { tenant } = item
-    const urgency = item.urgency as Priority.Urgency
+    const { tenant, unboosted: urgency } = item
     if (urgency === this.urgency && tenant === this.tenant) return this.context
     const last = this.contexts[urgency]
     if (last !== undefined && last.tenant === tenant) return last.context

@@ -10,7 +10,18 @@
 import { Context, Duration, Effect, Exit, Option, Random, Scope } from "effect"
 import type { Clock, Fiber, Stream } from "effect"
 import type * as ConcurrencyLimit from "../ConcurrencyLimit.ts"
-import type { Ask, BulkOptions, EachOptions, Explanation, Gate, HoldAsk, Options, Permit, Statistics } from "../Gate.ts"
+import type {
+  Ask,
+  BulkAsk,
+  BulkOptions,
+  EachOptions,
+  Explanation,
+  Gate,
+  HoldAsk,
+  Options,
+  Permit,
+  Statistics
+} from "../Gate.ts"
 import * as RateWindow from "../RateWindow.ts"
 import * as Refused from "../Refused.ts"
 import { Allowance } from "./allowance.ts"
@@ -609,6 +620,13 @@ export class Engine implements Gate {
     this.rearm(claim.fiber, this.timed ? this.now : 0)
   }
 
+  /** Its claim is more urgent now, or less. */
+  moveFeeder(feeder: Feeder): void {
+    if (feeder.claim.urgency === feeder.claim.asked) return
+    this.feeders.remove(feeder)
+    this.whenRoom(feeder)
+  }
+
   /** Takes that back; only before it was told. */
   forget(feeder: Feeder, fiber: AnyFiber): void {
     this.feeders.remove(feeder)
@@ -838,7 +856,7 @@ export class Engine implements Gate {
   }
 
   /** What is asked for, checked. */
-  terms(ask: Ask | undefined): Terms {
+  terms(ask: BulkAsk | undefined): Terms {
     if (ask === undefined) return this.unasked
     const checked = terms.ask(ask, this.unasked.maxWaitMillis)
     const window = this.shared.tooSmall(checked.cost)

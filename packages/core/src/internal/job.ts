@@ -2,8 +2,10 @@
  * What stands in a `WorkQueue`, and who waits for it: an item, its submitter, and the door where it waits for room.
  */
 import { Context, Duration, Effect, Exit, Tracer } from "effect"
+import type { Cause } from "effect"
 import type * as Reason from "../Reason.ts"
 import * as Refused from "../Refused.ts"
+import * as Boost from "./boost.ts"
 import * as boundary from "./boundary.ts"
 import type { Link } from "./chain.ts"
 import type { Terms } from "./claim.ts"
@@ -22,6 +24,8 @@ export type Resume = (effect: AnyEffect) => void
 /** One item, with whoever waits for it, if anybody does. */
 export class Job extends Linked {
   readonly submitter: Submitter | undefined
+  /** Why it was not done, as far as somebody was told; only of those that nobody waits for. */
+  told: Cause.Cause<any> | undefined = undefined
   /** Where it can be interrupted by itself, and sees its submitter's deadline. */
   readonly region: JobRegion | undefined
   runner: Runner | undefined = undefined
@@ -36,16 +40,19 @@ export class Job extends Linked {
     jobs: Jobs,
     value: unknown,
     terms: Terms,
-    urgency: number,
     tenant: string,
     expires: number,
     submitter: Submitter | undefined
   ) {
     const around = submitter?.around
-    super(jobs, value, 0, terms, urgency, tenant, Math.min(expires, around?.deadline ?? Infinity))
+    super(jobs, value, 0, terms, tenant, Math.min(expires, around?.deadline ?? Infinity))
     this.submitter = submitter
     this.expires = expires
     this.region = submitter === undefined ? undefined : new JobRegion(jobs, this, around)
+  }
+
+  protected override get boost(): Boost.Boost | undefined {
+    return this.submitter?.boost
   }
 
   override await(now: number): void {
@@ -66,10 +73,10 @@ export class Job extends Linked {
     this.submitter?.around?.lapse()
   }
 
-  /** Its submitter's deadline, and his span, are part of what it is done in. */
+  /** Its submitter's deadline, his span and how urgent others make him are part of what it is done in. */
   contextIn(base: Context.Context<never>): Context.Context<never> {
     if (this.region === undefined) return base
-    return (this.context ??= this.submitter!.inSpan(Context.add(base, boundary.Current, this.region)))
+    return (this.context ??= this.submitter!.addTo(Context.add(base, boundary.Current, this.region)))
   }
 }
 
@@ -100,10 +107,11 @@ export class JobRegion extends boundary.Region {
 }
 
 /** One who waits for an item's end. */
-export class Submitter implements Waiter, Wait {
+export class Submitter implements Waiter, Wait, Boost.Boosted {
   readonly around: boundary.Region | undefined
   private readonly jobs: Jobs
   private readonly span: Tracer.AnySpan | undefined
+  readonly boost: Boost.Boost | undefined
   private readonly resume: Resume
   private onEnd: ((exit: AnyExit) => void) | undefined = undefined
   exit: AnyExit | undefined = undefined
@@ -113,6 +121,7 @@ export class Submitter implements Waiter, Wait {
     this.jobs = jobs
     this.around = boundary.current(fiber)
     this.span = fiber.cache.span
+    this.boost = fiber.getRef(Boost.Current)
     this.resume = resume
   }
 
@@ -125,13 +134,24 @@ export class Submitter implements Waiter, Wait {
     if (reason._tag === "Deadline") this.jobs.turnOut(this.job!, tooLate())
   }
 
-  inSpan(context: Context.Context<never>): Context.Context<never> {
-    const { span } = this
-    return span === undefined ? context : (Context.add(context, Tracer.ParentSpan, span) as Context.Context<never>)
+  /** What of his is in what his item is done in. */
+  addTo(context: Context.Context<never>): Context.Context<never> {
+    const { boost, span } = this
+    const inSpan = span === undefined ? context : (Context.add(context, Tracer.ParentSpan, span) as typeof context)
+    return boost === undefined ? inSpan : Context.add(inSpan, Boost.Current, boost)
   }
 
   waits(): void {
+    // Its work may have ended on the spot.
+    if (this.exit !== undefined) return
     if (this.around !== undefined) wait.begin(this.around, this)
+    this.boost?.begin(this)
+  }
+
+  boosted(): void {
+    const job = this.job!
+    if (job.door?.waits === true) this.jobs.gate.moveFeeder(job.door)
+    else this.jobs.gate.move(job, job.asked)
   }
 
   /** It has ended, or will never begin. Only the first call counts. */
@@ -139,6 +159,7 @@ export class Submitter implements Waiter, Wait {
     if (this.exit !== undefined) return
     this.exit = exit
     if (this.around !== undefined) wait.end(this.around, this)
+    this.boost?.end(this)
     if (this.onEnd === undefined) this.jobs.gate.wake.push(this, this.jobs.lender)
     else this.onEnd(exit)
   }
@@ -182,6 +203,11 @@ export class Door implements Feeder, Wait {
 
   get what(): string {
     return this.jobs.title
+  }
+
+  /** Until it is told what became of it, or what was thrown instead. */
+  get waits(): boolean {
+    return this.claim.state === "New" && this.defect === undefined
   }
 
   told(reason: Reason.Reason): void {

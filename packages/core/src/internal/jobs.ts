@@ -118,15 +118,21 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
   offerAll(items: Iterable<unknown>, ask?: WorkQueue.Ask): Effect.Effect<void, any> {
     return Effect.suspend(() => {
       const source = items[Symbol.iterator]()
-      let next = source.next()
+      // Whoever has thrown is not asked to come to an end.
+      let next: IteratorResult<unknown> | undefined
+      const step = () => {
+        next = undefined
+        next = source.next()
+      }
+      step()
       const offers = Effect.whileLoop({
-        while: () => next.done !== true,
-        body: () => this.offer(next.value, ask),
-        step: () => {
-          next = source.next()
-        }
+        while: () => next?.done !== true,
+        body: () => this.offer(next!.value, ask),
+        step
       })
-      return Effect.onExitPrimitive(offers, (exit) => (Exit.isFailure(exit) ? void source.return?.() : undefined))
+      return Effect.onExitPrimitive(offers, (exit) =>
+        Exit.isFailure(exit) && next !== undefined ? void source.return?.() : undefined
+      )
     })
   }
 
@@ -148,18 +154,14 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
 
   /** What makes the job, once it is known who asks. */
   private asked(item: unknown, ask: WorkQueue.Ask = {}) {
-    const { tenant, urgency, within } = ask
-    if (urgency !== undefined && !Priority.isUrgency(urgency)) {
-      throw new RangeError(`Expected an urgency from 0 to 7, got ${String(urgency)}`)
-    }
+    const { tenant, within } = ask
     const terms = this.gate.terms({ ...ask, bytes: ask.bytes ?? this.policy.weigh?.(item) })
     const budget = within === undefined ? Infinity : millis.from(within)
     return (fiber: AnyFiber, submitter?: Submitter) =>
       new Job(
         this,
         item,
-        terms,
-        urgency ?? fiber.getRef(Priority.Priority),
+        terms.urgency === undefined ? { ...terms, urgency: fiber.getRef(Priority.Priority) } : terms,
         tenant ?? fiber.getRef(Tenant.Tenant),
         budget === Infinity ? Infinity : this.gate.now + budget,
         submitter
@@ -171,9 +173,26 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
     if (this.state !== "open") return this.shutOut(job)
     this.lender = fiber
     // Who is at work here would wait for room with a permit in hand, as might all the others: for ever.
-    this.gate.ask(job, this.policy.suspends && !this.contains(fiber))
+    try {
+      this.gate.ask(job, this.policy.suspends && !this.contains(fiber))
+    } catch (thrown) {
+      return this.dies(job, thrown)
+    }
+    // A function of somebody's that the gate asked may have ended the queue.
+    if (this.state !== "open") return this.cutShort(job, this.shutOut(job))
     if (job.state === "Running") this.start(job)
     return job.state === "Refused" ? Exit.fail(job.refusal!) : undefined
+  }
+
+  /** Something was thrown when it was asked for. */
+  private dies(job: Job, thrown: unknown): AnyExit {
+    return this.cutShort(job, Exit.die(thrown))
+  }
+
+  /** Whatever it has come to, it never begins; what it comes to instead. */
+  private cutShort(job: Job, exit: AnyExit): AnyExit {
+    this.roll.remove(job)
+    return this.left(job, exit)
   }
 
   private shutOut(job: Item): AnyExit {
@@ -201,8 +220,9 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
     const job = door.claim
     if (job.door !== door) return
     this.leftDoor(job, door)
-    if (job.state === "Running" && job.runner === undefined) this.start(job)
-    if (door.defect !== undefined) door.exit = Exit.die(door.defect.thrown)
+    const begun = job.runner !== undefined
+    if (door.defect !== undefined && !begun) door.exit = this.dies(job, door.defect.thrown)
+    else if (job.state === "Running" && !begun) return this.start(job)
     else if (job.state === "Refused") door.exit = Exit.fail(job.refusal!)
     else return
     job.submitter?.tell(door.exit)
@@ -220,14 +240,13 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
   takeBack(job: Job, exit: AnyExit): void {
     const { door } = job
     if (door !== undefined) {
-      if (job.state === "New" && door.defect === undefined) this.gate.forget(door, this.lender)
+      if (door.waits) this.gate.forget(door, this.lender)
       this.leftDoor(job, door)
-      door.exit = exit
       this.gate.wake.push(door, this.lender)
     }
-    this.roll.remove(job)
-    this.gate.leave(job, Exit.interrupt())
-    job.submitter?.tell(exit)
+    const told = this.cutShort(job, exit)
+    if (door !== undefined) door.exit = told
+    job.submitter?.tell(told)
     this.settle()
   }
 
@@ -254,7 +273,7 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
     const job = item as Job
     if (job.submitter !== undefined) return this.policy.run(job.value)
     return Effect.onExitPrimitive(this.begun(job), (exit) =>
-      Exit.isFailure(exit) ? this.lose(job.value, exit.cause) : undefined
+      Exit.isFailure(exit) ? this.fails(job, exit.cause) : undefined
     )
   }
 
@@ -266,9 +285,16 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
     }
   }
 
+  private fails(job: Job, cause: AnyCause): AnyEffect {
+    this.lost++
+    job.told = cause
+    return this.tellOf(job.value, cause)
+  }
+
   ended(item: Item, exit: AnyExit): void {
     const job = item as Job
     job.region?.detach()
+    if (job.submitter === undefined && Exit.isFailure(exit)) this.endedUntold(job, exit.cause)
     job.submitter?.tell(this.cause === undefined ? exit : boundary.cutInto(exit, Exit.failCause(this.cause)))
   }
 
@@ -288,9 +314,19 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
 
   // --- what nobody waits for -----------------------------------------------------------------------------------------
 
-  /** It has not begun, and never will. */
+  /** It was cut before its first step, or something was thrown when it gave its permit back. */
+  private endedUntold(job: Job, cause: AnyCause): void {
+    const { told } = job
+    if (told === undefined) return this.dropped(job, cause)
+    const others = boundary.withoutInterrupts(cause).filter((reason) => !told.reasons.includes(reason))
+    if (others.length > 0) this.dropped(job, Cause.fromReasons(others))
+  }
+
+  /** Its cause is told while others go on. */
   private dropped(job: Job, cause: AnyCause): void {
     if (job.submitter !== undefined) return job.submitter.tell(Exit.failCause(cause))
+    if (job.told === undefined) this.lost++
+    job.told = cause
     if (this.untold.push({ item: job.value, cause }) === 1) this.gate.wake.push(this.teller, this.lender)
   }
 
@@ -303,7 +339,7 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
       untold,
       ({ cause, item }) =>
         Effect.andThen(
-          this.lose(item, cause),
+          this.tellOf(item, cause),
           Effect.sync(() => this.telling--)
         ),
       { discard: true }
@@ -317,8 +353,7 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
   }
 
   /** Hands a failure that nobody waits for to whoever is there for that. */
-  private lose(item: unknown, cause: AnyCause): AnyEffect {
-    this.lost++
+  private tellOf(item: unknown, cause: AnyCause): AnyEffect {
     const { onFailure } = this.policy
     const lost = `${this.title} lost an item`
     if (onFailure === undefined) return Effect.logError(`${lost}, for which nobody waits`, cause)
@@ -431,9 +466,9 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
   /** All that has not begun goes, the last first, and what runs is cut. */
   override interrupt(): void {
     super.interrupt()
-    this.dismiss((item) => {
-      const exit = this.shutOut(item) as Exit.Failure<never, any>
-      this.dropped(item as Job, exit.cause)
+    this.dismiss((item, exit) => {
+      const end = boundary.cutInto(exit, this.shutOut(item)) as Exit.Failure<never, any>
+      this.dropped(item as Job, end.cause)
     })
     this.interruptRunners()
   }

@@ -3,7 +3,7 @@
  */
 import { ByteSize } from "effect"
 import type { Duration } from "effect"
-import type { Ask, Options } from "../Gate.ts"
+import type { BulkAsk, Options } from "../Gate.ts"
 import * as Overflow from "../Overflow.ts"
 import { isUrgency, levels } from "../Priority.ts"
 import type { Terms } from "./claim.ts"
@@ -74,11 +74,14 @@ const exact = (what: string, value: number): void => {
   }
 }
 
-export const ask = ({ bytes = 0, cost = 1, key, maxWait }: Ask, maxWaitMillis: number): Terms => {
+export const ask = ({ bytes = 0, cost = 1, key, maxWait, urgency }: BulkAsk, maxWaitMillis: number): Terms => {
   if (!(cost > 0)) throw new RangeError(`Expected a cost above 0, got ${cost}`)
   exact("a cost", cost)
   exact("bytes", least("bytes", bytes))
-  return { cost, bytes, maxWaitMillis: Math.min(maxWaitMillis, limitOf(maxWait)), key }
+  if (urgency !== undefined && !isUrgency(urgency)) {
+    throw new RangeError(`Expected an urgency from 0 to 7, got ${String(urgency)}`)
+  }
+  return { cost, bytes, maxWaitMillis: Math.min(maxWaitMillis, limitOf(maxWait)), key, urgency }
 }
 
 export const limitOf = (input: Duration.Input | undefined): number =>

@@ -27,7 +27,7 @@ export const guarded = (ticket: Ticket): AnyEffect =>
   // Bound, not a closure: in a long line what a waiter retains is most of what it costs.
   Effect.onExitPrimitive(ticket as unknown as AnyEffect, ticket.leave.bind(ticket))
 
-export class Ticket extends Claim implements wait.Wait {
+export class Ticket extends Claim implements wait.Wait, Boost.Boosted {
   readonly gate: Engine
   readonly fiber: Fiber.Fiber<unknown, unknown>
   readonly terms: Terms
@@ -49,9 +49,7 @@ export class Ticket extends Claim implements wait.Wait {
   // Ambient things are read where they are: a field for each would weigh on every line.
 
   get asked(): number {
-    const urgency = this.fiber.getRef(Priority.Priority)
-    const { boost } = this
-    return boost === undefined || boost.urgency > urgency ? urgency : boost.urgency
+    return Boost.raise(this.boost, this.fiber.getRef(Priority.Priority))
   }
 
   get tenant(): string {
@@ -69,6 +67,10 @@ export class Ticket extends Claim implements wait.Wait {
   override arrive(): void {
     this.region = boundary.current(this.fiber)
     this.boost = this.fiber.getRef(Boost.Current)
+  }
+
+  boosted(): void {
+    this.gate.move(this, this.asked)
   }
 
   enter(): AnyEffect {

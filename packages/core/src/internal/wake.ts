@@ -44,6 +44,12 @@ export class Wake {
     else this.dispatcher.scheduleTask(this.begin, 0)
   }
 
+  /** As `push`, but not before the next turn of the event loop: whoever asks has had a whole one. */
+  rest(waiter: Waiter, fiber: Fiber.Fiber<unknown, unknown>): void {
+    this.spent = turn
+    this.push(waiter, fiber)
+  }
+
   private readonly begin = (): void => {
     this.spent = 0
     this.flush()
