@@ -100,6 +100,21 @@ describe("a limit that adapts, at a gate", () => {
   }
 })
 
+describe("a limit that begins at 1, at a gate before ten slots of 200 ms, under three times their load", () => {
+  it.each([
+    ["gradient", ConcurrencyLimit.gradient],
+    ["vegas", ConcurrencyLimit.vegas]
+  ] as const)("%s: a call cut by its deadline on the way does not keep it low", (_, make) => {
+    for (const seed of [1, 2, 3]) {
+      const limit = make({ max: 200, initial: 1 })
+      const line = { maxItems: 25, overflow: "evictLeast" } as const
+      const outcome = play(overloaded(3, () => Gate.make("upstream", { limit, line }), undefined, seed))
+      expect(during(outcome)).toBeGreaterThanOrEqual(0.85)
+      nothingLeft(outcome)
+    }
+  })
+})
+
 describe("those who obey retryAfter", () => {
   const burst = (of: Partial<Burst>) =>
     obey({
