@@ -323,7 +323,7 @@ const Queue = Schema.Struct({
 const urgencyMistake = (name: string) =>
   /^[0-7]$/.test(name) ? undefined : "an urgency, from 0 (the most urgent) to 7"
 
-const shares = "weights by urgency, such as `{ 0: 60, 1: 30, 2: 10 }`, or `strict`"
+const shares = "weights by urgency, such as `{ 0: 16, 1: 8, 2: 4, 3: 2 }`, or `strict`"
 
 const Shares = Schema.Union([
   Schema.Literal("strict").annotate({

@@ -466,7 +466,7 @@ const table: ReadonlyArray<readonly [name: string, source: string, ...parts: Rea
   [
     "shares as a list",
     upstream("shares: [64, 32]"),
-    "weights by urgency, such as `{ 0: 60, 1: 30, 2: 10 }`, or `strict`",
+    "weights by urgency, such as `{ 0: 16, 1: 8, 2: 4, 3: 2 }`, or `strict`",
     "found     a list"
   ],
   ["shares by another word", upstream("shares: fair"), "or `strict`", "found     `fair`"],

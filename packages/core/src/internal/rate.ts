@@ -37,6 +37,8 @@ const grain = 50
 export const enough = 64
 /** How much slower than the line drains they are called back. */
 const ease = 1.1
+/** How far behind the first that could be given appointments reach, in milliseconds; or as far again as that one is. */
+const horizon = 60_000
 /** At least this part of the rate is theirs, whoever else comes: the median is to start within 1.5 times of the ideal. */
 const theirs = 0.77
 
@@ -98,8 +100,12 @@ export const appoint = (
   // Nothing is known but, at the best, when the windows open.
   if (perMilli === Infinity) return [floor === 0 ? undefined : floor * (1 + spread / 4), self]
   const gap = ease / perMilli / Math.max(1 - self.calm / perMilli, theirs)
-  const until = Math.max(now + Math.max((ahead + 1) / perMilli, floor), self.until + gap * (0.5 + spread))
-  return [until - now, { ...self, until }]
+  const first = now + Math.max((ahead + 1) / perMilli, floor)
+  const last = first + Math.max(horizon, first - now)
+  const until = Math.max(first, self.until + gap * (0.5 + spread))
+  if (until <= last) return [until - now, { ...self, until }]
+  // Beyond that nobody is told to wait: who asks again and again would take up one appointment after the other.
+  return [first + spread * (last - first) - now, { ...self, until: last }]
 }
 
 /**

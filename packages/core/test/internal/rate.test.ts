@@ -44,6 +44,14 @@ describe("rate", () => {
 })
 
 describe("appointments", () => {
+  it("reach a minute behind the first that can be given, or as far again: who asks again and again pushes nobody further", () => {
+    const { all, next } = appointments(seen(10), 10_000, 10_000, 9)
+    expect(Math.max(...all.map((millis) => millis ?? 0))).toBeLessThanOrEqual(61_000)
+    expect(rate.appoint(next, 10_000, 9, 0, Infinity, 0)[0]).toBeCloseTo(1000, 6)
+    const slow = rate.appoint({ ...next, until: 1e9 }, 10_000, 0, 300_000, Infinity, 0.5)[0]
+    expect(slow).toBeCloseTo(450_000, 6)
+  })
+
   it("say nothing while nothing is known", () => {
     const fresh = rate.start(0, 0)
     expect(rate.appoint(fresh, 0, 5, 0, Infinity, 0)).toEqual([undefined, fresh])
