@@ -66,7 +66,8 @@ upstreams:
   it("warns of shares that give the less urgent more", () => {
     const warnings = (shares: string) =>
       summary.warnings(read(`upstreams: { a: { url: https://a.example, shares: ${shares} } }`))
-    for (const fine of ["strict", "{ 0: 16, 1: 8, 2: 4, 3: 2 }", "{}", "{ 0: 5, 1: 5 }"]) expect(warnings(fine)).toEqual([])
+    for (const fine of ["strict", "{ 0: 16, 1: 8, 2: 4, 3: 2 }", "{}", "{ 0: 5, 1: 5 }"])
+      expect(warnings(fine)).toEqual([])
     expect(warnings("{ 0: 64, 3: 8, 7: 1 }")).toEqual([
       expect.stringMatching(/^`shares` of a: urgency 1 weighs 1, and/)
     ])
