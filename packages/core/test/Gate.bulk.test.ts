@@ -647,6 +647,28 @@ describe("Gate.forEach", () => {
       })
   )
 
+  it.effect("an allowance that interrupts the very call that it is asked for, and others that wait for room", () =>
+    Effect.gen(function* () {
+      let victims: Array<Fiber.Fiber<unknown, unknown>> = []
+      const perTenant = (tenant: string) => {
+        if (tenant === "evil") for (const victim of victims) victim.interruptUnsafe()
+        return undefined
+      }
+      for (const room of [0, 1]) {
+        const gate = yield* Gate.make("test", { limit: 1, line: { maxItems: room }, perTenant })
+        const { work } = record()
+        yield* Effect.forEach(numbers(1 + room), () => start(gate.run(work("holder"))))
+        const call = (tenant: string) => gate.forEach(numbers(3), (n) => work(n), { ask: () => ({ tenant }) })
+        const fibers = yield* Effect.forEach(["evil", "a", "b"], (tenant) => start(call(tenant)))
+        victims = fibers.slice(0, 2)
+        for (let i = 0; i < 60; i++) yield* TestClock.adjust(1)
+        expect(victims.map((fiber) => reasonOf(fiber.pollUnsafe()!))).toEqual([["interrupt"], ["interrupt"]])
+        expect(fibers[2]!.pollUnsafe()).toEqual(Exit.succeed(numbers(3)))
+        yield* nothingLeft(gate)
+      }
+    })
+  )
+
   it.effect("a `judge` or a limit that throws at an item's end is the call's defect, and keeps no permit", () =>
     Effect.gen(function* () {
       const aimd = ConcurrencyLimit.aimd({ min: 1, max: 2 })

@@ -20,6 +20,8 @@ export type Blocked = "own" | "level" | "gate"
 export class Feeders {
   private readonly chains = Array.from({ length: levels }, () => new Chain<Feeder>())
   size = 0
+  /** The one that is asked for just now, which stands in no chain. */
+  private asked: Feeder | undefined = undefined
 
   push(feeder: Feeder): void {
     this.chains[feeder.claim.urgency]!.push(feeder)
@@ -27,6 +29,7 @@ export class Feeders {
   }
 
   remove(feeder: Feeder): void {
+    if (this.asked === feeder) return
     this.chains[feeder.claim.urgency]!.remove(feeder)
     this.size--
   }
@@ -52,17 +55,21 @@ export class Feeders {
         // Taken out before: what it comes to may be told on the spot, and whoever hears it may go on at once.
         chain.remove(feeder)
         this.size--
+        this.asked = feeder
         const blocked = letIn(feeder)
+        this.asked = undefined
         if (blocked === undefined) {
           feeder = chain.first
           continue
         }
-        if (next === undefined) chain.push(feeder)
-        else chain.putBefore(feeder, next)
+        // A function of somebody's that was asked may have made the next leave.
+        const stays = next !== undefined && (next === chain.first || next.before !== undefined)
+        if (stays) chain.putBefore(feeder, next)
+        else chain.push(feeder)
         this.size++
         if (blocked === "gate") return
         if (blocked === "level") break
-        feeder = next
+        feeder = stays ? next : undefined
       }
     }
   }

@@ -339,6 +339,8 @@ export class Engine implements Gate {
     const shed = this.protection?.atTheDoor(claim.urgency, now, () => random(claim))
     if (shed !== undefined) return this.turnAway(claim, shed)
     const lacking = this.own(claim, now)
+    // Whoever was asked for its allowance has made it leave.
+    if (claim.state === "Gone") return this.sendBack(claim)
     if (lacking instanceof Refused.QueueFull) return this.turnAway(claim, lacking)
     if (lacking === undefined) {
       if (this.line.ready === 0 ? this.shared.admits(now, claim.cost) : this.overtakes(claim, now)) {
