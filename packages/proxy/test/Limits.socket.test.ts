@@ -272,7 +272,7 @@ describe("a concurrency that adapts", () => {
       const adaptive = { min: 2, max: 100, limit: "gradient" } as const
       return withProxy(upstream.listener, { upstream: { concurrency: { adaptive } } }, ({ proxy, statistics }) =>
         Effect.gen(function* () {
-          expect(yield* statistics).toMatchObject({ limit: 2, limitedBy: "gradient 2–100" })
+          expect(yield* statistics).toMatchObject({ limit: 20, limitedBy: "gradient 2–100" })
           const agent = yield* Effect.acquireRelease(
             Effect.sync(() => new Agent({ keepAlive: true })),
             (agent) => Effect.sync(() => agent.destroy())

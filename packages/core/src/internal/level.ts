@@ -63,6 +63,9 @@ interface Tagged {
   readonly since: number
 }
 
+/** Where a tenant stands whose last was taken out, until that is put back or it rests: it has still had what it has had. */
+const between = -2
+
 /** How many tenants without anybody a level remembers at least. */
 const spare = 128
 
@@ -115,7 +118,10 @@ export class Level<P extends Place & Newcomer> {
     turns.leave(place)
     this.size--
     this.cost = this.size === 0 ? 0 : this.cost - place.cost
-    if (turns.size === 0) this.waiting.remove(turns)
+    if (turns.size === 0) {
+      this.waiting.remove(turns)
+      turns.index = between
+    }
     this.weigh(turns)
     return turns
   }
@@ -168,7 +174,7 @@ export class Level<P extends Place & Newcomer> {
   after(newcomer: Newcomer): P | undefined {
     const own = this.tenants.get(newcomer.tenant)
     const largest = this.largest!
-    const end = own === undefined || own.index < 0 ? this.time : own.end
+    const end = own === undefined || own.index === -1 ? this.time : own.end
     if (largest !== own && end + newcomer.cost < largest.end) return largest.last
     const last = own?.last
     return last !== undefined && newcomer.deadline < last.deadline ? last : undefined
@@ -229,6 +235,7 @@ export class Level<P extends Place & Newcomer> {
 
   /** A tenant has nobody waiting any more. */
   rest(turns: Turns<P>): void {
+    turns.index = -1
     if (this.size === 0) this.forget()
     else if (turns.tag > this.floor) this.leading.push(turns)
   }

@@ -141,6 +141,21 @@ describe("Line", () => {
     expect([evicting.order, evicting.items, evicting.bytes]).toEqual([[c], 1, 6])
   })
 
+  it("a tenant that loses all it has waiting to a newcomer of its own has still had what it has had", () => {
+    const evicting = new Line<Place>({ ...unbounded, maxCost: 8 }, usual, "evictLeast")
+    const [b, x, y, z] = [
+      place({ tenant: "b", deadline: 10 }),
+      ...[1, 1, 5].map((cost) => place({ cost, deadline: 10 }))
+    ]
+    const c = place({ tenant: "c" })
+    enter(evicting, b!, x!)
+    evicting.handOver(b!)
+    enter(evicting, y!, c, z!)
+    evicting.leave(x!)
+    evicting.handOver(y!)
+    expect(evicting.evict(place({ tenant: "c", cost: 5, deadline: 10 }))).toEqual([c, z])
+  })
+
   it("those who are parked make room first, as far as they are not more urgent than the newcomer", () => {
     const evicting = new Line<Place>({ ...unbounded, maxItems: 3 }, usual, "evictLeast")
     const lot = new Lot<Place>()
