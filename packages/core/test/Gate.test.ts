@@ -5,15 +5,7 @@ import * as fc from "fast-check"
 import { Deadline, Gate, Priority, RateWindow, Refused, Registry, Tenant } from "@fairlead/core"
 import { Simulation, Sweep } from "@fairlead/testing"
 import * as timer from "../src/internal/timer.ts"
-
-/** Nobody runs or waits, the counts agree, and no timer is left. */
-const nothingLeft = (gate: Gate.Gate) =>
-  Effect.gen(function* () {
-    const statistics = yield* gate.statistics
-    expect(Gate.check(statistics)).toEqual([])
-    expect([statistics.running, statistics.waiting]).toEqual([0, 0])
-    expect(timer.of(yield* Clock.Clock).size).toBe(0)
-  })
+import { fork, nothingLeft, settle } from "./gates.ts"
 
 /** A body that a test ends when it likes, and the order in which such bodies began. */
 const stage = () => {
@@ -43,13 +35,6 @@ const countingClock = Effect.map(Clock.Clock, (clock) => {
   }
   return counted
 })
-
-/** Lets everything run that can. */
-const settle = Effect.forEach([1, 2, 3], () => Effect.yieldNow, { discard: true }).pipe(
-  Effect.andThen(TestClock.adjust(0))
-)
-
-const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
 
 const reasonOf = (exit: Exit.Exit<unknown, Refused.Refused>): string => {
   if (Exit.isSuccess(exit)) return "Success"
