@@ -26,6 +26,8 @@ export class Turns<P extends Place & Newcomer> extends Lane<P> implements Indexe
   tag = 0
   /** When its tag was set: of equals the earlier goes first. */
   since = 0
+  /** In which era of its level its tag was set: it says nothing in another. */
+  era = -1
   readonly weight: Weight<P> | undefined
 
   constructor(tenant: string, weighs: boolean) {
@@ -63,10 +65,7 @@ interface Tagged {
   readonly since: number
 }
 
-/** Where a tenant stands whose last was taken out, until that is put back or it rests: it has still had what it has had. */
-const between = -2
-
-/** How many tenants without anybody a level remembers at least. */
+/** How many tenants without anybody a level may remember at least. */
 const spare = 128
 
 const sooner = (a: Tagged, b: Tagged): boolean => a.tag < b.tag || (a.tag === b.tag && a.since < b.since)
@@ -74,23 +73,24 @@ const sooner = (a: Tagged, b: Tagged): boolean => a.tag < b.tag || (a.tag === b.
 export class Level<P extends Place & Newcomer> {
   /** Those with somebody waiting, by tag. */
   private readonly waiting = new Heap<Turns<P>>(sooner)
-  /** Those without, whose tag is ahead of the virtual time. */
-  private readonly leading = new Heap<Turns<P>>(sooner)
   /**
-   * All of both, and those who have been here lately. Swept seldom and in one go: a Map whose members come and go makes a
+   * All of them, and those who have been here lately. Swept seldom and in one go: a Map whose members come and go makes a
    * new table ever so often, and V8 lets the old ones point at those after them, so that once one of them is among the
    * long-lived all that follow are, with what is in them.
    */
   private readonly tenants = new Map<string, Turns<P>>()
+  private sweepAt = spare
   /** Whoever came last: mostly the next is of the same tenant. */
   private latest: Turns<P> | undefined = undefined
   /** The one whose last would go last first; only where somebody may be put out. */
   private readonly heaviest: Heap<Weight<P>> | undefined
   private time = 0
-  /** The tag of whoever went last. */
+  /** The tag of whoever went last. Invariant: nobody who waits has less, and it never sinks while somebody waits. */
   private floor = 0
   /** How many tags have been set. */
   private turns = 0
+  /** How often nobody waited any more. */
+  private era = 0
   size = 0
   cost = 0
 
@@ -100,39 +100,46 @@ export class Level<P extends Place & Newcomer> {
 
   enter(place: P, tenant: string, deadline: number): void {
     const turns = this.latest?.tenant === tenant ? this.latest : (this.latest = this.turnsOf(tenant))
+    if (turns.size === 0) {
+      turns.tag = this.tagOf(turns)
+      turns.era = this.era
+      turns.since = this.turns++
+    }
+    this.putBack(place, turns, deadline)
+  }
+
+  /** As if it had not been taken out. */
+  putBack(place: P, turns: Turns<P>, deadline = place.deadline): void {
     turns.enter(place, deadline)
-    if (turns.size === 1) this.begin(turns)
-    this.weigh(turns)
+    if (turns.size === 1) this.waiting.push(turns)
+    if (this.heaviest !== undefined) this.weigh(turns)
     this.size++
     this.cost += place.cost
   }
 
   leave(place: P): void {
-    const turns = this.takeOut(place)
-    if (turns.size === 0) this.rest(turns)
+    this.takeOut(place)
+    this.rest()
   }
 
-  /** Half of leaving: until `rest` or `putBack` nothing is forgotten. Gives its tenant. */
+  /** Half of leaving: until `rest` nothing is forgotten. Gives its tenant. */
   takeOut(place: P): Turns<P> {
     const turns = place.slot!.lane as Turns<P>
     turns.leave(place)
     this.size--
     this.cost = this.size === 0 ? 0 : this.cost - place.cost
-    if (turns.size === 0) {
-      this.waiting.remove(turns)
-      turns.index = between
-    }
-    this.weigh(turns)
+    if (turns.size === 0) this.waiting.remove(turns)
+    if (this.heaviest !== undefined) this.weigh(turns)
     return turns
   }
 
-  /** As if it had not been taken out. */
-  putBack(place: P, turns: Turns<P>): void {
-    turns.enter(place, place.deadline)
-    if (turns.size === 1) this.waiting.push(turns)
-    this.weigh(turns)
-    this.size++
-    this.cost += place.cost
+  /** When nobody waits any more, what tenants have had is forgotten. */
+  rest(): void {
+    if (this.size > 0) return
+    this.time = 0
+    this.floor = 0
+    this.turns = 0
+    this.era++
   }
 
   /** Who is next, if anybody waits. */
@@ -140,18 +147,17 @@ export class Level<P extends Place & Newcomer> {
     return this.waiting.first?.next(newestFirst)
   }
 
-  /** It goes, and its tenant pays for it. */
-  pay(place: P): void {
+  /** It is next, and goes: its tenant pays for it. */
+  handOver(place: P): void {
     const turns = place.slot!.lane as Turns<P>
     // What all have had: no less than whoever has had least, and it goes on though ever new ones come who have had nothing.
     this.time = Math.max(turns.tag, this.time + place.cost / this.waiting.size)
     this.floor = turns.tag
     turns.tag += place.cost
     turns.since = this.turns++
-    if (this.waiting.size > 1) this.waiting.moved(turns)
-    for (let first = this.leading.first; first !== undefined && first.tag <= this.floor; first = this.leading.first) {
-      this.leading.remove(first)
-    }
+    this.takeOut(place)
+    if (turns.size > 0 && this.waiting.size > 1) this.waiting.moved(turns)
+    this.rest()
   }
 
   /** About how many go before a newcomer: its own tenant's before it, and of the others' as many as cost the same. */
@@ -174,7 +180,7 @@ export class Level<P extends Place & Newcomer> {
   after(newcomer: Newcomer): P | undefined {
     const own = this.tenants.get(newcomer.tenant)
     const largest = this.largest!
-    const end = own === undefined || own.index === -1 ? this.time : own.end
+    const end = own === undefined ? this.time : own.size === 0 ? this.tagOf(own) : own.end
     if (largest !== own && end + newcomer.cost < largest.end) return largest.last
     const last = own?.last
     return last !== undefined && newcomer.deadline < last.deadline ? last : undefined
@@ -209,43 +215,34 @@ export class Level<P extends Place & Newcomer> {
   private turnsOf(tenant: string): Turns<P> {
     let turns = this.tenants.get(tenant)
     if (turns !== undefined) return turns
-    if (this.tenants.size > 2 * (this.waiting.size + this.leading.size) + spare) this.sweep()
+    if (this.tenants.size >= this.sweepAt) this.sweep()
     turns = new Turns<P>(tenant, this.heaviest !== undefined)
     this.tenants.set(tenant, turns)
     return turns
   }
 
+  /** Forgets those who have nobody waiting, and had no more than whoever goes. */
   private sweep(): void {
-    for (const { index, tenant } of this.tenants.values()) if (index < 0) this.tenants.delete(tenant)
+    for (const turns of this.tenants.values()) {
+      if (turns.size === 0 && !this.leads(turns)) this.tenants.delete(turns.tenant)
+    }
+    this.sweepAt = 2 * this.tenants.size + spare
   }
 
-  private begin(turns: Turns<P>): void {
-    if (turns.index >= 0) this.leading.remove(turns)
-    else turns.tag = this.time
-    turns.since = this.turns++
-    this.waiting.push(turns)
+  /** Whether a tenant without anybody has had more than whoever went last. */
+  private leads({ era, tag }: Turns<P>): boolean {
+    return era === this.era && tag > this.floor
+  }
+
+  /** The tag with which it comes to wait. */
+  private tagOf(turns: Turns<P>): number {
+    return this.leads(turns) ? turns.tag : this.time
   }
 
   private weigh({ size, weight }: Turns<P>): void {
-    if (weight === undefined) return
-    if (size === 0) this.heaviest!.remove(weight)
-    else if (weight.index < 0) this.heaviest!.push(weight)
-    else this.heaviest!.moved(weight)
-  }
-
-  /** A tenant has nobody waiting any more. */
-  rest(turns: Turns<P>): void {
-    turns.index = -1
-    if (this.size === 0) this.forget()
-    else if (turns.tag > this.floor) this.leading.push(turns)
-  }
-
-  /** What tenants have had. */
-  private forget(): void {
-    this.time = 0
-    this.floor = 0
-    this.turns = 0
-    for (let first = this.leading.first; first !== undefined; first = this.leading.first) this.leading.remove(first)
+    if (size === 0) this.heaviest!.remove(weight!)
+    else if (weight!.index < 0) this.heaviest!.push(weight!)
+    else this.heaviest!.moved(weight!)
   }
 }
 

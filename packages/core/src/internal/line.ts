@@ -205,15 +205,25 @@ export class Line<P extends Place> {
       this.parked--
       this.sort(lot)
     }
-    // No one has a claim on the frame that begins now.
-    if (this.occupied === 0) this.position = 0
+    this.settle()
   }
 
   /** It is the head, and goes: takes it out, and its turn is over. */
   handOver(place: P): void {
-    this.level(place.urgency).pay(place)
-    if (this.frame !== undefined) this.position = this.frame.after(this.position, place.urgency)
-    this.leave(place)
+    const { urgency } = place
+    const level = this.levels[urgency]!
+    this.all.subtract(place)
+    this.sums[urgency]!.subtract(place)
+    level.handOver(place)
+    if (this.frame !== undefined) this.position = this.frame.after(this.position, urgency)
+    if (level.size > 0) return
+    this.occupied &= ~(1 << urgency)
+    this.settle()
+  }
+
+  /** No one has a claim on the frame that begins when nobody waits. */
+  private settle(): void {
+    if (this.occupied === 0) this.position = 0
   }
 
   /** Who is next. */
@@ -313,10 +323,8 @@ export class Line<P extends Place> {
       }
       victims.push(this.takeOut(victim))
     }
-    for (const { from, place } of victims) {
-      if (from instanceof Turns && from.size === 0 && from.index < 0) this.levels[place.urgency]!.rest(from)
-    }
-    if (this.occupied === 0) this.position = 0
+    for (const { from, place } of victims) if (from instanceof Turns) this.levels[place.urgency]!.rest()
+    this.settle()
     return victims.map(({ place }) => place)
   }
 

@@ -27,8 +27,7 @@ const come = (level: Level<Waiter>, tenant: string): Waiter => {
 
 const go = (level: Level<Waiter>): Waiter => {
   const next = level.next(false)!
-  level.pay(next)
-  level.leave(next)
+  level.handOver(next)
   return next
 }
 
