@@ -332,6 +332,37 @@ describe("Nursery.run", () => {
     })
   )
 
+  it.effect("a deadline around a spawner says that it waits for a place, and not once it has had it", () =>
+    Effect.gen(function* () {
+      const waitingFor = (after: Effect.Effect<void>) =>
+        Effect.gen(function* () {
+          const first = yield* Deferred.make<void>()
+          const fiber = yield* Effect.forkChild(
+            Nursery.run(
+              (nursery) =>
+                Effect.gen(function* () {
+                  yield* nursery.spawn(Deferred.await(first))
+                  const spawner = nursery.spawn(Effect.void).pipe(Effect.andThen(Effect.never))
+                  return yield* Effect.flip(Deadline.within(spawner, "1 second"))
+                }),
+              { name: "full", maxRunning: 1 }
+            )
+          )
+          yield* after.pipe(
+            Effect.andThen(() => Deferred.succeed(first, undefined)),
+            Effect.forkChild
+          )
+          yield* TestClock.adjust("1 second")
+          yield* Deferred.succeed(first, undefined)
+          const error = yield* Fiber.join(fiber)
+          return error._tag === "DeadlineExceeded" ? error.waitingFor : error
+        })
+      expect(yield* waitingFor(Effect.never)).toEqual(Option.some("a place in full"))
+      expect(yield* waitingFor(Effect.void)).toEqual(Option.none())
+      yield* nothingLeft
+    })
+  )
+
   it.effect("children inherit the spawner's context and the block's deadline", () =>
     Effect.gen(function* () {
       const fiber = yield* Effect.forkChild(

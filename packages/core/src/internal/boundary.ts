@@ -8,7 +8,7 @@
  * The child inherits the context. Whatever it forks as a child ends with it. The boundary ends only when the region
  * has ended: a region that is cut waits for its clean-up, and so does a caller that is interrupted meanwhile.
  *
- *     Region ──┬── Timed: what `Deadline` sets, a run in a cancel scope, a shield, the block of a nursery
+ *     Region ──┬── Inner ── Timed: what `Deadline` sets, a run in a cancel scope, a shield, the block of a nursery
  *              └── a child of a nursery
  */
 import { Cause, Context, Effect, Exit } from "effect"
@@ -17,6 +17,7 @@ import * as Reason from "../Reason.ts"
 import type * as Registry from "../Registry.ts"
 import * as millis from "./millis.ts"
 import * as stack from "./stack.ts"
+import { Step } from "./step.ts"
 import * as timer from "./timer.ts"
 import * as wait from "./wait.ts"
 import type { Wait } from "./wait.ts"
@@ -26,8 +27,8 @@ type AnyExit = Exit.Exit<any, any>
 /** One region, as those below it see it. Instants are monotonic milliseconds of the clock around it. */
 export class Region implements Wait {
   readonly parent: Region | undefined
-  /** What goes on waiting in it. */
-  waits: wait.Waits = undefined
+  /** Of what goes on waiting in it, that which began last. */
+  lastWait: wait.Listed | undefined = undefined
   protected fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
   /** Set when it is cut, or interrupted with what is around it. Invariant: once set, its fiber has been interrupted. */
   private struck: Struck | undefined = undefined
@@ -115,14 +116,14 @@ export class Region implements Wait {
 
   /** Adds what goes on waiting directly in it, in the order in which it began. */
   inside(into: Array<Wait | string>): void {
-    for (const each of wait.all(this.waits)) into.push(each)
+    for (const each of wait.all(this)) into.push(each)
   }
 
   /** The nurseries that go on in it, with none between; below `depth` nurseries in one another the rest is left out. */
   nodes(depth: number): ReadonlyArray<Registry.Node> {
     const nodes: Array<Registry.Node> = []
     if (depth === 0) return nodes
-    for (const each of wait.all(this.waits)) {
+    for (const each of wait.all(this)) {
       if (each instanceof Region) for (const node of each.nodes(depth)) nodes.push(node)
     }
     return nodes
@@ -177,14 +178,10 @@ export class Region implements Wait {
 
   /** Its caller was interrupted: it ends too, and is waited for. */
   abandon(): Effect.Effect<void> {
-    return Effect.suspend(this.abandoned.bind(this))
+    return new Abandon(this) as unknown as Effect.Effect<void>
   }
 
-  private abandoned(): Effect.Effect<void> {
-    return stack.flat(Effect.suspend(() => this.leave()))
-  }
-
-  protected leave(): Effect.Effect<void> {
+  leave(): Effect.Effect<void> {
     this.interrupt()
     return this.untilEnd(cleanUp)
   }
@@ -217,6 +214,12 @@ export class Region implements Wait {
     this.fiber = fiber
     if (this.struck !== undefined) this.interrupt()
   }
+}
+
+/** A region that goes on as a wait of the one around it. (A nursery knows its children by itself.) */
+export class Inner extends Region implements wait.Listed {
+  earlier: wait.Listed | undefined = undefined
+  later: wait.Listed | undefined = undefined
 
   /** It goes on after its first stack. */
   attach(): void {
@@ -225,6 +228,20 @@ export class Region implements Wait {
 
   detach(): void {
     if (this.parent !== undefined) wait.end(this.parent, this)
+  }
+}
+
+/** What a caller does who is interrupted while his region goes on. */
+class Abandon extends Step {
+  private readonly region: Region
+
+  constructor(region: Region) {
+    super()
+    this.region = region
+  }
+
+  enter(): Effect.Effect<void> {
+    return stack.flat(Effect.suspend(() => this.region.leave()))
   }
 }
 
@@ -246,7 +263,7 @@ export const annotation = (reason: Reason.Reason | undefined): Context.Context<n
 }
 
 /** A region with a deadline of its own: one entry in the timer while it goes on. */
-export class Timed extends Region implements timer.Entry {
+export class Timed extends Inner implements timer.Entry {
   readonly clock: Clock.Clock
   /** When it began. */
   readonly since: number
@@ -355,12 +372,6 @@ export const current = (fiber: Fiber.Fiber<unknown, unknown>): Region | undefine
   return region
 }
 
-/** Notes that a wait of `fiber` has ended, in whatever region it began: that may have ended meanwhile. */
-export const endWait = (fiber: Fiber.Fiber<unknown, unknown>, ended: Wait): void => {
-  let region = fiber.getRef(Current)
-  while (region !== undefined && !wait.end(region, ended)) region = region.parent
-}
-
 /** Begins `body` as `region`, on a fiber of its own, which is not attached yet. */
 export const fork = <A, E, R>(
   context: Context.Context<R>,
@@ -381,7 +392,7 @@ export const fork = <A, E, R>(
 /** Begins `body` as `region`, on the one fiber that the region is. Nobody waits for it. */
 export const start = <A, E, R>(
   context: Context.Context<R>,
-  region: Region,
+  region: Inner,
   body: Effect.Effect<A, E, R>
 ): Fiber.Fiber<A, E> => {
   const fiber = fork(context, region, body)

@@ -429,7 +429,7 @@ class Each extends Bulk {
     onEnd!(this.failure ?? Exit.succeed(this.results))
   }
 
-  protected override leave(): Effect.Effect<void> {
+  override leave(): Effect.Effect<void> {
     return Effect.callback((resume) => {
       // The last may have ended between two steps of whoever waits for it.
       if (this.closed) return resume(Effect.void)

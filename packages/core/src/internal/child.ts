@@ -11,7 +11,6 @@ import type { Block } from "./nursery.ts"
 import type { Pending } from "./places.ts"
 import * as stack from "./stack.ts"
 import * as wait from "./wait.ts"
-import type { Wait } from "./wait.ts"
 
 type AnyExit = Exit.Exit<any, any>
 
@@ -171,9 +170,11 @@ class Rare {
 }
 
 /** One who waits for a child's end, which the region around him knows meanwhile. */
-class Joiner implements Wait, Link {
+class Joiner implements wait.Listed, Link {
   before: Link | undefined = undefined
   behind: Link | undefined = undefined
+  earlier: wait.Listed | undefined = undefined
+  later: wait.Listed | undefined = undefined
   private readonly child: Child
   private readonly joiners: Chain<Joiner>
   private readonly region: boundary.Region | undefined

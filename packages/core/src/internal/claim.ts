@@ -7,7 +7,7 @@
  *
  * As lean as it goes: a line of 100,000 is 100,000 of these, and what they take is collected before what they do.
  */
-import { Duration, Effectable } from "effect"
+import { Duration } from "effect"
 import type { Effect, Exit, Fiber } from "effect"
 import * as Refused from "../Refused.ts"
 import type { Link } from "./chain.ts"
@@ -15,6 +15,7 @@ import type { Engine } from "./gate.ts"
 import type { Slot } from "./lane.ts"
 import type { Place } from "./line.ts"
 import type { Owner } from "./owner.ts"
+import { Step } from "./step.ts"
 import * as timer from "./timer.ts"
 import type { Waiter } from "./wake.ts"
 
@@ -36,18 +37,7 @@ export interface Own {
   readySince: number | undefined
 }
 
-/**
- * A claim is itself the effect of its first step: one object less for each that waits. (Effect asks for a prototype where
- * one would write `extends`.)
- */
-const Step = function () {} as unknown as new () => object
-Step.prototype = Effectable.Prototype<any>({
-  label: "Claim",
-  evaluate(this: Claim) {
-    return this.enter()
-  }
-})
-
+/** A claim is itself the effect of its first step. */
 export abstract class Claim extends Step implements Place, Waiter {
   /**
    * `Admitted`: a permit was handed to it and it has not begun. Invariant: in the line in `Waiting` only; holds a permit
@@ -123,21 +113,19 @@ export abstract class Claim extends Step implements Place, Waiter {
   /** Its work begins. */
   begins(): void {
     this.state = "Running"
-    if (!this.gate.timed) {
-      this.at = -1
-      return
-    }
-    this.at = this.gate.exact ? this.gate.now : this.gate.lately
-    this.gate.stamp(this, this.at)
+    const { gate } = this
+    if (gate.exact) gate.stamp(this, (this.at = gate.now))
+    else this.at = gate.timed ? gate.lately : -1
   }
 
   /** It leaves, having run; its permit is still its own. Only where the gate is timed. */
   ends(exit: Exit.Exit<unknown, unknown>, now: number): void {
-    this.gate.answer(this, now)
+    const { at, gate } = this
+    if (gate.exact) gate.answer(this, now)
     // Nobody asked what time it was when it began.
-    if (this.at < 0) return
-    this.gate.ended(this, now, this.at, exit)
-    this.gate.learn(now, now - this.at, this.gate.verdict(exit), this.fiber)
+    if (at < 0) return
+    gate.ended(this, now, at, exit)
+    if (gate.exact) gate.learn(now, now - at, gate.verdict(exit), this.fiber)
   }
 
   /** Whether whoever held the permit of `from` goes on with it by itself: then it is not woken. */

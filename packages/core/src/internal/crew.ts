@@ -23,6 +23,7 @@ import { Claim } from "./claim.ts"
 import type { Terms } from "./claim.ts"
 import type { Engine } from "./gate.ts"
 import * as stack from "./stack.ts"
+import * as wait from "./wait.ts"
 import type { Wait } from "./wait.ts"
 
 export type AnyExit = Exit.Exit<any, any>
@@ -278,7 +279,7 @@ const hasChildren = (fiber: AnyFiber): boolean => {
   return _children !== undefined && _children.size > 0
 }
 
-export abstract class Crew extends boundary.Region {
+export abstract class Crew extends boundary.Inner {
   readonly gate: Engine
   /** Lends its scheduler. */
   lender: AnyFiber
@@ -305,7 +306,7 @@ export abstract class Crew extends boundary.Region {
     this.gate = gate
     this.lender = maker
     this.clock = gate.clock
-    this.line = { what: gate.what, told: () => {} }
+    this.line = wait.named(gate.what)
     this.context = Context.add(maker.context, boundary.Current, this)
     this.urgency = maker.getRef(Priority.Priority)
     this.tenant = maker.getRef(Tenant.Tenant)

@@ -15,7 +15,6 @@ import type { Feeder } from "./feeders.ts"
 import type { Jobs } from "./jobs.ts"
 import * as stack from "./stack.ts"
 import * as timer from "./timer.ts"
-import type { Wait } from "./wait.ts"
 import * as wait from "./wait.ts"
 import type { Waiter } from "./wake.ts"
 
@@ -81,7 +80,7 @@ export class Job extends Linked {
 }
 
 /** The region of a submitted item: its submitter can cut it alone. */
-export class JobRegion extends boundary.Region {
+export class JobRegion extends boundary.Inner {
   private readonly job: Job
   private readonly around: boundary.Region | undefined
 
@@ -107,11 +106,13 @@ export class JobRegion extends boundary.Region {
 }
 
 /** One who waits for an item's end. */
-export class Submitter implements Waiter, Wait, Boost.Boosted {
+export class Submitter implements Waiter, wait.Listed, Boost.Boosted {
   readonly around: boundary.Region | undefined
   private readonly jobs: Jobs
   private readonly span: Tracer.AnySpan | undefined
   readonly boost: Boost.Boost | undefined
+  earlier: wait.Listed | undefined = undefined
+  later: wait.Listed | undefined = undefined
   private readonly resume: Resume
   private onEnd: ((exit: AnyExit) => void) | undefined = undefined
   exit: AnyExit | undefined = undefined
@@ -182,10 +183,12 @@ export class Submitter implements Waiter, Wait, Boost.Boosted {
 }
 
 /** An item at the door, with whoever goes on when there is room for it. */
-export class Door implements Feeder, Wait {
+export class Door implements Feeder, wait.Listed {
   defect: { readonly thrown: unknown } | undefined = undefined
   before: Link | undefined = undefined
   behind: Link | undefined = undefined
+  earlier: wait.Listed | undefined = undefined
+  later: wait.Listed | undefined = undefined
   readonly claim: Job
   private readonly jobs: Jobs
   private readonly around: boundary.Region | undefined

@@ -163,7 +163,7 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
     this.cutChildren((child) => child.interrupt())
   }
 
-  protected override leave(): Effect.Effect<void> {
+  override leave(): Effect.Effect<void> {
     this.interrupt()
     return Effect.flatMap(
       this.until(() => this.closed),

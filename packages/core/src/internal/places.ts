@@ -175,7 +175,7 @@ export class Places {
 }
 
 /** A child that has not begun, and its spawner, if that is suspended. */
-export class Pending implements Waiter, wait.Wait, Link {
+export class Pending implements Waiter, wait.Listed, Link {
   /**
    * Waiting: its spawner is suspended. Accepted: it will have its turn. Admitted: it holds a place. Out: it never begins.
    * Gone: it has begun, or its spawner has left.
@@ -188,7 +188,11 @@ export class Pending implements Waiter, wait.Wait, Link {
   readonly effect: AnyEffect
   before: Link | undefined = undefined
   behind: Link | undefined = undefined
+  earlier: wait.Listed | undefined = undefined
+  later: wait.Listed | undefined = undefined
   private readonly places: Places
+  /** Around its spawner, while that is suspended. */
+  private region: boundary.Region | undefined = undefined
   private resume: ((effect: AnyEffect) => void) | undefined = undefined
 
   constructor(places: Places, child: Child, spawner: Fiber.Fiber<unknown, unknown>, effect: AnyEffect) {
@@ -210,8 +214,8 @@ export class Pending implements Waiter, wait.Wait, Link {
 
   suspend(resume: (effect: AnyEffect) => void): void {
     this.resume = resume
-    const region = boundary.current(this.spawner)
-    if (region !== undefined) wait.begin(region, this)
+    this.region = boundary.current(this.spawner)
+    if (this.region !== undefined) wait.begin(this.region, this)
   }
 
   begin(): void {
@@ -233,6 +237,6 @@ export class Pending implements Waiter, wait.Wait, Link {
 
   private goOn(): void {
     this.resume = undefined
-    boundary.endWait(this.spawner, this)
+    if (this.region !== undefined) wait.end(this.region, this)
   }
 }

@@ -72,7 +72,7 @@ const waiting = <Eff extends Effect.Effect<any, any, any>>(what: string, effect:
   Effect.withFiber((fiber) => {
     const region = boundary.current(fiber)
     if (region === undefined) return effect
-    const entry: wait.Wait = { what, told: () => {} }
+    const entry: wait.Listed = { ...wait.named(what), earlier: undefined, later: undefined }
     return Effect.onExitPrimitive(
       Effect.suspend(() => {
         wait.begin(region, entry)

@@ -42,7 +42,7 @@ export class Shield extends boundary.Timed {
     this.count()
   }
 
-  protected override leave(): Effect.Effect<void> {
+  override leave(): Effect.Effect<void> {
     this.count()
     // That it was cut after all is told to whoever is being interrupted, too.
     return this.untilEnd((exit) => boundary.cleanUp(this.outcome(exit)))

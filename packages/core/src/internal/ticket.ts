@@ -27,12 +27,14 @@ export const guarded = (ticket: Ticket): AnyEffect =>
   // Bound, not a closure: in a long line what a waiter retains is most of what it costs.
   Effect.onExitPrimitive(ticket as unknown as AnyEffect, ticket.leave.bind(ticket))
 
-export class Ticket extends Claim implements wait.Wait, Boost.Boosted {
+export class Ticket extends Claim implements wait.Listed, Boost.Boosted {
   readonly gate: Engine
   readonly fiber: Fiber.Fiber<unknown, unknown>
   readonly terms: Terms
   /** What its caller goes on with: the work, or the refusal. */
   body: AnyEffect
+  earlier: wait.Listed | undefined = undefined
+  later: wait.Listed | undefined = undefined
   private resume: ((effect: AnyEffect) => void) | undefined = undefined
   /** Around it when it came. */
   private region: boundary.Region | undefined = undefined
