@@ -28,14 +28,14 @@ import { Allowance } from "./allowance.ts"
 import * as bulk from "./bulk.ts"
 import type { Claim, Terms } from "./claim.ts"
 import type { AnyEffect } from "./crew.ts"
-import { Feeders } from "./feeders.ts"
 import type { Blocked, Feeder } from "./feeders.ts"
+import { Feeding } from "./feeding.ts"
 import { Limiter } from "./limiter.ts"
 import { Line } from "./line.ts"
 import type { Full } from "./line.ts"
 import * as millis from "./millis.ts"
-import { Owners } from "./owner.ts"
 import type { Owner } from "./owner.ts"
+import { Parking } from "./parking.ts"
 import { Protection } from "./protection.ts"
 import * as rate from "./rate.ts"
 import * as terms from "./terms.ts"
@@ -53,19 +53,12 @@ export class Engine implements Gate {
   readonly clock: Clock.Clock
   readonly line: Line<Claim>
   private readonly shared: Allowance
-  private readonly tenants: Owners
-  private readonly keys: Owners
-  private readonly protection: Protection | undefined
+  private readonly parking: Parking
+  readonly protection: Protection | undefined
   private readonly judges: (exit: Exit.Exit<unknown, unknown>) => ConcurrencyLimit.Verdict
   private readonly unasked: Terms
   readonly wake = new Wake()
-  private readonly feeders = new Feeders()
-  /** They are being asked: whoever makes room meanwhile need not ask them again. */
-  private feeding = false
-  /** Some have left the line since: those who were asked before are asked once more. */
-  private thinnedMeanwhile = false
-  /** Set while a feeder waits for what its tenant or key has of its own. */
-  private feedingAgain: timer.Alarm | undefined = undefined
+  private readonly feeding: Feeding
   private limiter: Limiter
   /** Whether anything here asks what time it is, of those who do not wait. */
   timed = false
@@ -98,14 +91,14 @@ export class Engine implements Gate {
     this.clock = clock
     this.limiter = new Limiter(options.limit)
     this.shared = new Allowance(this.limiter.limit, options.windows ?? [])
-    this.tenants = new Owners("tenant", options.perTenant, options.maxNames)
-    this.keys = new Owners("key", options.perKey, options.maxNames)
     this.line = new Line(
       terms.bounds(options.line),
       terms.frame(options.shares),
       terms.overflow(options.line?.overflow)
     )
     this.protection = options.protect === undefined ? undefined : new Protection(options.protect)
+    this.parking = new Parking(this, options)
+    this.feeding = new Feeding(clock, (feeder, fiber) => this.letIn(feeder, fiber))
     this.judges = options.judge ?? verdict.usual
     this.unasked = terms.ask({}, terms.limitOf(options.line?.maxWait))
     this.rate = rate.start(this.now, 0)
@@ -184,22 +177,9 @@ export class Engine implements Gate {
       this.retime()
       this.rearm(fiber, now)
     } else {
-      const { isNew, owner } = this.keys.demand(key, now)
-      if (isNew) this.adopt(owner)
-      owner.tighten(now, hint)
+      this.parking.tighten(key, hint, now, fiber)
       this.retime()
-      this.tend(owner, now, fiber)
       this.next(fiber, now)
-    }
-  }
-
-  /** Those of its key who wait already are its own from now on. */
-  private adopt(owner: Owner): void {
-    if (this.line.items === 0) return
-    for (const claim of [...this.line.members, ...this.line.parkedMembers]) {
-      if (claim.terms.key !== owner.name) continue
-      claim.own = { owners: [...(claim.own?.owners ?? []), owner], parked: claim.own?.parked, readySince: undefined }
-      this.keys.begin(owner)
     }
   }
 
@@ -228,7 +208,7 @@ export class Engine implements Gate {
       interrupted: this.interrupted,
       refused: this.refused,
       windows: this.shared.statistics(now),
-      closedKeys: [...this.keys.all].filter((key) => key.opensAt(now, Number.MIN_VALUE) > now).length,
+      closedKeys: this.parking.closedKeys(now),
       drainRate: this.rate.perMilli === 0 ? null : this.rate.perMilli * 1000
     }
   }
@@ -261,7 +241,7 @@ export class Engine implements Gate {
   }
 
   private explanation(claim: Claim, now: number, place: number | null, millis: number | undefined): Explanation {
-    const lacking = claim.own?.parked ?? (claim.own === undefined ? undefined : this.lacking(claim, now))
+    const lacking = claim.own?.parked ?? (claim.own === undefined ? undefined : this.parking.lacking(claim, now))
     const what =
       lacking === undefined ? this.shared.why(now, claim.cost) : `${lacking.why(now, claim.cost)} of ${lacking.what}`
     return {
@@ -281,7 +261,7 @@ export class Engine implements Gate {
    * something of them.
    */
   idleAt(now: number): number {
-    return Math.max(now, this.shared.idleAt(now), this.tenants.idleAt(now), this.keys.idleAt(now))
+    return Math.max(now, this.shared.idleAt(now), this.parking.idleAt(now))
   }
 
   /** Refuses all who wait, and whoever comes from now on. */
@@ -290,7 +270,7 @@ export class Engine implements Gate {
     for (const claim of [...this.line.members, ...this.line.parkedMembers]) {
       if (claim.state === "Waiting") this.putOut(claim, new Refused.ShuttingDown())
     }
-    for (const { claim } of this.feeders.all) this.feed(claim.fiber)
+    for (const { claim } of this.feeding.all) this.feeding.feed(claim.fiber)
   }
 
   // --- at the door ----------------------------------------------------------------------------------------------------
@@ -300,7 +280,7 @@ export class Engine implements Gate {
    * where there is no room: it may wait for that.
    */
   ask(claim: Claim, suspends = false): void {
-    if (suspends && this.feeders.size > 0 && this.feeders.waits(claim.asked)) return
+    if (suspends && this.feeding.waits(claim.asked)) return
     this.offer(claim, suspends)
   }
 
@@ -320,7 +300,7 @@ export class Engine implements Gate {
       throw defect
     } finally {
       // Whatever became of it, somebody may have come back to the line from an owner that it asked.
-      if (this.owned && this.line.ready > 0) this.next(claim.fiber, this.now)
+      if (!this.parking.none && this.line.ready > 0) this.next(claim.fiber, this.now)
     }
   }
 
@@ -338,7 +318,7 @@ export class Engine implements Gate {
     }
     const shed = this.protection?.atTheDoor(claim.urgency, now, () => random(claim))
     if (shed !== undefined) return this.turnAway(claim, shed)
-    const lacking = this.own(claim, now)
+    const lacking = this.parking.none ? undefined : this.parking.claim(claim, now)
     // Whoever was asked for its allowance has made it leave.
     if (claim.state === "Gone") return this.sendBack(claim)
     if (lacking instanceof Refused.QueueFull) return this.turnAway(claim, lacking)
@@ -379,7 +359,7 @@ export class Engine implements Gate {
       this.usual = new Usual()
       this.retime()
     }
-    if (lacking !== undefined) this.park(claim, lacking, now, claim.fiber)
+    if (lacking !== undefined) this.parking.park(claim, lacking, now, claim.fiber)
     else if (this.shared.timed && this.line.head === claim) this.rearm(claim.fiber, now)
   }
 
@@ -388,19 +368,10 @@ export class Engine implements Gate {
     const { now } = this
     const at = lacking === undefined ? Infinity : lacking.opensAt(now, claim.cost)
     this.offered--
-    this.disown(claim, now)
+    this.parking.leave(claim, now)
     claim.own = undefined
     // At once: it waits for somebody who is before it, and not for an instant.
-    if (at > now && at < (this.feedingAgain?.at ?? Infinity)) this.feedAt(at, claim.fiber)
-  }
-
-  private feedAt(at: number, fiber: AnyFiber): void {
-    if (this.feedingAgain !== undefined) timer.of(this.clock).clear(this.feedingAgain, fiber)
-    this.feedingAgain = new timer.Alarm(at, () => {
-      this.feedingAgain = undefined
-      this.feed(fiber)
-    })
-    timer.of(this.clock).set(this.feedingAgain, fiber)
+    if (at > now) this.feeding.feedAt(at, claim.fiber)
   }
 
   /** Whoever is next with this one in line takes its turn at once, if it is that one. */
@@ -420,36 +391,11 @@ export class Engine implements Gate {
     if (claim.own !== undefined || this.line.ready > 0) this.next(claim.fiber, now)
   }
 
-  /** Finds whose allowance it needs besides; the first of them that has no room for it now, or why it may have none. */
-  private own(claim: Claim, now: number): Owner | Refused.QueueFull | undefined {
-    const { key } = claim.terms
-    const tenant = this.tenants.none ? undefined : this.tenants.get(claim.tenant, now)
-    const keyed = key === undefined || this.keys.none ? undefined : this.keys.get(key, now)
-    if (tenant === undefined && keyed === undefined) return undefined
-    const owners: Array<Owner> = []
-    for (const found of [tenant, keyed]) {
-      if (found instanceof Refused.QueueFull) return found
-      if (found !== undefined) owners.push(found)
-    }
-    for (const owner of owners) {
-      const window = owner.tooSmall(claim.cost)
-      if (window !== undefined) throw tooMuch(claim.cost, window, ` of ${owner.what}`)
-    }
-    for (const owner of owners) owner.owners.begin(owner)
-    claim.own = { owners, parked: undefined, readySince: undefined }
-    return this.lacking(claim, now)
-  }
-
-  private lacking(claim: Claim, now: number): Owner | undefined {
-    return claim.own!.owners.find((owner) => !owner.lets(claim, now))
-  }
-
   /** Whether its turn comes after its deadline, as the line drains now and as the windows let it. */
   private late(claim: Claim, now: number, deadline: number): Refused.TooLate | undefined {
     this.measure(now)
     let certain = this.shared.notBefore(claim.cost)
-    if (claim.own !== undefined)
-      for (const owner of claim.own.owners) certain = Math.max(certain, owner.notBefore(claim.cost))
+    if (claim.own !== undefined) certain = Math.max(certain, this.parking.notBefore(claim))
     // Nobody has more before it than all who wait: where even those leave it the time, nobody asks how many they are.
     if (this.short(deadline, now, certain, this.line.items + 1) <= millis.grain) return undefined
     const short = this.short(deadline, now, certain, this.line.forecast(claim).items)
@@ -468,7 +414,7 @@ export class Engine implements Gate {
     this.measure(now)
     claim.state = "Refused"
     this.refused++
-    this.disown(claim, now)
+    this.parking.leave(claim, now)
     claim.turnAway(
       new Refused.Refused({
         reason,
@@ -510,81 +456,17 @@ export class Engine implements Gate {
   /** Changes how urgent it is, while it waits; it comes to its new level just now. */
   move(claim: Claim, urgency: number): void {
     if (claim.state !== "Waiting" || claim.urgency === urgency) return
-    const parked = claim.own?.parked
     const { now } = this
-    this.line.move(claim, urgency, parked?.lot)
-    // It may be the first of its lot now, and need less.
-    if (parked !== undefined) this.tend(parked, now, claim.fiber)
+    this.line.move(claim, urgency, claim.own?.parked?.lot)
+    this.parking.moved(claim, now)
     this.next(claim.fiber, now)
-  }
-
-  private park(claim: Claim, owner: Owner, now: number, fiber: AnyFiber): void {
-    this.line.park(claim, owner.lot)
-    if (this.line.ready === 0) this.protection?.emptied()
-    claim.own!.parked = owner
-    for (const each of claim.own!.owners) {
-      if (each.promoted === claim) each.promoted = undefined
-      this.tend(each, now, fiber)
-    }
-  }
-
-  /** Lets the first of those parked with `owner` back into the line, or sets a timer for that. */
-  private tend(owner: Owner, now: number, fiber: AnyFiber): void {
-    const { lot, promoted } = owner
-    const { first } = lot
-    // One at a time, and those who are more urgent than that one.
-    const waits = first !== undefined && (promoted === undefined || first.urgency < promoted.urgency)
-    const at = waits ? owner.opensAt(now, first.cost) : Infinity
-    if (owner.opening !== undefined) {
-      timer.of(this.clock).clear(owner.opening, fiber)
-      owner.opening = undefined
-    }
-    if (at <= now) {
-      this.line.unpark(first!, owner.lot)
-      first!.own!.parked = undefined
-      first!.own!.readySince = now
-      this.protection?.entered(now)
-      owner.promoted = first
-    } else if (at < Infinity) {
-      owner.opening = new timer.Alarm(at, () => {
-        owner.opening = undefined
-        const { now } = this
-        this.tend(owner, now, fiber)
-        this.next(fiber, now)
-      })
-      timer.of(this.clock).set(owner.opening, fiber)
-    }
-  }
-
-  /** It needs nothing of its owners any more. */
-  private disown(claim: Claim, now: number): void {
-    if (claim.own === undefined) return
-    for (const owner of claim.own.owners) {
-      if (owner.promoted === claim) owner.promoted = undefined
-      owner.owners.end(owner)
-      this.tend(owner, now, claim.fiber)
-    }
   }
 
   /** Some have left the line: whoever waits for room in it may have it. */
   private thinned(fiber: AnyFiber): void {
     if (this.line.ready === 0) this.protection?.emptied()
     if (this.line.items === 0) this.rest()
-    this.thinnedMeanwhile = this.feeding
-    this.feed(fiber)
-  }
-
-  private feed(fiber: AnyFiber): void {
-    if (this.feeders.size === 0 || this.feeding) return
-    this.feeding = true
-    try {
-      do {
-        this.thinnedMeanwhile = false
-        this.feeders.feed((feeder) => this.letIn(feeder, fiber))
-      } while (this.thinnedMeanwhile)
-    } finally {
-      this.feeding = false
-    }
+    this.feeding.thinned(fiber)
   }
 
   private letIn(feeder: Feeder, fiber: AnyFiber): Blocked | undefined {
@@ -615,28 +497,28 @@ export class Engine implements Gate {
    * the claim's state says what has become of it.
    */
   whenRoom(feeder: Feeder): void {
-    const { claim } = feeder
-    claim.urgency = claim.asked
-    this.feeders.push(feeder)
-    this.feed(claim.fiber)
-    this.rearm(claim.fiber, this.timed ? this.now : 0)
+    const { fiber } = feeder.claim
+    this.feeding.begin(feeder, fiber)
+    this.rearm(fiber, this.timed ? this.now : 0)
   }
 
   /** Its claim is more urgent now, or less. */
   moveFeeder(feeder: Feeder): void {
-    if (feeder.claim.urgency === feeder.claim.asked) return
-    this.feeders.remove(feeder)
-    this.whenRoom(feeder)
+    const { asked, fiber, urgency } = feeder.claim
+    if (urgency === asked) return
+    this.feeding.move(feeder, fiber)
+    this.rearm(fiber, this.timed ? this.now : 0)
   }
 
   /** Takes that back; only before it was told. */
   forget(feeder: Feeder, fiber: AnyFiber): void {
-    this.feeders.remove(feeder)
-    this.feed(fiber)
+    this.feeding.end(feeder, fiber)
     this.rearm(fiber, this.timed ? this.now : 0)
-    if (this.feeders.size > 0 || this.feedingAgain === undefined) return
-    timer.of(this.clock).clear(this.feedingAgain, fiber)
-    this.feedingAgain = undefined
+  }
+
+  /** Somebody may have a permit, or has come back to the line. */
+  goOn(fiber: AnyFiber): void {
+    this.next(fiber, this.now)
   }
 
   /** Hands free permits to those who are next, as far as the windows go, and waits for the window where one is shut. */
@@ -658,9 +540,9 @@ export class Engine implements Gate {
         this.turnOut(head, late)
         continue
       }
-      const lacking = head.own === undefined ? undefined : this.lacking(head, now)
+      const lacking = head.own === undefined ? undefined : this.parking.lacking(head, now)
       if (lacking !== undefined) {
-        this.park(head, lacking, now, fiber)
+        this.parking.park(head, lacking, now, fiber)
         continue
       }
       if (!this.shared.admits(now, head.cost)) break
@@ -672,7 +554,7 @@ export class Engine implements Gate {
       this.thinned(fiber)
     }
     // Nobody else waits for what there is.
-    if (this.line.ready === 0) this.feed(fiber)
+    if (this.line.ready === 0) this.feeding.feed(fiber)
     this.rearm(fiber, now)
   }
 
@@ -690,12 +572,7 @@ export class Engine implements Gate {
   private take(claim: Claim, now: number): void {
     this.admitted++
     this.shared.take(now, claim.cost)
-    if (claim.own === undefined) return
-    for (const owner of claim.own.owners) {
-      owner.take(now, claim.cost)
-      if (owner.promoted === claim) owner.promoted = undefined
-    }
-    for (const owner of claim.own.owners) this.tend(owner, now, claim.fiber)
+    if (claim.own !== undefined) this.parking.take(claim, now)
   }
 
   /** Undoes whatever the claim has come to: its wait, its permit, its rate grant. */
@@ -710,7 +587,7 @@ export class Engine implements Gate {
       this.line.leave(claim, claim.own?.parked?.lot)
       claim.endWait()
       this.interrupted++
-      this.disown(claim, now)
+      this.parking.leave(claim, now)
       this.thinned(claim.fiber)
       if (wasHead || claim.own !== undefined) this.next(claim.fiber, now)
     } else if (state === "Admitted" || state === "Running") {
@@ -725,7 +602,7 @@ export class Engine implements Gate {
         if (state === "Running" && Exit.isSuccess(exit)) this.completed++
         else if (state === "Admitted" || Exit.hasInterrupts(exit)) this.interrupted++
         else this.failed++
-        if (this.line.items > 0 || this.feeders.size > 0) this.next(claim.fiber, now, claim)
+        if (this.line.items > 0 || this.feeding.size > 0) this.next(claim.fiber, now, claim)
       }
     }
   }
@@ -733,12 +610,7 @@ export class Engine implements Gate {
   private giveBack(claim: Claim, now: number): void {
     this.shared.running--
     if (this.surplus > 0) this.surplus--
-    if (claim.own === undefined) return
-    for (const owner of claim.own.owners) {
-      owner.running--
-      owner.owners.end(owner)
-      this.tend(owner, now, claim.fiber)
-    }
+    if (claim.own !== undefined) this.parking.giveBack(claim, now)
   }
 
   private refund(claim: Claim): void {
@@ -750,7 +622,7 @@ export class Engine implements Gate {
   stamp(claim: Claim, now: number): void {
     this.shared.stamp(now, claim.cost)
     if (claim.own !== undefined) for (const owner of claim.own.owners) owner.stamp(now, claim.cost)
-    if (this.line.items === 0 && this.feeders.size === 0) return
+    if (this.line.items === 0 && this.feeding.size === 0) return
     if (this.opening === undefined || this.shared.indebted) this.rearm(claim.fiber, now)
     if (this.line.parked > 0 && claim.own !== undefined) this.reckon(claim, now)
   }
@@ -773,8 +645,8 @@ export class Engine implements Gate {
 
   /** The windows that it takes from may let others in. */
   reckon(claim: Claim, now: number): void {
-    if (this.line.items === 0 && this.feeders.size === 0) return
-    if (claim.own !== undefined) for (const owner of claim.own.owners) this.tend(owner, now, claim.fiber)
+    if (this.line.items === 0 && this.feeding.size === 0) return
+    if (claim.own !== undefined) this.parking.reckon(claim, now)
     this.next(claim.fiber, now)
   }
 
@@ -807,20 +679,15 @@ export class Engine implements Gate {
 
   // --- time -----------------------------------------------------------------------------------------------------------
 
-  /** Whether tenants or keys may have something of their own. */
-  private get owned(): boolean {
-    return !this.tenants.none || !this.keys.none
-  }
-
   private retime(): void {
-    this.exact = this.shared.timed || this.owned || this.protection !== undefined || this.limiter.adapts
+    this.exact = this.shared.timed || !this.parking.none || this.protection !== undefined || this.limiter.adapts
     this.timed = this.exact || this.usual !== undefined
   }
 
   /** A pause that is over leaves nothing behind. */
   private relax(now: number): void {
-    this.keys.forget(now)
-    this.tightened = this.shared.isShut(now) || !this.keys.none
+    const none = this.parking.forgetKeys(now)
+    this.tightened = this.shared.isShut(now) || !none
     this.retime()
   }
 
@@ -829,12 +696,11 @@ export class Engine implements Gate {
     if (this.line.items > 0) this.rate = rate.read(this.rate, now, this.admitted)
   }
 
-  /** Keeps one timer for the instant at which the head of the line may start. */
   /** When the windows have room for one of those who wait for room in the line, where they have not now. */
   private feedersOpenAt(now: number): number {
     let least = Infinity
-    if (this.feeders.size > 0) {
-      for (const { claim } of this.feeders.all) {
+    if (this.feeding.size > 0) {
+      for (const { claim } of this.feeding.all) {
         const at = this.shared.opensAt(now, claim.cost)
         if (at > now && at < least) least = at
       }
@@ -842,6 +708,7 @@ export class Engine implements Gate {
     return least
   }
 
+  /** Keeps one timer for the instant at which the head of the line may start. */
   private rearm(fiber: AnyFiber, now: number): void {
     if (!this.shared.timed) return
     const { head } = this.line
@@ -852,7 +719,7 @@ export class Engine implements Gate {
     if (at === Infinity) return
     this.opening = new timer.Alarm(at, () => {
       this.opening = undefined
-      this.next(fiber, this.now)
+      this.goOn(fiber)
     })
     timer.of(this.clock).set(this.opening, fiber)
   }
@@ -862,13 +729,10 @@ export class Engine implements Gate {
     if (ask === undefined) return this.unasked
     const checked = terms.ask(ask, this.unasked.maxWaitMillis)
     const window = this.shared.tooSmall(checked.cost)
-    if (window !== undefined) throw tooMuch(checked.cost, window, "")
+    if (window !== undefined) throw terms.tooMuch(checked.cost, window, "")
     return checked
   }
 }
-
-const tooMuch = (cost: number, window: RateWindow.RateWindow, whose: string) =>
-  new RangeError(`Expected a cost of at most ${window.limit} (${RateWindow.format(window)}${whose}), got ${cost}`)
 
 const tooLate = (short: number) => new Refused.TooLate({ short: Duration.millis(short) })
 

@@ -6,6 +6,7 @@ import type { Duration } from "effect"
 import type { BulkAsk, Options } from "../Gate.ts"
 import * as Overflow from "../Overflow.ts"
 import { isUrgency, levels } from "../Priority.ts"
+import * as RateWindow from "../RateWindow.ts"
 import type { Terms } from "./claim.ts"
 import type { Bound, Bounds } from "./line.ts"
 import * as millis from "./millis.ts"
@@ -86,3 +87,6 @@ export const ask = ({ bytes = 0, cost = 1, key, maxWait, urgency }: BulkAsk, max
 
 export const limitOf = (input: Duration.Input | undefined): number =>
   input === undefined ? Infinity : millis.from(input)
+
+export const tooMuch = (cost: number, window: RateWindow.RateWindow, whose: string) =>
+  new RangeError(`Expected a cost of at most ${window.limit} (${RateWindow.format(window)}${whose}), got ${cost}`)
