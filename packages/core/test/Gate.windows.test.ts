@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Clock, Effect, Exit, Fiber, Scope } from "effect"
+import { Clock, Duration, Effect, Exit, Fiber, Option, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { Gate, RateWindow, Refused } from "@fairlead/core"
 import { atOnce, defect, endOf, fork, nothingLeft, reasonOf, settle } from "./gates.ts"
@@ -44,6 +44,31 @@ describe("Gate, windows that count answers", () => {
       yield* Fiber.join(streamed)
       yield* fork(Effect.ignore(gate.run(Effect.andThen(Effect.sleep("500 millis"), Effect.fail("no")))))
       expect(yield* next(gate)).toBe(1500)
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("sent counts once, however often it is said: it does not use up what another has reserved", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 9, ...perSecond(2) })
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const sent = yield* gate.hold({ pending: true })
+          const reserved = yield* gate.hold({ pending: true })
+          sent.sent()
+          yield* TestClock.adjust("500 millis")
+          sent.sent()
+          // As long as it is not sent it counts as now, whatever others say.
+          yield* TestClock.adjust("600 millis")
+          const third = yield* fork(gate.run(Effect.void))
+          const fourth = yield* fork(gate.run(Effect.void))
+          yield* settle
+          expect([third.pollUnsafe(), fourth.pollUnsafe()]).toEqual([Exit.void, undefined])
+          reserved.release()
+          yield* Fiber.join(fourth)
+        })
+      )
+      yield* TestClock.adjust("1 second")
       yield* nothingLeft(gate)
     })
   )
@@ -247,6 +272,38 @@ describe("Gate, its scope closes", () => {
       yield* settle
       for (const fiber of waiting) expect(reasonOf(endOf(fiber))).toEqual(new Refused.ShuttingDown())
       expect(began).toBe(0)
+      yield* nothingLeft(gate)
+    })
+  )
+})
+
+describe("Gate, who would wait for a window in vain", () => {
+  it.effect("is refused at once where it certainly opens after the maxWait, and waits where it may open before", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { ...perSecond(1), line: { maxWait: "2 seconds" } })
+      yield* gate.run(Effect.void)
+      const { reason, retryAfter, waited } = yield* Effect.flip(gate.run(Effect.void, { maxWait: "1 second" }))
+      expect(reason).toEqual(new Refused.WaitExceeded({ maxWait: Duration.seconds(1) }))
+      expect(Duration.toMillis(waited)).toBe(0)
+      // Not before the window opens.
+      expect(Duration.toMillis(Option.getOrThrow(retryAfter))).toBeGreaterThanOrEqual(1000)
+      expect(yield* next(gate, { maxWait: "1001 millis" })).toBe(1000)
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("waits where a reservation may be given back in time", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 9, ...perSecond(1) })
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const permit = yield* gate.hold({ pending: true })
+          const waiting = yield* fork(gate.run(Effect.succeed("in time"), { maxWait: "500 millis" }))
+          yield* TestClock.adjust("100 millis")
+          permit.release()
+          expect(yield* Fiber.join(waiting)).toBe("in time")
+        })
+      )
       yield* nothingLeft(gate)
     })
   )

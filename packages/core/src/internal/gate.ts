@@ -335,9 +335,11 @@ export class Engine implements Gate {
     }
     const full = this.line.full(claim)
     if (full !== undefined && suspends) return this.sendBack(claim, lacking)
-    const late = deadline === Infinity ? undefined : this.late(claim, now, deadline)
+    const patientUntil = now + claim.terms.maxWaitMillis
+    const certain = Math.min(deadline, patientUntil) === Infinity ? -Infinity : this.notBefore(claim)
+    const late = deadline === Infinity ? undefined : this.late(claim, now, deadline, certain)
     if (late !== undefined) return this.turnAway(claim, late)
-    if (claim.terms.maxWaitMillis <= 0) {
+    if (patientUntil <= now || certain >= patientUntil) {
       return this.turnAway(claim, full === undefined ? claim.waitExceeded() : queueFull(full))
     }
     if (this.line.items === 0) this.rate = rate.resume(this.rate, now, this.admitted, this.rested)
@@ -391,11 +393,15 @@ export class Engine implements Gate {
     if (claim.own !== undefined || this.line.ready > 0) this.next(claim.fiber, now)
   }
 
+  /** The instant before which it can certainly not start, whatever anybody does. */
+  private notBefore(claim: Claim): number {
+    const shared = this.shared.notBefore(claim.cost)
+    return claim.own === undefined ? shared : Math.max(shared, this.parking.notBefore(claim))
+  }
+
   /** Whether its turn comes after its deadline, as the line drains now and as the windows let it. */
-  private late(claim: Claim, now: number, deadline: number): Refused.TooLate | undefined {
+  private late(claim: Claim, now: number, deadline: number, certain: number): Refused.TooLate | undefined {
     this.measure(now)
-    let certain = this.shared.notBefore(claim.cost)
-    if (claim.own !== undefined) certain = Math.max(certain, this.parking.notBefore(claim))
     // Nobody has more before it than all who wait: where even those leave it the time, nobody asks how many they are.
     if (this.short(deadline, now, certain, this.line.items + 1) <= millis.grain) return undefined
     const short = this.short(deadline, now, certain, this.line.forecast(claim).items)
