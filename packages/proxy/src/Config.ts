@@ -133,6 +133,32 @@ const made = <A, I>(
     )
   )
 
+/**
+ * A rule between two keys of a mapping: what is expected of `key`, given `other`. A schema asks it once all keys of the
+ * mapping are right; where one is not, `betweenKeys` asks it of `part`, which has these two alone. It does not say itself
+ * what `other` is: that may be from the environment.
+ */
+const between = <
+  Fields extends Schema.Struct.Fields,
+  Type extends Schema.Struct<Fields>["Type"],
+  Key extends keyof Fields & keyof Type,
+  Other extends keyof Fields & keyof Type
+>(
+  mapping: Schema.Struct<Fields> & { readonly Type: Type },
+  key: Key,
+  other: Other,
+  rule: (both: Pick<Type, Key | Other>) => string | undefined
+) => {
+  const filter = Schema.makeFilter<any>((both) => {
+    const expected = rule(both)
+    return expected === undefined
+      ? undefined
+      : { path: [key], issue: new SchemaIssue.InvalidValue({ expected, given: { key: other, value: both[other] } }) }
+  })
+  const part = Schema.Struct({ [key]: mapping.fields[key]!, [other]: mapping.fields[other]! }).check(filter)
+  return mapping.annotate({ part }).check(filter)
+}
+
 /** Text in one of the small languages of `ConfigValue`. */
 const text = <A>(expected: string, parse: (text: string) => A | undefined, docs: Docs) =>
   made(Schema.String.annotate({ expected, ...docs }), (text) => Result.fromNullishOr(parse(text), () => expected))
@@ -223,11 +249,7 @@ const Adaptive = Schema.Struct({
     expected: "`{ min, max, limit }`",
     description: "The bounds between which the limit follows how the upstream answers."
   })
-  .check(
-    Schema.makeFilter(({ max, min }) =>
-      min < max ? undefined : { path: ["max"], issue: wrong(`more than \`min\`, which is ${min}`) }
-    )
-  )
+  .pipe((it) => between(it, "max", "min", ({ max, min }) => (min < max ? undefined : "more than `min`")))
 
 const orAdaptive = ", or `{ adaptive: { min, max } }`"
 
@@ -265,11 +287,9 @@ const Rate = Schema.Struct({
   )
 })
   .annotate({ expected: form.rateKeys })
-  .check(
-    Schema.makeFilter(({ burst, limit }) =>
-      burst === undefined || burst <= limit
-        ? undefined
-        : { path: ["burst"], issue: wrong(`at most the limit, which is ${limit}`) }
+  .pipe((it) =>
+    between(it, "burst", "limit", ({ burst, limit }) =>
+      burst === undefined || burst <= limit ? undefined : "at most the limit"
     )
   )
 
@@ -393,27 +413,24 @@ const HeaderValue = Schema.String.annotate({
   })
 )
 
+const headersOnce = Schema.makeFilter((headers: { readonly [name: string]: unknown }) => {
+  const names = Object.keys(headers).filter((name) => ConfigValue.headerNameMistake(name) === undefined)
+  return names.flatMap((name, index) => {
+    const twin = names.findIndex((other) => other.toLowerCase() === name.toLowerCase())
+    return twin === index
+      ? []
+      : [{ path: [name], issue: wrongKey(`each header once (case does not matter), and \`${names[twin]}\` is there`) }]
+  })
+})
+
 const Headers = Schema.Record(key(ConfigValue.headerNameMistake), HeaderValue)
   .annotate({
     expected: "names of headers, each with its value as text",
-    description: "Set on every request to this upstream, in place of what the client sent under the same name."
+    description: "Set on every request to this upstream, in place of what the client sent under the same name.",
+    // Names alone: whatever their values.
+    part: Schema.Record(Schema.String, Schema.Unknown).check(headersOnce)
   })
-  .check(
-    Schema.makeFilter((headers) => {
-      const names = Object.keys(headers)
-      return names.flatMap((name, index) => {
-        const twin = names.findIndex((other) => other.toLowerCase() === name.toLowerCase())
-        return twin === index
-          ? []
-          : [
-              {
-                path: [name],
-                issue: wrongKey(`each header once (case does not matter), and \`${names[twin]}\` is there`)
-              }
-            ]
-      })
-    })
-  )
+  .check(headersOnce)
 
 const Upstream = Schema.Struct({
   url: made(
@@ -493,15 +510,22 @@ const File = Schema.Struct({
     title: "Fairlead",
     description: "The config of the Fairlead proxy."
   })
-  .check(
-    Schema.makeFilter(({ admin, listen = defaults.listen }) =>
+  .pipe((it) =>
+    between(it, "admin", "listen", ({ admin, listen = defaults.listen }) =>
       admin === undefined || admin.port === 0 || ConfigValue.formatAddress(admin) !== ConfigValue.formatAddress(listen)
         ? undefined
-        : { path: ["admin"], issue: wrong("an address other than that of `listen`") }
+        : "an address other than that of `listen`"
     )
   )
 
 // --- decode ---------------------------------------------------------------------------------------------------------
+
+/** What something is only wrong beside. */
+export interface Given {
+  readonly path: ReadonlyArray<PropertyKey>
+  /** Undefined where it is no number. */
+  readonly number: number | undefined
+}
 
 /** Something in the config is not as it should be: what, where, and what would be. */
 export type Mistake =
@@ -509,6 +533,8 @@ export type Mistake =
       readonly _tag: "Wrong" | "WrongKey" | "Missing"
       readonly path: ReadonlyArray<PropertyKey>
       readonly expected: string
+      /** In a rule between two keys, the other one. */
+      readonly given?: Given
     }
   | { readonly _tag: "Unknown"; readonly path: ReadonlyArray<PropertyKey>; readonly known: ReadonlyArray<string> }
 
@@ -519,7 +545,7 @@ const mistakes = (issue: SchemaIssue.Issue, path: ReadonlyArray<PropertyKey> = [
     case "Pointer":
       return mistakes(issue.issue, [...path, ...issue.path])
     case "Composite":
-      return issue.issues.flatMap((issue) => mistakes(issue, path))
+      return [...issue.issues, ...betweenKeys(issue)].flatMap((issue) => mistakes(issue, path))
     case "AnyOf":
       // The members differ in type, so at most one of them took the value up; its own words are the better ones.
       return issue.issues.length === 0
@@ -543,15 +569,34 @@ const mistakes = (issue: SchemaIssue.Issue, path: ReadonlyArray<PropertyKey> = [
       ]
     case "InvalidType":
       return [{ _tag: "Wrong", path, expected: expected(issue.ast.annotations) }]
-    case "InvalidValue":
-      return [
-        { _tag: issue.annotations?.about === "key" ? "WrongKey" : "Wrong", path, expected: expected(issue.annotations) }
-      ]
+    case "InvalidValue": {
+      const { about, given } = (issue.annotations ?? {}) as {
+        about?: "key"
+        given?: { key: PropertyKey; value: unknown }
+      }
+      const mistake = { path, expected: expected(issue.annotations) }
+      if (given === undefined) return [{ _tag: about === "key" ? "WrongKey" : "Wrong", ...mistake }]
+      const number = typeof given.value === "number" ? given.value : undefined
+      return [{ _tag: "Wrong", ...mistake, given: { path: [...path.slice(0, -1), given.key], number } }]
+    }
     case "Forbidden":
     case "OneOf":
       return [{ _tag: "Wrong", path, expected: expected(undefined) }]
   }
 }
+
+/** What is wrong between the keys of a mapping that are right, where others are wrong. */
+const betweenKeys = ({ ast, input, issues }: SchemaIssue.Composite): ReadonlyArray<SchemaIssue.Issue> => {
+  const part = ast.annotations?.part as Schema.ConstraintDecoder<unknown> | undefined
+  // Filters are asked of what is right: then `part` was too.
+  if (part === undefined || issues.some(isOfFilter)) return []
+  const asked = Schema.decodeUnknownResult(part)(input)
+  if (Result.isSuccess(asked)) return []
+  const { issue } = asked.failure
+  return issue._tag === "Composite" ? issue.issues.filter(isOfFilter) : []
+}
+
+const isOfFilter = (issue: SchemaIssue.Issue) => issue._tag === "Filter"
 
 const toConfig = (file: typeof File.Type): Config => ({
   listen: file.listen ?? defaults.listen,
@@ -583,7 +628,7 @@ const toConcurrency = (it: NonNullable<(typeof Upstream.Type)["concurrency"]>): 
 
 /** A config from plain values, in the words of the file: all of it, or every mistake. */
 export const decode = (input: unknown): Result.Result<Config, ReadonlyArray<Mistake>> =>
-  Schema.decodeUnknownResult(File)(input, { errors: "all", onExcessProperty: "error" }).pipe(
+  Schema.decodeUnknownResult(File)(input, { errors: "all", onExcessProperty: "error", reportInput: true }).pipe(
     Result.map(toConfig),
     Result.mapError(({ issue }) => mistakes(issue))
   )

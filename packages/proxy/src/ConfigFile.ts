@@ -2,17 +2,18 @@
  * Reads a config from YAML: text → nodes that know where they stand → values from the environment → `Config.decode`.
  *
  * Whatever is wrong comes back as one `ConfigError` with every mistake in it: file, line, path, what was expected and
- * what was found. What is or may be a secret is never in it: no value from the environment, nothing under `headers`, no
- * text that YAML could not make sense of.
+ * what was found. Only what may be gone once another is mended is left out: all the rest where the text is no YAML, and
+ * what is wrong between two keys of which one is in doubt. What is or may be a secret is never in it: no value from the
+ * environment, nothing under `headers`, no text that YAML could not make sense of.
  */
 import { createReadStream } from "node:fs"
 import { Data, Effect, Result } from "effect"
-import { isAlias, isMap, isSeq, LineCounter, parseDocument, visit } from "yaml"
+import { isAlias, isMap, isSeq, LineCounter, parseDocument, Scalar, visit, YAMLMap } from "yaml"
 import type { Document, Node, Pair } from "yaml"
 import * as Config from "./Config.ts"
 import { keyText, locate, pathAt } from "./ConfigPlace.ts"
 import type { Path } from "./ConfigPlace.ts"
-import { explain, formatPath, say, show } from "./ConfigWords.ts"
+import { explain, formatPath, nearest, say, show } from "./ConfigWords.ts"
 
 /** One mistake, ready to be shown. */
 export interface Located {
@@ -138,10 +139,9 @@ export const parse = (
     )
   }
   if (document.contents === null) return fail([{ offset: 0, text: ["expected  settings", "found     nothing", least] }])
-  for (const check of [tooMany, looseEnds]) {
-    const complaints = check(document)
-    if (complaints.length > 0) return fail(complaints)
-  }
+  const unbounded = tooMany(document)
+  if (unbounded.length > 0) return fail(unbounded)
+  const loose = looseEnds(document)
   const filled = fillIn(document, env)
   const plain = Result.try(() => document.toJS({ maxAliasCount: 100 }) as unknown)
   if (Result.isFailure(plain)) {
@@ -149,18 +149,44 @@ export const parse = (
     return fail([{ offset: 0, path: [], text }])
   }
 
+  const again = twice(document)
   const config = Config.decode(plain.success)
   const wrong = Result.isFailure(config) ? config.failure : []
+  const failed = new Set([...loose.failed, ...filled.failed])
+  const isDoubtful = doubts(document, new Set([...failed, ...again.keys()]), wrong)
+  const resolved = (node: Node | undefined) => (isAlias(node) ? node.resolve(document) : node)
   const located = wrong.flatMap((mistake): ReadonlyArray<Complaint> => {
     const { key, node, whole } = locate(document, mistake.path)
-    const found = isAlias(node) ? node.resolve(document) : node
-    if (found !== undefined && filled.failed.has(found)) return []
+    const found = resolved(node)
+    if (found !== undefined && failed.has(found)) return []
+    const given = mistake._tag === "Wrong" ? mistake.given : undefined
+    if (given !== undefined && (isDoubtful(mistake.path) || isDoubtful(given.path))) return []
     const offset = (mistake._tag === "Wrong" || key === undefined ? (node ?? key) : key)?.range?.[0] ?? 0
     const describe = () => (whole ? show(found, mistake.path, source, filled.filled) : "nothing")
-    return [{ offset, path: mistake.path, text: say(mistake, describe) }]
+    const number =
+      given === undefined || filled.filled.has(resolved(locate(document, given.path).node)) ? undefined : given.number
+    return [{ offset, path: mistake.path, text: say(mistake, describe, number) }]
   })
-  const all = [...twice(document), ...filled.mistakes, ...located]
+  const all = [...loose.mistakes, ...again.values(), ...filled.mistakes, ...located]
   return Result.isSuccess(config) && all.length === 0 ? Result.succeed(config.success) : fail(all)
+}
+
+/**
+ * Whether nobody can know what was meant by the key of a path: it stands there twice, or perhaps misspelt, or perhaps in
+ * a merge of nothing. What does not go with such a key is not told: that mistake may be none once the other is mended.
+ */
+const doubts = (document: Document, nodes: ReadonlySet<unknown>, mistakes: ReadonlyArray<Config.Mistake>) => {
+  const meant = new Set(
+    mistakes.flatMap((it) =>
+      it._tag === "Unknown"
+        ? [JSON.stringify([...it.path.slice(0, -1), nearest(String(it.path.at(-1)), it.known)])]
+        : []
+    )
+  )
+  return (path: Path): boolean => {
+    const { key, node, whole } = locate(document, path)
+    return whole ? nodes.has(key) : nodes.has(node) || meant.has(JSON.stringify(path))
+  }
 }
 
 /** Something is wrong with what stands at an offset of the source. */
@@ -190,35 +216,58 @@ const tooMany = (document: Document): ReadonlyArray<Complaint> => {
   return aliases.slice(maxAliases).map((node) => about(node, `expected  at most ${maxAliases} aliases`))
 }
 
-/** Aliases of nothing, and merges of what is no mapping. */
-const looseEnds = (document: Document): ReadonlyArray<Complaint> => {
-  const found: Array<Complaint> = []
-  visit(document, {
-    Alias: (_, node) => {
-      if (node.resolve(document) !== undefined) return
-      found.push(
-        about(node, "expected  the name of an anchor set above; text that begins with `*` or `&` goes in quotes")
-      )
-    },
-    Pair: (_, { key, value }) => {
-      if (keyText(key) !== "<<") return
-      const sources = (isSeq(value) ? value.items : [value]).map((it) => (isAlias(it) ? it.resolve(document) : it))
-      if (!sources.every(isMap)) found.push(about(key as Node, "expected  a mapping to merge under `<<`"))
-    }
-  })
-  return found
+interface Loose {
+  /** What came to nothing, and mappings that were to have more by a merge: mistake enough, as with `Filled.failed`. */
+  readonly failed: ReadonlySet<unknown>
+  readonly mistakes: ReadonlyArray<Complaint>
 }
 
+/** Aliases of nothing, and merges of what is no mapping. Nothing is put in their place, so that the rest can be read. */
+const looseEnds = (document: Document): Loose => {
+  const failed = new Set<unknown>()
+  const mistakes: Array<Complaint> = []
+  const leadsNowhere = (node: unknown) => {
+    if (!isAlias(node) || node.resolve(document) !== undefined) return false
+    mistakes.push(
+      about(node, "expected  the name of an anchor set above; text that begins with `*` or `&` goes in quotes")
+    )
+    return true
+  }
+  visit(document, {
+    Alias: (_, node) => {
+      if (!leadsNowhere(node)) return
+      const nothing = inPlaceOf(node, new Scalar(null))
+      failed.add(nothing)
+      return nothing
+    },
+    Pair: (_, pair, parents) => {
+      const { key, value } = pair as Pair<Node, Node | null>
+      if (keyText(key) !== "<<") return
+      const sources = isSeq(value) ? value.items : [value]
+      const nowhere = sources.filter(leadsNowhere)
+      const others = sources.filter((it) => !nowhere.includes(it))
+      const merge = others.every((it) => isMap(isAlias(it) ? it.resolve(document) : it))
+      if (!merge) mistakes.push(about(key, "expected  a mapping to merge under `<<`"))
+      if (merge && nowhere.length === 0) return
+      pair.value = inPlaceOf(value ?? key, new YAMLMap())
+      failed.add(parents.at(-1))
+    }
+  })
+  return { failed, mistakes }
+}
+
+const inPlaceOf = <A extends Node>(node: Node, other: A): A => Object.assign(other, { range: node.range })
+
 /** Keys that stand there a second time. */
-const twice = (document: Document): ReadonlyArray<Complaint> => {
-  const found: Array<Complaint> = []
+const twice = (document: Document): ReadonlyMap<Node, Complaint> => {
+  const found = new Map<Node, Complaint>()
   visit(document, {
     Map: (_, map) => {
       const keys = new Set<string>()
       for (const { key } of map.items as Array<Pair<Node>>) {
         const name = keyText(key) ?? ""
         if (name !== "<<" && keys.has(name)) {
-          found.push(about(key, "expected  each key once", "found     this one a second time"))
+          found.set(key, about(key, "expected  each key once", "found     this one a second time"))
         }
         keys.add(name)
       }
@@ -250,7 +299,7 @@ const fillIn = (document: Document, env: Env): Filled => {
         mistakes.push(about(node, ...text))
         return ""
       }
-      node.value = node.value.replace(/\$(\$\{)|\$\{([^}]*)(\}?)/g, (_, escaped, name: string, close) => {
+      const value = node.value.replace(/\$(\$\{)|\$\{([^}]*)(\}?)/g, (_, escaped, name: string, close) => {
         if (escaped !== undefined) return escaped
         if (!/^[A-Za-z_]\w*$/.test(name) || close === "") {
           return miss("expected  the name of an environment variable, as in `${API_TOKEN}` (a plain `${` is `$${`)")
@@ -261,6 +310,8 @@ const fillIn = (document: Document, env: Env): Filled => {
         if (value === "") return miss(`expected  the environment variable ${name}`, "found     it is empty")
         return value
       })
+      // Without what is missing, it could be right by chance.
+      node.value = failed.has(node) ? null : value
     }
   })
   return { filled, failed, mistakes }

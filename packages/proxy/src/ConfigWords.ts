@@ -6,11 +6,13 @@ import type { YAMLError } from "yaml"
 import type { Mistake } from "./Config.ts"
 import type { Path } from "./ConfigPlace.ts"
 
-/** A mistake in two lines: what was expected, and what was found. */
-export const say = (mistake: Mistake, found: () => string): ReadonlyArray<string> => {
+/** A mistake in two lines: what was expected (given a number elsewhere, if that may be shown), and what was found. */
+export const say = (mistake: Mistake, found: () => string, given?: number): ReadonlyArray<string> => {
   switch (mistake._tag) {
-    case "Wrong":
-      return [`expected  ${mistake.expected}`, `found     ${found()}`]
+    case "Wrong": {
+      const which = given === undefined ? "" : `, which is ${given}`
+      return [`expected  ${mistake.expected}${which}`, `found     ${found()}`]
+    }
     case "WrongKey":
       return [
         `expected  ${mistake.expected}`,

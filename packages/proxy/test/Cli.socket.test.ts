@@ -143,15 +143,17 @@ upstreams:
     expect(stderr).toContain("`hosts` is empty")
   })
 
-  it("ends with 2 and every mistake", async () => {
-    file("bad.yaml", `listen: x\nupstreams:\n  a: { ulr: https://a, headers: { x: ["\${TOKEN}"] } }\n`)
+  it("ends with 2 and every mistake, as serve does", async () => {
+    const rate = "{ limit: 8, per: minute, burst: 9 }"
+    file("bad.yaml", `listen: x\nupstreams:\n  a: { ulr: https://a, rate: ${rate}, headers: { x: ["\${TOKEN}"] } }\n`)
     const { code, stderr, stdout } = await run("check", "bad.yaml")
     expect([code, stdout]).toEqual([2, ""])
-    expect(stderr).toContain("4 mistakes")
-    for (const part of ["bad.yaml:1:9  listen", "did you mean `url`?", "upstreams.a.headers.x"]) {
+    expect(stderr).toContain("5 mistakes")
+    for (const part of ["bad.yaml:1:9  listen", "did you mean `url`?", "which is 8", "upstreams.a.headers.x"]) {
       expect(stderr).toContain(part)
     }
     expect(stderr).not.toContain(secret)
+    expect(await run("serve", "--config", "bad.yaml")).toMatchObject({ code, stderr, stdout })
   })
 
   it("reads ./fairlead.yaml unless told another, and says how to begin where there is none", async () => {

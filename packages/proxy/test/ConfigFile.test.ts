@@ -24,6 +24,9 @@ const bad = (source: string): string => {
   return config.failure.message
 }
 
+/** Where its mistakes are. */
+const placesOf = (message: string) => [...message.matchAll(/^fairlead\.yaml:(.*)$/gm)].map(([, place]) => place)
+
 /** A config whose one upstream has these lines. */
 const upstream = (...lines: ReadonlyArray<string>) =>
   ["upstreams:", "  a:", "    url: https://a.example", ...lines.map((line) => `    ${line}`)].join("\n")
@@ -602,6 +605,94 @@ upstreams:
       "fairlead.yaml:5:51  upstreams.c.headers"
     ])
     expect(message).toMatch(/^the config cannot be used: 6 mistakes\./)
+  })
+
+  it("is told what is wrong between two keys that are right, whatever is wrong beside them", () => {
+    const message = bad(`admin: 8080
+frobnicate: 1
+upstreams:
+  a:
+    url: https://a
+    rate: { limit: 8, per: minut, burst: 9 }
+    concurrency: { adaptive: { min: 20, max: 20, limit: bbr } }
+    headers: { A: x, a: 5, "b c": y }
+  b:
+    url: b
+    rate: [8, { burst: 10, limit: 8, per: minute, cuonts: answer }]
+`)
+    expect(placesOf(message)).toEqual([
+      "1:8  admin",
+      "2:1  frobnicate",
+      "6:28  upstreams.a.rate.per",
+      "6:42  upstreams.a.rate.burst",
+      "7:46  upstreams.a.concurrency.adaptive.max",
+      "7:57  upstreams.a.concurrency.adaptive.limit",
+      "8:22  upstreams.a.headers.a",
+      "8:25  upstreams.a.headers.a",
+      "8:28  upstreams.a.headers.?",
+      "10:10  upstreams.b.url",
+      "11:12  upstreams.b.rate[0]",
+      "11:24  upstreams.b.rate[1].burst",
+      "11:51  upstreams.b.rate[1].cuonts"
+    ])
+    expect(message).toContain(
+      "6:42  upstreams.a.rate.burst\n  expected  at most the limit, which is 8\n  found     `9`"
+    )
+    expect(message).toContain("1:8  admin\n  expected  an address other than that of `listen`\n  found     `8080`")
+  })
+
+  it.each<readonly [name: string, source: string, ...places: ReadonlyArray<string>]>([
+    ["is wrong", upstream("rate: { limit: 0, per: minute, burst: 9 }"), "4:20  upstreams.a.rate.limit"],
+    ["is not there", upstream("rate: { per: minute, burst: 9 }"), "4:5  upstreams.a.rate.limit"],
+    [
+      "stands there twice",
+      upstream("rate: { limit: 10, limit: 8, per: minute, burst: 9 }"),
+      "4:24  upstreams.a.rate.limit"
+    ],
+    [
+      "stands there twice itself",
+      upstream("rate: { limit: 8, per: minute, burst: 1, burst: 9 }"),
+      "4:46  upstreams.a.rate.burst"
+    ],
+    ["lacks its variable", `listen: "9\${NOPE}"\nadmin: 9\n${upstream()}`, "1:9  listen"],
+    ["is an alias of nothing", `listen: *nope\nadmin: 8080\n${upstream()}`, "1:9  listen"],
+    ["may have been misspelt", `lisen: 9000\nadmin: 8080\n${upstream()}`, "1:1  lisen"],
+    ["may have been in a merge of nothing", `<<: *nope\nadmin: 8080\n${upstream()}`, '1:5  "<<"'],
+    [
+      "is no header's name",
+      upstream("headers: { Host: a, host: b }"),
+      "4:16  upstreams.a.headers.Host",
+      "4:25  upstreams.a.headers.host"
+    ],
+    ["is no name of an upstream", "upstreams: { '..': { url: https://a } }", '1:14  upstreams.".."']
+  ])("is not told what is wrong beside a key that %s", (_, source, ...places) => {
+    expect(placesOf(bad(source))).toEqual(places)
+  })
+
+  it("is not told a number from the environment by what is wrong beside it", () => {
+    const message = bad(upstream('rate: { limit: "${CALLS}", per: minute, burst: 9 }'))
+    expect(message).toContain("upstreams.a.rate.burst\n  expected  at most the limit\n  found     `9`")
+  })
+
+  it("is told aliases of nothing and merges of no mapping with all else, and not what they would have brought", () => {
+    const message = bad(`hosts: [*nope, "a:80"]
+upstreams:
+  a: { <<: *nope, concurrency: 0 }
+  b: { <<: text, queue: 5 }
+  c: { <<: [*none, { concurrency: 1 }, text] }
+  d: *nothing
+`)
+    expect(placesOf(message)).toEqual([
+      "1:9  hosts[0]",
+      "1:16  hosts[1]",
+      '3:12  upstreams.a."<<"',
+      "3:32  upstreams.a.concurrency",
+      '4:8  upstreams.b."<<"',
+      "4:25  upstreams.b.queue",
+      '5:8  upstreams.c."<<"',
+      '5:13  upstreams.c."<<"',
+      "6:6  upstreams.d"
+    ])
   })
 
   it("is not told the same mistake twice, where an anchor is used twice", () => {
