@@ -61,7 +61,8 @@ export interface Options<A, B, E, R, R2> extends Omit<Gate.Options, "limit" | "l
   /**
    * What becomes of an accepted item that nobody waits for and that is not done: it failed, or was cut (with its cause), or
    * never began (`Refused` in it, or what `fail` said). An item that failed keeps its permit meanwhile; of those that never
-   * began one is told at a time, and offers are held up while 64 are not. Default: it is logged as an error.
+   * began one is told at a time, and offers are held up while 64 are not. Default: it is logged as an error, by its number
+   * and what was asked for it, without the item itself.
    */
   readonly onFailure?:
     | ((item: A, cause: Cause.Cause<E | Refused.Refused>) => Effect.Effect<void, never, R2>)

@@ -412,8 +412,48 @@ describe("WorkQueue.offer", () => {
       const logger = Logger.make(({ cause, message }) => void logged.push(`${String(message)}: ${wordsOf(cause)}`))
       const silent = yield* WorkQueue.make("silent", { run }).pipe(Effect.provide(Logger.layer([logger])))
       yield* silent.offer(1)
-      expect(logged).toEqual(["queue silent lost an item, for which nobody waits: one"])
+      expect(logged).toEqual(["queue silent lost item 1 (urgency 3), for which nobody waits: one"])
       yield* nothingLeft(silent)
+    })
+  )
+
+  it.effect("a log of a lost item names it by its number and what it asked for, and not by its value", () =>
+    Effect.gen(function* () {
+      const logged: Array<string> = []
+      const logger = Logger.make(({ message }) => void logged.push(String(message)))
+      const queue = yield* WorkQueue.make("mail", {
+        run: ({ millis }: { readonly millis: number; readonly secret: string }) =>
+          millis > 0 ? Effect.sleep(millis) : Effect.fail("no"),
+        line: { maxItems: 1, overflow: "evictOldest" }
+      }).pipe(Effect.provide(Logger.layer([logger])))
+      const fails = { millis: 0, secret: "hunter2" }
+      const lasts = { millis: 5, secret: "hunter2" }
+
+      yield* queue.offer(fails).pipe(Priority.background, Tenant.as("acme"))
+      // A submitted item has its number, and is no concern of the log.
+      yield* Effect.exit(queue.submit(fails))
+      yield* queue.offer(fails, { urgency: 0, tenant: "beta", key: "api.example.com" })
+      const offer = queue.offer(fails, { key: `\u001b[2J"\n\u009b\u202e${"k".repeat(10_000)}` })
+      yield* offer
+      yield* offer
+      yield* queue.offer(lasts)
+      // What is put out of the line is told of beside the work. What is refused has a number, and whoever brings it is told.
+      yield* queue.offer(lasts, { tenant: "" })
+      yield* Effect.exit(queue.offer(lasts, { urgency: 7 }))
+      yield* queue.offer(lasts)
+      yield* queue.offer(lasts)
+      yield* pass(11)
+
+      const steering = `\\u001b[2J\\"\\n\ufffd\ufffd${"k".repeat(52)}…`
+      expect(logged).toEqual([
+        'queue mail lost item 1 (urgency 7, tenant "acme"), for which nobody waits',
+        'queue mail lost item 3 (urgency 0, tenant "beta", key "api.example.com"), for which nobody waits',
+        `queue mail lost item 4 (urgency 3, key "${steering}"), for which nobody waits`,
+        `queue mail lost item 5 (urgency 3, key "${steering}"), for which nobody waits`,
+        "queue mail lost item 7 (urgency 3), for which nobody waits",
+        "queue mail lost item 9 (urgency 3), for which nobody waits"
+      ])
+      yield* nothingLeft(queue)
     })
   )
 
@@ -429,7 +469,7 @@ describe("WorkQueue.offer", () => {
         }).pipe(Effect.provide(Logger.layer([logger])))
         yield* broken.offer(1)
         expect(logged.length).toBe(1)
-        expect(logged[0]).toContain("queue broken lost an item, and its onFailure failed")
+        expect(logged[0]).toContain("queue broken lost item 1 (urgency 3), and its onFailure failed")
         yield* nothingLeft(broken)
 
         let told = 0

@@ -38,13 +38,14 @@ export class Job extends Linked {
   constructor(
     jobs: Jobs,
     value: unknown,
+    index: number,
     terms: Terms,
     tenant: string,
     expires: number,
     submitter: Submitter | undefined
   ) {
     const around = submitter?.around
-    super(jobs, value, 0, terms, tenant, Math.min(expires, around?.deadline ?? Infinity))
+    super(jobs, value, index, terms, tenant, Math.min(expires, around?.deadline ?? Infinity))
     this.submitter = submitter
     this.expires = expires
     this.region = submitter === undefined ? undefined : new JobRegion(jobs, this, around)
@@ -52,6 +53,18 @@ export class Job extends Linked {
 
   protected override get boost(): Boost.Boost | undefined {
     return this.submitter?.boost
+  }
+
+  /**
+   * How a log names it, e.g. `item 17 (urgency 4, tenant "acme")`: by how many came before it, and by what it was asked
+   * for. Nothing of its value, which may be large, or nobody's business.
+   */
+  get what(): string {
+    const { index, tenant, terms, unboosted } = this
+    const asked = [`urgency ${unboosted}`]
+    if (tenant !== "") asked.push(`tenant ${quoted(tenant)}`)
+    if (terms.key !== undefined) asked.push(`key ${quoted(terms.key)}`)
+    return `item ${index} (${asked.join(", ")})`
   }
 
   override await(now: number): void {
@@ -78,6 +91,12 @@ export class Job extends Linked {
     return (this.context ??= this.submitter!.addTo(Context.add(base, boundary.Current, this.region)))
   }
 }
+
+const longest = 60
+
+/** In one line of bounded length, with nothing in it that a terminal would act upon: it may have come from anywhere. */
+const quoted = (name: string): string =>
+  JSON.stringify(name.length > longest ? `${name.slice(0, longest)}…` : name).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "\ufffd")
 
 /** The region of a submitted item: its submitter can cut it alone. */
 export class JobRegion extends boundary.Inner {

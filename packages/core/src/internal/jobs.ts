@@ -60,7 +60,7 @@ class Watch implements Waiter {
 
 /** Accepted by the queue, asked for by nobody, and not begun. */
 interface Lost {
-  readonly item: unknown
+  readonly job: Job
   readonly cause: AnyCause
 }
 
@@ -71,6 +71,8 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
   /** What `fail` said. */
   private cause: AnyCause | undefined = undefined
   private pressed = false
+  /** How many were put in, or were to be. */
+  private brought = 0
   /** Items at the door. */
   private readonly outside = new Set<Job>()
   private readonly watches = new Set<Watch>()
@@ -161,6 +163,7 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
       new Job(
         this,
         item,
+        ++this.brought,
         terms.urgency === undefined ? { ...terms, urgency: fiber.getRef(Priority.Priority) } : terms,
         tenant ?? fiber.getRef(Tenant.Tenant),
         budget === Infinity ? Infinity : this.gate.now + budget,
@@ -288,7 +291,7 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
   private fails(job: Job, cause: AnyCause): AnyEffect {
     this.lost++
     job.told = cause
-    return this.tellOf(job.value, cause)
+    return this.tellOf(job, cause)
   }
 
   ended(item: Item, exit: AnyExit): void {
@@ -327,7 +330,7 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
     if (job.submitter !== undefined) return job.submitter.tell(Exit.failCause(cause))
     if (job.told === undefined) this.lost++
     job.told = cause
-    if (this.untold.push({ item: job.value, cause }) === 1) this.gate.wake.push(this.teller, this.lender)
+    if (this.untold.push({ job, cause }) === 1) this.gate.wake.push(this.teller, this.lender)
   }
 
   private tellAll(): void {
@@ -337,9 +340,9 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
     this.telling = untold.length
     const tell = Effect.forEach(
       untold,
-      ({ cause, item }) =>
+      ({ cause, job }) =>
         Effect.andThen(
-          this.tellOf(item, cause),
+          this.tellOf(job, cause),
           Effect.sync(() => this.telling--)
         ),
       { discard: true }
@@ -353,13 +356,12 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
   }
 
   /** Hands a failure that nobody waits for to whoever is there for that. */
-  private tellOf(item: unknown, cause: AnyCause): AnyEffect {
+  private tellOf(job: Job, cause: AnyCause): AnyEffect {
     const { onFailure } = this.policy
-    const lost = `${this.title} lost an item`
-    if (onFailure === undefined) return Effect.logError(`${lost}, for which nobody waits`, cause)
+    if (onFailure === undefined) return Effect.logError(`${this.title} lost ${job.what}, for which nobody waits`, cause)
     return Effect.catchCause(
-      Effect.suspend(() => onFailure(item, cause)),
-      (other) => Effect.logError(`${lost}, and its onFailure failed`, cause, other)
+      Effect.suspend(() => onFailure(job.value, cause)),
+      (other) => Effect.logError(`${this.title} lost ${job.what}, and its onFailure failed`, cause, other)
     )
   }
 
