@@ -119,6 +119,14 @@ export class Engine implements Gate {
     return (this.lately = timer.now(this.clock))
   }
 
+  /**
+   * For those who leave: where nothing has to be exact, all who do in one run of microtasks leave together. (As libuv reads
+   * the clock once for a whole turn of the event loop.)
+   */
+  private get nowOrLately(): number {
+    return this.wake.soon && !this.exact ? this.lately : this.now
+  }
+
   run<A, E, R>(effect: Effect.Effect<A, E, R>, ask?: Ask): Effect.Effect<A, E | Refused.Refused, R> {
     const terms = this.terms(ask)
     return Effect.withFiber((fiber) => guarded(new Ticket(this, fiber, terms, effect)))
@@ -587,7 +595,7 @@ export class Engine implements Gate {
     // A permit that was released comes by once more when its scope closes.
     if (state === "Gone") return
     claim.state = "Gone"
-    const now = this.timed ? this.now : 0
+    const now = this.timed ? this.nowOrLately : 0
     if (state === "Waiting") {
       const wasHead = this.line.head === claim
       this.line.leave(claim, claim.own?.parked?.lot)

@@ -26,22 +26,29 @@ export class Wake {
   /** A scheduler that is not Effect's own (a test's clock, a simulation) has every say in what runs when. */
   private micro = false
   private queue: Array<Waiter> = []
-  private scheduled = false
+  /** When the loop runs next: in a microtask, in a turn of the event loop, or it does. */
+  private state: "Idle" | "Soon" | "Later" | "Running" = "Idle"
   /** Hand-overs since the last turn of the event loop that was ours. */
   private spent = 0
 
   /** Starts `waiter` from the loop, in the order of these calls. `fiber` lends its scheduler the first time. */
   push(waiter: Waiter, fiber: Fiber.Fiber<unknown, unknown>): void {
     this.queue.push(waiter)
-    if (this.scheduled) return
-    this.scheduled = true
+    if (this.state !== "Idle") return
     if (this.dispatcher === undefined) {
       const { scheduler } = fiber.cache
       this.dispatcher = scheduler.makeDispatcher()
       this.micro = scheduler.constructor === Scheduler.MixedScheduler
     }
-    if (this.micro && this.spent < turn) void microtask.then(this.flush)
-    else this.dispatcher.scheduleTask(this.begin, 0)
+    if (this.micro && this.spent < turn) {
+      this.state = "Soon"
+      void microtask.then(this.flush)
+    } else this.later()
+  }
+
+  /** Somebody was handed a permit in this run of microtasks, and begins before the event loop turns. */
+  get soon(): boolean {
+    return this.state === "Soon"
   }
 
   /** As `push`, but not before the next turn of the event loop: whoever asks has had a whole one. */
@@ -55,7 +62,13 @@ export class Wake {
     this.flush()
   }
 
+  private later(): void {
+    this.state = "Later"
+    this.dispatcher!.scheduleTask(this.begin, 0)
+  }
+
   private readonly flush = (): void => {
+    this.state = "Running"
     const { queue } = this
     let i = 0
     try {
@@ -67,10 +80,10 @@ export class Wake {
       // One that throws must not keep the others from beginning.
       if (i === queue.length) {
         this.queue = []
-        this.scheduled = false
+        this.state = "Idle"
       } else {
         this.queue = queue.slice(i)
-        this.dispatcher!.scheduleTask(this.begin, 0)
+        this.later()
       }
     }
   }
