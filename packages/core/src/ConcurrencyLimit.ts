@@ -13,8 +13,11 @@ import type { Duration } from "effect"
 import * as latency from "./internal/latency.ts"
 import * as millis from "./internal/millis.ts"
 
-/** What an end says about the other side: it took the work, it had too much of it, or nothing. */
-export type Verdict = "ok" | "overload" | "ignore"
+/**
+ * What an end says about the other side: it took the work; it did not answer before a deadline, which may be its doing or
+ * that of the line before it; it had too much of it; or nothing.
+ */
+export type Verdict = "ok" | "late" | "overload" | "ignore"
 
 /** One end of work that held a permit. */
 export interface Sample {
@@ -24,7 +27,7 @@ export interface Sample {
   readonly latencyMillis: number
   /** How many held one when it ended, itself among them. */
   readonly inFlight: number
-  /** `overload` cuts the limit, `ignore` changes nothing. */
+  /** `overload` cuts the limit, `ignore` changes nothing; what `late` does, each limit says. */
   readonly verdict: Verdict
 }
 
@@ -82,7 +85,8 @@ export interface AimdState extends State {
  * Grows by `increase` a round, and is cut to `backoff` of itself on `overload`: once, however many of those that ran
  * together say so. Before the first cut it doubles every round, and that cut halves it.
  *
- * For an other side that says when it has too much (429, 503, a timeout). One that only gets slower never says so.
+ * For an other side that says when it has too much (429, 503, a timeout). One that only gets slower never says so. It does
+ * not know how long calls take, so `late` is `overload`, however little time the call had.
  *
  * Additive increase and multiplicative decrease let several who share one capacity end up with equal parts (Chiu & Jain
  * 1989); doubling at first is TCP's slow start (Jacobson 1988).
@@ -103,7 +107,7 @@ export const aimd = (options: AimdOptions): ConcurrencyLimit<AimdState> => {
     step(state, sample) {
       if (sample.verdict === "ignore" || began(sample) < state.cutAt) return state
       const rising = state.cutAt === -Infinity
-      if (sample.verdict === "overload" || sample.latencyMillis >= slow) {
+      if (sample.verdict !== "ok" || sample.latencyMillis >= slow) {
         return { limit: Math.max(min, state.limit * (rising ? 0.5 : backoff)), cutAt: sample.now }
       }
       if (!latency.used(state.limit, sample.inFlight)) return state
@@ -124,7 +128,8 @@ export type LatencyState = latency.Watch
  * Lets a few calls queue at the other side, so that it is never idle, and no more: between half of `headroom` and the
  * whole of it (one call at least). How many queue follows from how much longer calls take than they would without a
  * queue: `limit · (1 − base / latency)`. Outside of that it is set, in one step, to where their number would be right.
- * What queues is what certainly does, by the standard error.
+ * What queues is what certainly does, by the standard error. A call that is `late` counts with what it lasted if that is no
+ * less than the base, and else not at all; where most are `late`, the limit halves.
  *
  * For an other side that gets slower with load.
  *
@@ -144,7 +149,7 @@ export const vegas = (options: LatencyOptions): ConcurrencyLimit<LatencyState> =
  * next limit is `limit · base / latency`, half of the limit at the least, and `headroom` on top, by which it grows where
  * there is no queue. There is no band in which it rests: it follows sooner than `vegas`, and sways a little. Latency counts
  * as what it is at the least, by its standard error: where calls take very different times, it rests a little higher in
- * place of letting the other side stand idle.
+ * place of letting the other side stand idle. What is `late` counts as for `vegas`.
  *
  * For an other side that gets slower with load.
  *

@@ -63,8 +63,8 @@ export interface Options {
   /** How it protects what is behind it, and the process. Default: by its bounds alone. */
   readonly protect?: Protect | undefined
   /**
-   * What an end says of the other side, for limits that adapt and for throttling. Default: a success is `ok`; `Refused`,
-   * `DeadlineExceeded` and a cut by a deadline are `overload`; all else says nothing (`ignore`).
+   * What an end says of the other side, for limits that adapt and for throttling. Default: a success is `ok`, `Refused` is
+   * `overload`, `DeadlineExceeded` and a cut by a deadline are `late`; all else says nothing (`ignore`).
    */
   readonly judge?: ((exit: Exit.Exit<unknown, unknown>) => ConcurrencyLimit.Verdict) | undefined
   /**

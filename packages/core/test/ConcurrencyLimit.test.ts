@@ -42,7 +42,7 @@ const samples = fc.array(
       { weight: 1, arbitrary: fc.double({ min: 0, max: 1e6, noNaN: true }) }
     ),
     inFlight: fc.integer({ min: 1, max: 300 }),
-    verdict: fc.constantFrom<ConcurrencyLimit.Verdict>("ok", "ok", "ok", "overload", "ignore")
+    verdict: fc.constantFrom<ConcurrencyLimit.Verdict>("ok", "ok", "ok", "late", "overload", "ignore")
   }),
   { maxLength: 300, size: "max" }
 )
@@ -141,6 +141,11 @@ describe("aimd", () => {
     expect(limit.step(limit.initial, sample(100, 80, "ok", 50)).limit).toBe(40)
   })
 
+  it("takes what is late for overload, for it does not know how long calls take", () => {
+    const limit = aimd({ max: 100, initial: 80, slow: "50 millis" })
+    expect(limit.step(limit.initial, sample(100, 80, "late", 1)).limit).toBe(40)
+  })
+
   it("comes back from its least limit", () => {
     const limit = aimd({ max: 100, initial: 80 })
     const least = feed(limit, 100, "overload")
@@ -164,13 +169,25 @@ describe.each([
     return at
   })()
 
-  /** What one window of ends of these latencies makes of it. */
-  const window = (latency: (index: number) => number, inFlight = steady.state.held) => {
+  /** What one window of ends of these latencies makes of it; some come to no good end. */
+  const window = (
+    latency: (index: number) => number,
+    inFlight = steady.state.held,
+    late: (index: number) => boolean = () => false
+  ) => {
     let { now, state } = steady
-    for (let i = 0; state.usual === steady.state.usual && i < 1000; i++) {
-      state = limit.step(state, sample((now += 1), inFlight, "ok", latency(i)))
+    for (let i = 0; state.closedAt === steady.state.closedAt && i < 1000; i++) {
+      state = limit.step(state, sample((now += 1), inFlight, late(i) ? "late" : "ok", latency(i)))
     }
     return state
+  }
+
+  /** So many that were cut after so many milliseconds. */
+  const feedLate = ({ now, state }: typeof steady, count: number, millis = 10) => {
+    for (let i = 0; i < count; i++) {
+      state = limit.step(state, sample((now += 10), Math.floor(state.limit), "late", millis))
+    }
+    return { now, state }
   }
 
   it("rises to its most where there is no queue, from any limit", () => {
@@ -234,6 +251,82 @@ describe.each([
     const after = feed(limit, 120, "ok", { now: steady.now + 30, state }).state.held
     expect(after).toBeGreaterThan(81)
     expect(after).toBeLessThan(95)
+  })
+
+  it("learns nothing from a call that was cut before the time was over that calls take without a queue", () => {
+    const law = fc.property(samples, fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), (steps, part) => {
+      let { initial: state } = limit
+      let now = 0
+      return steps.every(({ pause, ...rest }) => {
+        state = limit.step(state, { now: (now += pause), ...rest })
+        const { base = 0 } = state
+        if (base === 0) return true
+        const { inFlight } = rest
+        return limit.step(state, { now, latencyMillis: base * part, inFlight, verdict: "late" }) === state
+      })
+    })
+    expect(fc.check(law).counterexample).toBe(null)
+  })
+
+  it("takes a call that was cut later for one that took so long, as long as few are", () => {
+    const latency = (i: number) => (i % 3 === 0 ? 19 : 10 + (i % 7) / 10)
+    const late = window(latency, 100, (i) => i % 3 === 0)
+    expect(late).toEqual(window(latency))
+    expect(late.held).toBeLessThan(90)
+    // One of fifty is none.
+    expect(
+      window(
+        (i) => (i === 15 ? 10_000 : 10),
+        100,
+        (i) => i === 15
+      ).held
+    ).toBeGreaterThan(85)
+  })
+
+  it("is halved where most were cut, and does not take the time for which they ran for how long calls take", () => {
+    // Hardly longer than the base, and as if it were a probe that found it.
+    const state = window(
+      () => 10.1,
+      100,
+      (i) => i % 5 !== 0
+    )
+    expect(state.held).toBe(50)
+    expect(state.base).toBe(steady.state.base)
+    const { held } = feedLate(steady, 600, 40).state
+    expect(held).toBe(1)
+  })
+
+  it("begins anew where most are cut at its least limit, and doubles again when calls come to an end", () => {
+    const least = feedLate(steady, 1000, 40)
+    expect(least.state).toMatchObject({ limit: 1, base: undefined, rising: true })
+    // They take five times as long as they did.
+    let { now, state } = least
+    for (let ends = 0; ends < 100; ends++) {
+      now += 50 / Math.floor(state.limit)
+      state = limit.step(state, sample(now, Math.floor(state.limit), "ok", 50))
+    }
+    expect(state.base).toBeCloseTo(50, 6)
+    expect(state.limit).toBeGreaterThanOrEqual(32)
+  })
+
+  it("is halved where nobody comes to an end from the first on, and waits at its least limit for those who do", () => {
+    const limit = make({ max: 100, initial: 64 })
+    const from = { now: 0, state: limit.initial }
+    expect(feedLate(from, 64 + 63).state.limit).toBe(64)
+    expect(feedLate(from, 64 + 64).state.limit).toBe(32)
+    const least = feedLate(from, 1000)
+    expect(least.state).toMatchObject({ limit: 1, base: undefined })
+    // One of ten has the time.
+    let { now, state } = least
+    for (let i = 0; i < 300; i++) {
+      const late = i % 10 !== 0
+      state = limit.step(
+        state,
+        sample((now += late ? 5 : 20), Math.floor(state.limit), late ? "late" : "ok", late ? 5 : 20)
+      )
+    }
+    expect(state.base).toBeCloseTo(20, 6)
+    expect(state.limit).toBeGreaterThan(2)
   })
 
   it("begins at 20, or at the bound nearest to it", () => {

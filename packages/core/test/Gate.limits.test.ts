@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Exit } from "effect"
+import { Cause, Effect, Exit } from "effect"
 import { TestClock } from "effect/testing"
 import { CancelScope, ConcurrencyLimit, Deadline, Gate, RateWindow } from "@fairlead/core"
 import { atOnce, defect, endOf, fork, nothingLeft, settle, stage } from "./gates.ts"
@@ -61,7 +61,7 @@ describe("Gate, a limit that finds itself", () => {
       expect(told).toEqual([
         ["ok", 10, 2],
         ["ignore", 20, 3],
-        ["overload", 190, 2],
+        ["late", 190, 2],
         ["ignore", 290, 1]
       ])
       yield* nothingLeft(gate)
@@ -91,6 +91,26 @@ describe("Gate, a limit that finds itself", () => {
       yield* scope.cancel("enough of it")
       expect(told.map(([verdict]) => verdict)).toEqual(["ignore"])
       yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("tells what was cut by its deadline from what was refused elsewhere", () =>
+    Effect.gen(function* () {
+      const { limit, told } = listening()
+      const gate = yield* Gate.make("test", { limit })
+      const full = yield* Gate.make("elsewhere", { limit: 1, line: { maxItems: 0 } })
+      const late = Deadline.within(Effect.never, "1 second")
+      const refused = Effect.scoped(Effect.andThen(full.hold(), full.run(Effect.void)))
+      const [first, second] = [yield* Effect.flip(refused), yield* Effect.flip(Deadline.within(Effect.never, 0))]
+      const both = Effect.failCause(Cause.combine(Cause.fail(second), Cause.fail(first)))
+      yield* fork(Effect.exit(gate.run(late)))
+      yield* fork(Effect.exit(gate.run(refused)))
+      yield* fork(Effect.exit(gate.run(both)))
+      yield* TestClock.adjust("1 minute")
+      yield* fork(Effect.scoped(Effect.map(gate.hold(), (permit) => permit.release("late"))))
+      expect(told.map(([verdict]) => verdict)).toEqual(["late", "overload", "overload", "late"])
+      yield* nothingLeft(gate)
+      yield* nothingLeft(full)
     })
   )
 

@@ -1,7 +1,8 @@
 import { ConcurrencyLimit, Gate } from "@fairlead/core"
 import { describe, expect, it } from "vitest"
 import { alone, calm, fifty, holding, loud, open, overloaded, refusing } from "./overload/load.ts"
-import { adapts } from "./overload/limits.ts"
+import { adapts, follow } from "./overload/limits.ts"
+import type { Course, Report } from "./overload/limits.ts"
 import { obey } from "./overload/retry.ts"
 import type { Burst } from "./overload/retry.ts"
 import { goodput, latencies, normalAgain, outcomes, play, quantile } from "./overload/scenario.ts"
@@ -12,10 +13,16 @@ const during = (outcome: Outcome) => goodput(outcome, calm, end)
 const urgent = (outcome: Outcome) => quantile(latencies(outcome, 0, calm, end), 0.99)
 const wasted = ({ upstream }: Outcome) => upstream.wastedMillis / upstream.busyMillis
 
-/** Nobody runs or waits, the counts agree, and the upstream is empty. */
-const nothingLeft = ({ statistics, upstream }: Outcome) => {
+/** Nobody runs or waits, and the counts agree. */
+const gateIsEmpty = ({ statistics }: Outcome) => {
   expect(Gate.check(statistics!)).toEqual([])
-  expect([statistics!.running, statistics!.waiting, upstream.inside]).toEqual([0, 0, 0])
+  expect([statistics!.running, statistics!.waiting]).toEqual([0, 0])
+}
+
+/** And the upstream is empty. */
+const nothingLeft = (outcome: Outcome) => {
+  gateIsEmpty(outcome)
+  expect(outcome.upstream.inside).toBe(0)
 }
 
 describe("half a minute of overload", () => {
@@ -112,6 +119,127 @@ describe("a limit that begins at 1, at a gate before ten slots of 200 ms, under 
       expect(during(outcome)).toBeGreaterThanOrEqual(0.85)
       nothingLeft(outcome)
     }
+  })
+})
+
+describe.each([
+  ["gradient", ConcurrencyLimit.gradient],
+  ["vegas", ConcurrencyLimit.vegas]
+] as const)("%s, where calls are cut by their deadlines", (_, make) => {
+  const busy = (times: number, budgetMillis = 2000): Course["loads"] => [
+    { urgency: 3, offered: [[0, times]], budgetMillis }
+  ]
+
+  /** One from 1 and one from its default, over three seeds. */
+  const each = (course: Omit<Course, "seed">, check: (report: Report) => void, initials = [1, undefined]) => {
+    for (const seed of [1, 2, 3]) {
+      for (const initial of initials) {
+        const report = follow(make({ max: 200, initial }), { ...course, seed })
+        check(report)
+        // The upstream may still be busy with what was cut.
+        gateIsEmpty(report.outcome)
+      }
+    }
+  }
+
+  it("does not starve for those who stood in line until they had less time than a service takes", () => {
+    const course = { upstream: { slots: 10, serviceMillis: 1000 }, loads: busy(1.5), seconds: 120 }
+    each(course, ({ goodput, limit }) => {
+      expect(limit(60, 120)).toBeGreaterThan(7)
+      expect(limit(60, 120)).toBeLessThan(14)
+      // Of fixed 10 it is 0.9: one service in ten takes longer than what its caller has left.
+      expect(goodput(60, 120)).toBeGreaterThan(0.65)
+    })
+  })
+
+  it("follows a capacity that halves and doubles, though services take longer than some have time for", () => {
+    const course: Omit<Course, "seed"> = {
+      upstream: { slots: 20, serviceMillis: 800 },
+      loads: busy(1.5),
+      seconds: 180,
+      changes: [
+        [60, (upstream) => upstream.resize(10)],
+        [120, (upstream) => upstream.resize(20)]
+      ]
+    }
+    each(course, ({ goodput, limit }) => {
+      expect(Math.abs(limit(40, 60) / 20 - 1)).toBeLessThan(0.2)
+      expect(goodput(40, 60)).toBeGreaterThan(0.8)
+      expect(Math.abs(limit(90, 120) / 10 - 1)).toBeLessThan(0.25)
+      expect(goodput(90, 120)).toBeGreaterThan(0.4)
+      expect(goodput(150, 180)).toBeGreaterThan(0.4)
+    })
+  })
+
+  it("goes to its least where services take longer than anybody has time for, and comes back when they do not", () => {
+    const course: Omit<Course, "seed"> = {
+      upstream: { slots: 10, serviceMillis: 200 },
+      loads: busy(1.5, 1000),
+      seconds: 90,
+      changes: [
+        [30, (upstream) => void (upstream.serviceMillis = 2000)],
+        [60, (upstream) => void (upstream.serviceMillis = 200)]
+      ]
+    }
+    each(course, ({ goodput, limit }) => {
+      expect(goodput(20, 30)).toBeGreaterThan(0.85)
+      expect(limit(50, 60)).toBeLessThan(1.5)
+      expect(goodput(75, 90)).toBeGreaterThan(0.8)
+    })
+  })
+
+  it("goes to its least where nobody answers, and comes back when somebody does", () => {
+    const course: Omit<Course, "seed"> = {
+      upstream: { slots: 10, serviceMillis: 200 },
+      loads: busy(1.5),
+      seconds: 100,
+      changes: [
+        [30, (upstream) => upstream.resize(0)],
+        [60, (upstream) => upstream.resize(10)]
+      ]
+    }
+    each(course, ({ goodput, limit }) => {
+      expect(limit(55, 60)).toBeLessThan(2)
+      expect(goodput(80, 100)).toBeGreaterThan(0.85)
+    })
+  })
+
+  it("learns how long calls take as soon as their callers have time enough", () => {
+    const course: Omit<Course, "seed"> = {
+      upstream: { slots: 10, serviceMillis: 3000 },
+      loads: [
+        {
+          urgency: 3,
+          offered: [
+            [0, 3],
+            [40, 0]
+          ],
+          budgetMillis: 1000
+        },
+        {
+          urgency: 3,
+          offered: [
+            [0, 0],
+            [40, 1.5]
+          ],
+          budgetMillis: 20_000
+        }
+      ],
+      seconds: 160
+    }
+    each(course, ({ goodput, limit }) => {
+      expect(limit(20, 40)).toBeLessThan(1.5)
+      expect(goodput(100, 160)).toBeGreaterThan(0.55)
+    })
+  })
+
+  it("comes down from fifty times the capacity, where next to nobody is answered in time", () => {
+    const course = { upstream: { slots: 4, serviceMillis: 200 }, loads: busy(10), seconds: 60, line: { maxItems: 300 } }
+    const check = ({ goodput, limit }: Report) => {
+      expect(limit(40, 60)).toBeLessThan(8)
+      expect(goodput(40, 60)).toBeGreaterThan(0.75)
+    }
+    each(course, check, [200])
   })
 })
 

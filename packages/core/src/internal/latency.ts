@@ -24,6 +24,11 @@
  * base: it raises none, and the next goes deeper, as does the one that has to confirm the first queue. In a deep one
  * what began before it does not count, for it waited in the queue that the probe is to get rid of.
  *
+ * A call that was cut by its deadline (`late`) took no less than it lasted. One that lasted less than the base says nothing:
+ * it stood in line for too long. One that lasted longer is one more latency, so that one of fifty moves nothing, and as
+ * many as a queue would cut do. Where most of a window are such, their mean means nothing: nothing is learnt from it, and the
+ * limit halves. At the least limit that cannot be the doing of a queue of ours, so all begins anew.
+ *
  * The least latency that was ever seen would not do for a base: a minimum over noise sinks for ever. TCP Vegas (Brakmo &
  * Peterson 1995) has one for its path; that others must be measured anew in a lull made on purpose is from BBR (Cardwell
  * et al. 2016) and Envoy's adaptive concurrency. Rounds that double are TCP's slow start (Jacobson 1988).
@@ -58,8 +63,9 @@ export interface Watch extends State {
   readonly sum: number
   readonly squares: number
   readonly peak: number
-  /** … and how many of them ended while the limit was in use. */
+  /** … how many of them ended while the limit was in use, and how many had been cut by their deadline. */
   readonly inUse: number
+  readonly late: number
   /** The mean of the window before, and the limit in it. */
   readonly usual: number | undefined
   readonly usualAt: number
@@ -112,7 +118,7 @@ const least = 1e-3
 /** Whether so many in flight show that the limit holds somebody up. */
 export const used = (limit: number, inFlight: number): boolean => inFlight >= 0.8 * Math.floor(limit)
 
-const clean = { from: -Infinity, count: 0, sum: 0, squares: 0, peak: 0, inUse: 0 }
+const clean = { from: -Infinity, count: 0, sum: 0, squares: 0, peak: 0, inUse: 0, late: 0 }
 
 export const start = (limit: number): Watch => ({
   limit,
@@ -139,10 +145,19 @@ export const step = (terms: Terms, state: Watch, sample: Sample): Watch => {
   if (verdict === "ignore" || !Number.isFinite(sample.latencyMillis)) return state
   const began = now - sample.latencyMillis
   if (verdict === "overload") return began < state.cutAt ? state : cut(terms, state, sample)
+  const { base, rising, usual = Infinity } = state
+  const cutOff = verdict === "late"
+  // It had not the time that a call takes without a queue: nobody knows whether there is one.
+  if (cutOff && base !== undefined && sample.latencyMillis < base) return state
   if (state.skip > 0) return { ...state, skip: state.skip - 1 }
   const deep = state.probing && state.depth < depth.usual
   if (deep && began < state.closedAt) return state
-  const { rising, usual = Infinity } = state
+  const late = state.late + (cutOff ? 1 : 0)
+  if (cutOff && base === undefined) {
+    // How long a call takes is learnt from those that come to an end; at the least limit it waits for them.
+    const most = late >= Math.max(enough, state.limit) && late > state.count && state.held > terms.min
+    return most ? collapse(terms, state, sample) : { ...state, late }
+  }
   const latency = Math.min(Math.max(least, sample.latencyMillis), (rising ? 4 : 2) * usual)
   const count = state.count + 1
   const sum = state.sum + latency
@@ -159,10 +174,11 @@ export const step = (terms: Terms, state: Watch, sample: Sample): Watch => {
   const round = rising && !state.probing && count >= Math.max(2, state.limit)
   const clear = round || (count >= enough && (error <= precise * mean || count >= full))
   if (passed >= (deep ? shortest.deep : shortest.window) && (clear || (passed >= patience && count >= few))) {
+    if (base !== undefined && late > count / 2) return collapse(terms, state, sample)
     const spread = state.spread + (variance - state.spread) * (count / (count + 50))
     return close(terms, { ...state, from, count, peak, inUse, spread }, sample, mean, error)
   }
-  return { ...state, from, count, sum, squares, peak, inUse }
+  return { ...state, from, count, sum, squares, peak, inUse, late }
 }
 
 /** The other side says that it has too much. */
@@ -173,6 +189,17 @@ const cut = ({ min }: Terms, state: Watch, { inFlight, now }: Sample): Watch => 
   const rising = state.rising && held <= low
   const probeAt = rising ? state.probeAt : Math.min(state.probeAt, now + interval)
   return { ...state, ...clean, limit, held, rising, probeAt, cutAt: now, skip: inFlight }
+}
+
+/** Most were cut by their deadline: how long calls take now, nobody knows, but it is longer than there is time for. */
+const collapse = ({ min }: Terms, state: Watch, { inFlight, now }: Sample): Watch => {
+  // At the least limit no queue of ours can be the cause; so what was learnt of the other side holds no longer.
+  if (state.held <= min) return { ...start(min), skip: inFlight }
+  const held = Math.max(min, state.held / 2)
+  // From there it comes back as it came at first, should the other side be fast again.
+  const rising = state.held <= low
+  const probeAt = rising ? state.probeAt : Math.min(state.probeAt, now + interval)
+  return turn({ ...state, ...clean, held, probing: false, rising, probeAt, closedAt: now, skip: inFlight }, held)
 }
 
 /** A window has come to its end. */

@@ -10,6 +10,8 @@
  * The memory is the price: what was refused stays in it. After an outage that was longer than it, and in which nothing was
  * taken, half gets through again after 4 to 6 memories (at 10 and 100 a second, `factor` 2).
  *
+ * What was cut by its deadline (`late`) was not taken: how much time it would have needed is not known here.
+ *
  * Client-side throttling of "Site Reliability Engineering" (Beyer, Jones, Petoff, Murphy, 2016), chapter 21. One thing
  * differs: what was sent counts when it ends, not when it starts. Else a burst looks like so many refusals as long as
  * none of it has ended.

@@ -5,17 +5,19 @@ import { Cause, Context, Exit } from "effect"
 import type { Verdict } from "../ConcurrencyLimit.ts"
 import * as Reason from "../Reason.ts"
 
-/** A success is good. Too late, by its own deadline or one around it, and refused elsewhere are too much; all else says nothing. */
+/** A success is good. Refused elsewhere is too much. Cut by a deadline, its own or one around it, is late. All else says nothing. */
 export const usual = (exit: Exit.Exit<unknown, unknown>): Verdict => {
   if (Exit.isSuccess(exit)) return "ok"
-  return exit.cause.reasons.some(late) ? "overload" : "ignore"
+  const words = exit.cause.reasons.map(word)
+  return words.includes("overload") ? "overload" : words.includes("late") ? "late" : "ignore"
 }
 
-const late = (reason: Cause.Reason<unknown>): boolean => {
+const word = (reason: Cause.Reason<unknown>): Verdict => {
   if (reason._tag === "Interrupt") {
-    return Context.getOrUndefined(Cause.reasonAnnotations(reason), Reason.Annotation)?._tag === "Deadline"
+    const why = Context.getOrUndefined(Cause.reasonAnnotations(reason), Reason.Annotation)
+    return why?._tag === "Deadline" ? "late" : "ignore"
   }
   const error = reason._tag === "Fail" ? reason.error : undefined
   const tag = typeof error === "object" && error !== null && "_tag" in error ? error._tag : undefined
-  return tag === "DeadlineExceeded" || tag === "Refused"
+  return tag === "Refused" ? "overload" : tag === "DeadlineExceeded" ? "late" : "ignore"
 }

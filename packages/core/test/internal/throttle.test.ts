@@ -44,6 +44,12 @@ describe("throttle", () => {
     expect(throttle.chance(0)).toBe(1 / 2)
   })
 
+  it("takes what was cut by its deadline for a request that was not taken", () => {
+    const throttle = new Throttle(2, 12_000)
+    for (let i = 0; i < 9; i++) throttle.ended(0, "late")
+    expect(throttle.chance(0)).toBe(9 / 10)
+  })
+
   it("takes nothing for refused before it has ended", () => {
     const throttle = new Throttle(2, 12_000)
     for (let i = 0; i < 1000; i++) expect(throttle.refuses(0, 0)).toBe(false)
@@ -60,7 +66,7 @@ describe("throttle", () => {
   })
 
   it("agrees with a list of all that was ever counted", () => {
-    const verdict = fc.constantFrom<Verdict>("ok", "overload", "ignore")
+    const verdict = fc.constantFrom<Verdict>("ok", "late", "overload", "ignore")
     const step = fc.record({
       pause: fc.integer({ min: 0, max: 900 }),
       verdict,
