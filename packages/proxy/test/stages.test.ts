@@ -406,7 +406,7 @@ describe("Admission, where the limit adapts", () => {
         yield* Effect.exit(inCall({}, stage(failing)))
       }
       expect(told).toEqual([
-        ["release", "overload"],
+        ["release", "late"],
         ["release", "overload"],
         ["release", "ignore"],
         ["release", "ignore"]
@@ -448,7 +448,7 @@ describe("Admission, where the limit adapts", () => {
       yield* TestClock.adjust("1 millis")
       for (const call of calls) yield* Fiber.join(call)
       expect(told.slice(2)).toEqual([
-        ["release", "overload"],
+        ["release", "late"],
         ["release", "ignore"],
         ["release", "ignore"]
       ])

@@ -104,9 +104,9 @@ const learning = (next: Handler): Send => {
       const kind = failure?._tag === "UpstreamFailed" ? failure.kind : undefined
       if (kind === "headersTimeout" || kind === "idleTimeout" || region.reason?._tag === "Deadline") {
         // While the client still sends, the silence is its own; and who gives the upstream less time than it ever needs
-        // learns nothing about it.
+        // learns nothing about it. Limits by latency have a measure of their own for that, `aimd` has none.
         const late = body.endedAt !== undefined && performance.now() - since >= usual
-        permit.release(late ? "overload" : "ignore")
+        permit.release(late ? "late" : "ignore")
       } else permit.release(kind === undefined ? "ignore" : Verdict.ofKind(kind))
       return undefined
     })
