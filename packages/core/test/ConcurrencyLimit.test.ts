@@ -316,10 +316,10 @@ describe.each([
     expect(feedLate(from, 64 + 64).state.limit).toBe(32)
     const least = feedLate(from, 1000)
     expect(least.state).toMatchObject({ limit: 1, base: undefined })
-    // One of ten has the time.
+    // One of twenty has the time.
     let { now, state } = least
     for (let i = 0; i < 300; i++) {
-      const late = i % 10 !== 0
+      const late = i % 20 !== 0
       state = limit.step(
         state,
         sample((now += late ? 5 : 20), Math.floor(state.limit), late ? "late" : "ok", late ? 5 : 20)
@@ -327,6 +327,14 @@ describe.each([
     }
     expect(state.base).toBeCloseTo(20, 6)
     expect(state.limit).toBeGreaterThan(2)
+  })
+
+  it("goes on doubling after a refusal at a limit that is low", () => {
+    const limit = make({ max: 100, initial: 4 })
+    const cut = feed(limit, 1, "overload")
+    expect(cut.state.limit).toBeCloseTo(3.6)
+    expect(feed(limit, 60, "ok", cut).state.limit).toBeGreaterThan(20)
+    expect(feed(limit, 60, "ok", feed(limit, 1, "overload", feed(limit, 40))).state.limit).toBeLessThan(20)
   })
 
   it("begins at 20, or at the bound nearest to it", () => {

@@ -185,7 +185,7 @@ export const step = (terms: Terms, state: Watch, sample: Sample): Watch => {
 const cut = ({ min }: Terms, state: Watch, { inFlight, now }: Sample): Watch => {
   const held = Math.max(min, 0.9 * state.held)
   const limit = state.probing ? Math.max(min, state.depth * held) : held
-  // At a low limit that may be one call that came too late by itself: what holds for hundreds is not learnt from it.
+  // At a low limit that is one call's misfortune: what holds for hundreds is not learnt from it.
   const rising = state.rising && held <= low
   const probeAt = rising ? state.probeAt : Math.min(state.probeAt, now + interval)
   return { ...state, ...clean, limit, held, rising, probeAt, cutAt: now, skip: inFlight }
