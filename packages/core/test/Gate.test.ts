@@ -203,31 +203,33 @@ describe("Gate.run", () => {
     })
   )
 
-  it.live("reads it once for all that leave for others in one run of microtasks, and for each where a window asks", () =>
-    Effect.gen(function* () {
-      const clock = yield* countingClock
-      const readsOf = (options: Gate.Options) =>
-        Effect.gen(function* () {
-          const gate = yield* Gate.make("api", { limit: 10, ...options })
-          const calls = (start: Deferred.Deferred<void>) =>
-            Effect.forEach(
-              Array.from({ length: 20 }, (_, i) => i),
-              (i) => gate.run(i < 10 ? Deferred.await(start) : Effect.promise(() => Promise.resolve())),
-              { concurrency: "unbounded", discard: true }
-            ).pipe(Deadline.within("1 hour"))
-          const start = yield* Deferred.make<void>()
-          const all = yield* fork(calls(start))
-          const before = clock.reads
-          // They all leave now, and ten others begin.
-          yield* Deferred.succeed(start, undefined)
-          const reads = clock.reads - before
-          yield* Fiber.join(all)
-          yield* nothingLeft(gate)
-          return reads
-        }).pipe(Effect.provideService(Clock.Clock, clock))
-      expect(yield* readsOf({})).toBe(1)
-      expect(yield* readsOf({ windows: [RateWindow.per(100, "1 second")] })).toBe(10)
-    })
+  it.live(
+    "reads it once for all that leave for others in one run of microtasks, and for each where a window asks",
+    () =>
+      Effect.gen(function* () {
+        const clock = yield* countingClock
+        const readsOf = (options: Gate.Options) =>
+          Effect.gen(function* () {
+            const gate = yield* Gate.make("api", { limit: 10, ...options })
+            const calls = (start: Deferred.Deferred<void>) =>
+              Effect.forEach(
+                Array.from({ length: 20 }, (_, i) => i),
+                (i) => gate.run(i < 10 ? Deferred.await(start) : Effect.promise(() => Promise.resolve())),
+                { concurrency: "unbounded", discard: true }
+              ).pipe(Deadline.within("1 hour"))
+            const start = yield* Deferred.make<void>()
+            const all = yield* fork(calls(start))
+            const before = clock.reads
+            // They all leave now, and ten others begin.
+            yield* Deferred.succeed(start, undefined)
+            const reads = clock.reads - before
+            yield* Fiber.join(all)
+            yield* nothingLeft(gate)
+            return reads
+          }).pipe(Effect.provideService(Clock.Clock, clock))
+        expect(yield* readsOf({})).toBe(1)
+        expect(yield* readsOf({ windows: [RateWindow.per(100, "1 second")] })).toBe(10)
+      })
   )
 
   it.effect("reads no clock unless somebody waits or a window asks", () =>

@@ -18,21 +18,23 @@ describe("Wake", () => {
     })
   )
 
-  it.live("says that somebody begins soon until he does, and not where he has to wait for a turn of the event loop", () =>
-    Effect.gen(function* () {
-      const fiber = yield* self
-      const wake = new Wake()
-      const said = [wake.soon]
-      const waiter = { begin: () => said.push(wake.soon) }
-      wake.push(waiter, fiber)
-      said.push(wake.soon)
-      yield* turn
-      said.push(wake.soon)
-      wake.rest(waiter, fiber)
-      said.push(wake.soon)
-      yield* turn
-      expect(said).toEqual([false, true, false, false, false, false])
-    })
+  it.live(
+    "says that somebody begins soon until he does, and not where he has to wait for a turn of the event loop",
+    () =>
+      Effect.gen(function* () {
+        const fiber = yield* self
+        const wake = new Wake()
+        const said = [wake.soon]
+        const waiter = { begin: () => said.push(wake.soon) }
+        wake.push(waiter, fiber)
+        said.push(wake.soon)
+        yield* turn
+        said.push(wake.soon)
+        wake.rest(waiter, fiber)
+        said.push(wake.soon)
+        yield* turn
+        expect(said).toEqual([false, true, false, false, false, false])
+      })
   )
 
   it.live("a chain of hand-overs does not nest", () =>
