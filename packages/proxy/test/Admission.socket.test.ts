@@ -344,7 +344,7 @@ describe("the faults of AsyncAPIProxy", () => {
   )
 
   it.live("does not poll: who waits for a window wakes nobody before it opens", () =>
-    withProxy(ok, { upstream: { rate: rate(1, 60_000) } }, (setup) =>
+    withProxy(ok, { upstream: { rate: rate(1, 20_000) } }, (setup) =>
       Effect.gen(function* () {
         yield* call(setup.proxy.url)
         const waiting = yield* Effect.all(
