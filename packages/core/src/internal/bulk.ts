@@ -106,7 +106,7 @@ abstract class Bulk extends Crew implements Boost.Boosted {
   }
 
   /** What comes from the source next; undefined where there is nothing, for now or for ever. */
-  protected abstract draw(now: number): Item | undefined
+  protected abstract draw(now: number | undefined): Item | undefined
   /** Nothing comes from the source any more. */
   protected abstract get drained(): boolean
   /** Puts the source down. */
@@ -138,7 +138,7 @@ abstract class Bulk extends Crew implements Boost.Boosted {
     if (this.midst) return
     this.midst = true
     // All that is taken in one go has come at the same instant.
-    const now = this.options.ask === undefined ? 0 : this.gate.now
+    const now = this.options.ask === undefined ? undefined : this.gate.now
     while (this.goesFurther && this.takeOne(now)) {}
     this.midst = false
     this.settle()
@@ -151,13 +151,13 @@ abstract class Bulk extends Crew implements Boost.Boosted {
   }
 
   /** Takes one from the source and puts it to the gate; false where there was none to be had. */
-  private takeOne(now: number): boolean {
+  private takeOne(now: number | undefined): boolean {
     let item: Item | undefined
     try {
       item = this.draw(now)
       // Whoever was asked may have ended the call.
       if (item === undefined || this.interrupted) return false
-      this.gate.ask(item, true)
+      this.gate.ask(item, true, now)
     } catch (thrown) {
       this.dies(item, thrown)
       return false
@@ -217,7 +217,7 @@ abstract class Bulk extends Crew implements Boost.Boosted {
     if (Exit.isFailure(exit)) this.failures.push(...blameIn(exit.cause, { name, label: name }).reasons)
   }
 
-  protected item(value: unknown, now: number): Item {
+  protected item(value: unknown, now = 0): Item {
     const index = this.index++
     const ask = this.options.ask?.(value, index)
     const { Kind } = this
@@ -387,7 +387,7 @@ class Each extends Bulk {
     this.fill()
   }
 
-  protected draw(now: number): Item | undefined {
+  protected draw(now: number | undefined): Item | undefined {
     const { done, value } = this.next()
     if (done === true) this.drained = true
     else if (this.interrupted) this.abandonSource()
@@ -498,7 +498,7 @@ class Flow extends Bulk {
     else this.settle()
   }
 
-  protected draw(now: number): Item | undefined {
+  protected draw(now: number | undefined): Item | undefined {
     if (this.position < this.chunk.length) return this.item(this.chunk[this.position++], now)
     // On a stack of its own: a source that gives at once would nest here, chunk in chunk.
     if (this.giver !== undefined) this.gate.wake.push(this.askMore, this.lender)

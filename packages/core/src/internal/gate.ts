@@ -285,14 +285,14 @@ export class Engine implements Gate {
 
   /**
    * Lets `claim` in, puts it into the line, or turns it away: its state says which. One that `suspends` stays as it came
-   * where there is no room: it may wait for that.
+   * where there is no room: it may wait for that. `now` is when it came, where somebody has looked at the clock already.
    */
-  ask(claim: Claim, suspends = false): void {
+  ask(claim: Claim, suspends = false, now?: number): void {
     if (suspends && this.feeding.waits(claim.asked)) return
-    this.offer(claim, suspends)
+    this.offer(claim, suspends, now)
   }
 
-  private offer(claim: Claim, suspends: boolean): void {
+  private offer(claim: Claim, suspends: boolean, now?: number): void {
     this.offered++
     if (!this.timed && this.line.items === 0 && this.shared.running < this.shared.limit && this.open) {
       this.shared.running++
@@ -301,7 +301,7 @@ export class Engine implements Gate {
       return
     }
     try {
-      this.askSlowly(claim, suspends)
+      this.askSlowly(claim, suspends, now ?? this.now)
     } catch (defect) {
       // Somebody else's function threw, or the cost is too much for its owner: it has not come.
       if (claim.state === "New") this.sendBack(claim)
@@ -312,8 +312,7 @@ export class Engine implements Gate {
     }
   }
 
-  private askSlowly(claim: Claim, suspends: boolean): void {
-    const { now } = this
+  private askSlowly(claim: Claim, suspends: boolean, now: number): void {
     if (this.tightened) this.relax(now)
     claim.at = now
     claim.arrive()
