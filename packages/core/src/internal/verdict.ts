@@ -8,8 +8,8 @@ import * as Reason from "../Reason.ts"
 /** A success is good. Refused elsewhere is too much. Cut by a deadline, its own or one around it, is late. All else says nothing. */
 export const usual = (exit: Exit.Exit<unknown, unknown>): Verdict => {
   if (Exit.isSuccess(exit)) return "ok"
-  const words = exit.cause.reasons.map(word)
-  return words.includes("overload") ? "overload" : words.includes("late") ? "late" : "ignore"
+  const words = new Set(exit.cause.reasons.map(word))
+  return words.has("overload") ? "overload" : words.has("late") ? "late" : "ignore"
 }
 
 const word = (reason: Cause.Reason<unknown>): Verdict => {
