@@ -354,6 +354,16 @@ describe.each([
     expect(ends).toBeLessThanOrEqual(2 * 64 + 10)
   })
 
+  it("sees that calls take longer for good, just above the least limit too", () => {
+    const limit = make({ min: 10, max: 100, initial: 12 })
+    let { now, state } = feed(limit, 1, "overload")
+    for (let i = 0; i < 50; i++) state = limit.step(state, sample((now += 10), 1))
+    expect([state.limit, state.base]).toEqual([expect.closeTo(10.8), expect.closeTo(10)])
+    for (let i = 0; i < 5000; i++) state = limit.step(state, sample((now += 1), Math.floor(state.limit), "ok", 10.8))
+    expect(state.base).toBeCloseTo(10.8)
+    expect(state.limit).toBeGreaterThan(30)
+  })
+
   it("learns nothing from a refusal that comes at once", () => {
     let state = steady.state
     for (let i = 1; i <= 100; i++) state = limit.step(state, sample(steady.now + i * 20, 10, "overload", 0.1))

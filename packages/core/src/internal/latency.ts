@@ -243,8 +243,9 @@ const probed = (terms: Terms, window: Watch, state: Watch, now: number, mean: nu
   const { count, held, weight } = window
   const base = window.base!
   const usual = window.usual!
-  // Lowered in proportion, or still growing: that is a queue, and nobody knows yet how long calls take without.
-  const queue = mean < (1.15 * usual * window.limit) / window.usualAt
+  // Lowered in proportion, or still growing: that is a queue, and nobody knows yet how long calls take without. Not at the
+  // least limit, where the queue is not ours: from little above it a probe lowers next to nothing, and would find one for ever.
+  const queue = window.limit > terms.min && mean < (1.15 * usual * window.limit) / window.usualAt
   const again = now + Math.max(soon * mean, share * (now - window.from + mean))
   if (mean > base && (queue || mean > 1.2 * usual)) {
     return turn({ ...state, probing: false, probeAt: again, heldThen: held }, held)
