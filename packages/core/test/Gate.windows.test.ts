@@ -282,12 +282,24 @@ describe("Gate, who would wait for a window in vain", () => {
     Effect.gen(function* () {
       const gate = yield* Gate.make("test", { ...perSecond(1), line: { maxWait: "2 seconds" } })
       yield* gate.run(Effect.void)
-      const { reason, retryAfter, waited } = yield* Effect.flip(gate.run(Effect.void, { maxWait: "1 second" }))
-      expect(reason).toEqual(new Refused.WaitExceeded({ maxWait: Duration.seconds(1) }))
+      const { reason, retryAfter, waited } = yield* Effect.flip(gate.run(Effect.void, { maxWait: "999 millis" }))
+      expect(reason).toEqual(new Refused.WaitExceeded({ maxWait: Duration.millis(999) }))
       expect(Duration.toMillis(waited)).toBe(0)
       // Not before the window opens.
       expect(Duration.toMillis(Option.getOrThrow(retryAfter))).toBeGreaterThanOrEqual(1000)
       expect(yield* next(gate, { maxWait: "1001 millis" })).toBe(1000)
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("waits where the window opens at the very end of the maxWait, behind one who waits for it longer", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", perSecond(2))
+      yield* gate.run(Effect.void, { cost: 2 })
+      const first = yield* fork(gate.run(Effect.succeed("first")))
+      const second = yield* fork(gate.run(Effect.succeed("second"), { maxWait: "1 second" }))
+      yield* TestClock.adjust("1 second")
+      expect(yield* Effect.all([Fiber.join(first), Fiber.join(second)])).toEqual(["first", "second"])
       yield* nothingLeft(gate)
     })
   )

@@ -346,7 +346,8 @@ export class Engine implements Gate {
     const certain = Math.min(deadline, patientUntil) === Infinity ? -Infinity : this.notBefore(claim)
     const late = deadline === Infinity ? undefined : this.late(claim, now, deadline, certain)
     if (late !== undefined) return this.turnAway(claim, late)
-    if (patientUntil <= now || certain >= patientUntil) {
+    // At one and the same instant it may be let in just before its time is up.
+    if (patientUntil <= now || certain > patientUntil) {
       return this.turnAway(claim, full === undefined ? claim.waitExceeded() : queueFull(full))
     }
     if (this.line.items === 0) this.rate = rate.resume(this.rate, now, this.admitted, this.rested)
