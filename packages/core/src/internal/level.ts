@@ -140,6 +140,8 @@ export class Level<P extends Place & Newcomer> {
     this.floor = 0
     this.turns = 0
     this.era++
+    // However many waited at once: who comes next sweeps them out.
+    this.sweepAt = spare
   }
 
   /** Who is next, if anybody waits. */

@@ -48,4 +48,12 @@ describe("Level", () => {
     const { tenants } = level as unknown as { readonly tenants: ReadonlyMap<string, unknown> }
     expect(tenants.size).toBeLessThan(200)
   })
+
+  it("forgets those that have gone, however many of them waited at once", () => {
+    const level = new Level<Waiter>(false)
+    for (const waiter of Array.from({ length: 5000 }, (_, i) => come(level, `at once ${i}`))) level.leave(waiter)
+    come(level, "another")
+    const { tenants } = level as unknown as { readonly tenants: ReadonlyMap<string, unknown> }
+    expect(tenants.size).toBeLessThan(200)
+  })
 })
