@@ -564,7 +564,7 @@ export class Engine implements Gate {
       head.endWait()
       this.take(head, now)
       head.state = "Admitted"
-      if (from === undefined || !head.takesOver(from)) this.wake.push(head, fiber)
+      if (from === undefined || !head.takesOver(from)) this.wake.handOver(head, fiber)
       this.thinned(fiber)
     }
     // Nobody else waits for what there is.

@@ -28,6 +28,8 @@ export class Wake {
   private queue: Array<Waiter> = []
   /** When the loop runs next: in a microtask, in a turn of the event loop, or it does. */
   private state: "Idle" | "Soon" | "Later" | "Running" = "Idle"
+  /** Whether somebody who begins in that microtask was handed a permit. */
+  private handed = false
   /** Hand-overs since the last turn of the event loop that was ours. */
   private spent = 0
 
@@ -46,9 +48,18 @@ export class Wake {
     } else this.later()
   }
 
-  /** Somebody was handed a permit in this run of microtasks, and begins before the event loop turns. */
+  /** As `push`, for one who was handed a permit. */
+  handOver(waiter: Waiter, fiber: Fiber.Fiber<unknown, unknown>): void {
+    this.push(waiter, fiber)
+    if (this.state === "Soon") this.handed = true
+  }
+
+  /**
+   * Somebody was handed a permit in this run of microtasks, and begins before the event loop turns. (Others who are started
+   * say nothing of that: whoever takes results may have slept since anything was handed over.)
+   */
   get soon(): boolean {
-    return this.state === "Soon"
+    return this.handed
   }
 
   /** As `push`, but not before the next turn of the event loop: whoever asks has had a whole one. */
@@ -69,6 +80,7 @@ export class Wake {
 
   private readonly flush = (): void => {
     this.state = "Running"
+    this.handed = false
     const { queue } = this
     let i = 0
     try {

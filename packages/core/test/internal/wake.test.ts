@@ -26,7 +26,7 @@ describe("Wake", () => {
         const wake = new Wake()
         const said = [wake.soon]
         const waiter = { begin: () => said.push(wake.soon) }
-        wake.push(waiter, fiber)
+        wake.handOver(waiter, fiber)
         said.push(wake.soon)
         yield* turn
         said.push(wake.soon)
@@ -35,6 +35,21 @@ describe("Wake", () => {
         yield* turn
         expect(said).toEqual([false, true, false, false, false, false])
       })
+  )
+
+  it.live("one who is started without a permit says nothing of the time, until another is handed one", () =>
+    Effect.gen(function* () {
+      const fiber = yield* self
+      const wake = new Wake()
+      const waiter = { begin: () => {} }
+      wake.push(waiter, fiber)
+      expect(wake.soon).toBe(false)
+      wake.handOver(waiter, fiber)
+      expect(wake.soon).toBe(true)
+      yield* turn
+      wake.push(waiter, fiber)
+      expect(wake.soon).toBe(false)
+    })
   )
 
   it.live("a chain of hand-overs does not nest", () =>
