@@ -304,6 +304,29 @@ describe("Gate, who would wait for a window in vain", () => {
     })
   )
 
+  it.effect("waits where one who holds a permit may say that it cost less, and not once he has", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { windows: [RateWindow.per(10, "1 second")] })
+      const patient = gate.run(Effect.succeed("in time"), { cost: 9, maxWait: "500 millis" })
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const permit = yield* gate.hold({ cost: 10 })
+          const waiting = yield* fork(patient)
+          yield* TestClock.adjust("100 millis")
+          permit.settle(1)
+          expect(yield* Fiber.join(waiting)).toBe("in time")
+          expect((yield* Effect.flip(patient)).reason._tag).toBe("WaitExceeded")
+        })
+      )
+      yield* TestClock.adjust("1 second")
+      yield* Effect.scoped(gate.hold({ cost: 10 }))
+      const last = yield* fork(patient)
+      yield* settle
+      expect(reasonOf(endOf(last))._tag).toBe("WaitExceeded")
+      yield* nothingLeft(gate)
+    })
+  )
+
   it.effect("waits where a reservation may be given back in time", () =>
     Effect.gen(function* () {
       const gate = yield* Gate.make("test", { limit: 9, ...perSecond(1) })

@@ -66,6 +66,8 @@ export class Engine implements Gate {
   exact = false
   /** When the clock was read last. */
   lately = 0
+  /** How many hold a permit and may still say that it cost less: then a window opens sooner than anybody knows. */
+  unsettled = 0
   /** How many more run than the limit, since it was lowered. */
   private surplus = 0
   private open = true
@@ -347,7 +349,7 @@ export class Engine implements Gate {
     const late = deadline === Infinity ? undefined : this.late(claim, now, deadline, certain)
     if (late !== undefined) return this.turnAway(claim, late)
     // At one and the same instant it may be let in just before its time is up.
-    if (patientUntil <= now || certain > patientUntil) {
+    if (patientUntil <= now || (certain > patientUntil && this.unsettled === 0)) {
       return this.turnAway(claim, full === undefined ? claim.waitExceeded() : queueFull(full))
     }
     if (this.line.items === 0) this.rate = rate.resume(this.rate, now, this.admitted, this.rested)

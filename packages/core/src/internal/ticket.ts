@@ -164,6 +164,7 @@ export class Holder extends Ticket {
 
   override begins(): void {
     this.state = "Running"
+    this.gate.unsettled++
     if (this.at >= 0) this.stood = this.gate.now - this.at
     if (!this.pending) this.sent()
   }
@@ -202,9 +203,15 @@ export class Holder extends Ticket {
   settle(cost: number): void {
     if (!(cost >= 0 && cost < Infinity)) throw new RangeError(`Expected a cost of at least 0, got ${cost}`)
     if (this.state !== "Running" || this.actual !== undefined) return
+    this.gate.unsettled--
     this.gate.settle(this, this.begunAt, this.heardAt, cost)
     // What is above the reservation is a debt of the windows, and nothing it could give back.
     this.actual = Math.min(this.cost, cost)
+  }
+
+  override leave(exit: Exit.Exit<unknown, unknown>): undefined {
+    if (this.state === "Running" && this.actual === undefined) this.gate.unsettled--
+    super.leave(exit)
   }
 
   release(verdict?: Verdict): void {
