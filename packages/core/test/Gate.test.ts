@@ -891,7 +891,7 @@ describe("Gate, under cancellation", () => {
             [
               gate.run(Effect.sleep("10 millis")),
               gate.run(Effect.yieldNow).pipe(Priority.at(1)),
-              gate.run(Effect.void, { maxWait: "5 millis" }).pipe(Effect.ignore),
+              gate.run(Effect.void, { maxWait: "600 millis" }).pipe(Effect.ignore),
               gate.run(Effect.void).pipe(Deadline.option("700 millis"))
             ],
             { concurrency: "unbounded" }

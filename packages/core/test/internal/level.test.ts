@@ -44,6 +44,7 @@ describe("Level", () => {
 
   it("remembers few of those that have gone, however many there were", () => {
     const level = new Level<Waiter>(false)
+    come(level, "stays")
     for (let i = 0; i < 5000; i++) level.leave(come(level, `passing ${i}`))
     const { tenants } = level as unknown as { readonly tenants: ReadonlyMap<string, unknown> }
     expect(tenants.size).toBeLessThan(200)
