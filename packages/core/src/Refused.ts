@@ -10,10 +10,10 @@ import * as millis from "./internal/millis.ts"
 
 /**
  * The line holds all it may: so many callers, what they cost together, or bytes held by them (see `bound`); or a `GateMap`
- * as many keys. `urgency` is there where it is the bound of that level alone.
+ * as many keys, or a `Coalesce` as many runs or callers. `urgency` is there where it is the bound of that level alone.
  */
 export class QueueFull extends Data.TaggedError("QueueFull")<{
-  readonly bound: "items" | "cost" | "bytes" | "tenants" | "keys"
+  readonly bound: "items" | "cost" | "bytes" | "tenants" | "keys" | "runs" | "callers"
   readonly limit: number
   readonly urgency?: number | undefined
 }> {}

@@ -1,4 +1,5 @@
 export * as CancelScope from "./CancelScope.ts"
+export * as Coalesce from "./Coalesce.ts"
 export * as ConcurrencyLimit from "./ConcurrencyLimit.ts"
 export * as Deadline from "./Deadline.ts"
 export * as Gate from "./Gate.ts"

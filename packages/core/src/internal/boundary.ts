@@ -187,7 +187,7 @@ export class Region implements Wait {
   }
 
   /** Waits for its end, and comes to what `told` makes of it. */
-  protected untilEnd(told: (exit: AnyExit) => Exit.Exit<void>): Effect.Effect<void> {
+  untilEnd(told: (exit: AnyExit) => Exit.Exit<void>): Effect.Effect<void> {
     return Effect.callback((resume) => {
       const unobserve = this.fiber!.addObserver((exit) => stack.nest(() => resume(stack.flat(told(exit)))))
       return Effect.sync(unobserve)
@@ -370,6 +370,13 @@ export const current = (fiber: Fiber.Fiber<unknown, unknown>): Region | undefine
   // A fiber may outlive the region in which it was forked.
   while (region !== undefined && region.over) region = region.parent
   return region
+}
+
+/** Whether `fiber` works in `region`, or in one inside it. */
+export const isInside = (fiber: Fiber.Fiber<unknown, unknown>, region: Region): boolean => {
+  let around = current(fiber)
+  while (around !== undefined && around !== region) around = around.parent
+  return around === region
 }
 
 /** Begins `body` as `region`, on a fiber of its own, which is not attached yet. */

@@ -79,15 +79,8 @@ export class Child<A = any, E = any> extends boundary.Region implements Nursery.
     return stack.step((fiber) => {
       this.block.cutChild(this, Reason.from(reason))
       // From inside it must not wait for itself. To give way lets the interrupt strike before anything else is done.
-      return this.contains(fiber) ? Effect.yieldNow : Effect.asVoid(this.await)
+      return boundary.isInside(fiber, this) ? Effect.yieldNow : Effect.asVoid(this.await)
     })
-  }
-
-  /** Whether `fiber` works in it. */
-  private contains(fiber: Fiber.Fiber<unknown, unknown>): boolean {
-    let region = boundary.current(fiber)
-    while (region !== undefined && region !== this) region = region.parent
-    return region === this
   }
 
   /** It never begins, for `reason`. */

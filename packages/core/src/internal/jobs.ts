@@ -106,7 +106,7 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
       const job = jobFor(fiber)
       const exit = this.put(job, fiber)
       if (exit !== undefined) return exit
-      if (job.state !== "New") return this.behind && !this.contains(fiber) ? this.caughtUp : Effect.void
+      if (job.state !== "New") return this.behind && !boundary.isInside(fiber, this) ? this.caughtUp : Effect.void
       return Effect.callback<void, any>((resume) => {
         // There may be room since.
         const exit = this.put(job, fiber)
@@ -177,7 +177,7 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
     this.lender = fiber
     // Who is at work here would wait for room with a permit in hand, as might all the others: for ever.
     try {
-      this.gate.ask(job, this.policy.suspends && !this.contains(fiber))
+      this.gate.ask(job, this.policy.suspends && !boundary.isInside(fiber, this))
     } catch (thrown) {
       return this.dies(job, thrown)
     }
@@ -481,14 +481,7 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
 
   /** Waits until all is done; from inside it would wait for itself. */
   private idle(fiber: AnyFiber): Effect.Effect<void> {
-    return this.contains(fiber) ? Effect.yieldNow : this.until(() => (this.isIdle ? Effect.void : undefined))
-  }
-
-  /** Whether `fiber` works in one of the items. */
-  private contains(fiber: AnyFiber): boolean {
-    let region = boundary.current(fiber)
-    while (region !== undefined && region !== this) region = region.parent
-    return region === this
+    return boundary.isInside(fiber, this) ? Effect.yieldNow : this.until(() => (this.isIdle ? Effect.void : undefined))
   }
 
   settle(): void {
