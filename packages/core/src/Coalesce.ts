@@ -180,7 +180,7 @@ class Runs implements Coalesce<any, any, any>, Offerer {
     if (memory === undefined) return ask
     return Effect.suspend(() =>
       Effect.flatMap(Cache.getOption(memory, this.keyOf(input)), (found) => {
-        if (Option.isNone(found)) return ask
+        if (Option.isNone(found) || this.closed) return ask
         this.offered++
         this.remembered++
         this.completed++

@@ -356,6 +356,18 @@ describe("Coalesce, what is remembered", () => {
     })
   )
 
+  it.effect("is given no more when the scope has closed", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const remember = { for: "1 hour" } as const
+      const calls = yield* Coalesce.make("users", { run: Effect.succeed<number>, remember }).pipe(Scope.provide(scope))
+      expect(yield* calls.call(1)).toBe(1)
+      yield* Scope.close(scope, Exit.void)
+      expect(refusal(yield* Effect.exit(calls.call(1))).reason).toEqual(new Refused.ShuttingDown())
+      yield* nothingLeft(calls)
+    })
+  )
+
   it.effect("is of so many keys at most", () =>
     Effect.gen(function* () {
       const calls = yield* Coalesce.make("users", {

@@ -424,8 +424,12 @@ export const run = <R>(
   Effect.callback((resume) => {
     const fiber = fork(caller.context as Context.Context<R>, region, body)
     const done = fiber.pollUnsafe()
+    if (done !== undefined) {
+      // It may have been given a deadline from within.
+      region.detach()
+      return resume(stack.flat(region.outcome(done)))
+    }
     region.resume = resume
-    if (done !== undefined) return region.finish(done)
     region.attach()
     // Bound, not closed over: what a region that waits retains is most of what it costs.
     fiber.addObserver(region.finish.bind(region))
