@@ -201,6 +201,8 @@ const play = (first: Spec, steps: ReadonlyArray<Step>) => {
     else {
       wall += Math.min(jump, 0)
       offset = clock === "anew" ? now - 3 : offset - 1e7
+      // Nobody can tell a clock that began anew and is not behind from one that has stood still.
+      if (clock === "anew" && t() >= snapshot.clockMillis) exact = false
     }
     if (jump < 0) exact = false
     if (other !== null) {
