@@ -8,6 +8,7 @@ const load: Record<string, () => Promise<Part>> = {
   gate: () => import("./Gate.ts").then(({ gate }) => gate),
   bulk: () => import("./Bulk.ts").then(({ bulk }) => bulk),
   queue: () => import("./WorkQueue.ts").then(({ queue }) => queue),
+  batch: () => import("./Batcher.ts").then(({ batching }) => batching),
   coalesce: () => import("./Coalesce.ts").then(({ coalescing }) => coalescing),
   rate: () => import("./RateWindow.ts").then(({ rate }) => rate),
   deadline: () => import("./Deadline.ts").then(({ deadline }) => deadline),

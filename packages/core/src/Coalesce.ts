@@ -27,6 +27,7 @@ import * as millis from "./internal/millis.ts"
 import { Member, Shared } from "./internal/shared.ts"
 import type { Offerer } from "./internal/shared.ts"
 import * as stack from "./internal/stack.ts"
+import * as terms from "./internal/terms.ts"
 import { Wake } from "./internal/wake.ts"
 import * as Reason from "./Reason.ts"
 import * as Refused from "./Refused.ts"
@@ -110,7 +111,7 @@ export const make = <A, B, E = never, R = never>(
       remember === undefined
         ? undefined
         : yield* Cache.make<unknown, unknown>({
-            capacity: positive("maxKeys", remember.maxKeys ?? 1000),
+            capacity: terms.positive("maxKeys", remember.maxKeys ?? 1000),
             timeToLive: Duration.millis(millis.from(remember.for)),
             lookup: () => Effect.die(new Error("Expected what is remembered, got a question for it"))
           })
@@ -121,11 +122,6 @@ export const make = <A, B, E = never, R = never>(
     )
     return runs as Coalesce<A, B, E>
   })
-
-const positive = (what: string, value: number): number => {
-  if (value >= 1) return value
-  throw new RangeError(`Expected ${what} of at least 1, got ${value}`)
-}
 
 class Runs implements Coalesce<any, any, any>, Offerer {
   readonly name: string
@@ -165,8 +161,8 @@ class Runs implements Coalesce<any, any, any>, Offerer {
     this.what = `run ${name}`
     this.options = options
     this.keyOf = options.key ?? ((input) => input)
-    this.maxRuns = positive("maxRuns", options.maxRuns ?? 1000)
-    this.maxCallers = positive("maxCallers", options.maxCallers ?? 10_000)
+    this.maxRuns = terms.positive("maxRuns", options.maxRuns ?? 1000)
+    this.maxCallers = terms.positive("maxCallers", options.maxCallers ?? 10_000)
     this.context = maker.context as Context.Context<never>
     this.around = boundary.current(maker)
     this.memory = memory
@@ -317,7 +313,7 @@ class Runs implements Coalesce<any, any, any>, Offerer {
 }
 
 /** The run of one key. */
-class Run extends Shared {
+class Run extends Shared<Member> {
   readonly key: unknown
   readonly input: unknown
 

@@ -1,3 +1,4 @@
+export * as Batcher from "./Batcher.ts"
 export * as CancelScope from "./CancelScope.ts"
 export * as Coalesce from "./Coalesce.ts"
 export * as ConcurrencyLimit from "./ConcurrencyLimit.ts"

@@ -30,6 +30,11 @@ export class Limiter {
     return this.state === undefined ? this.fixed : Math.max(1, Math.floor(this.state.limit))
   }
 
+  /** What it never rises above. */
+  get most(): number {
+    return this.fixed
+  }
+
   learn(sample: ConcurrencyLimit.Sample): void {
     const state = this.policy!.step(this.state!, sample)
     const { max, name } = this.policy!

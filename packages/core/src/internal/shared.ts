@@ -37,21 +37,21 @@ export interface Offerer {
   readonly around: boundary.Region | undefined
   readonly wake: Wake
   /** A run is being cut: nobody is to join it any more. */
-  shut(run: Shared): void
+  shut(run: Shared<any>): void
   /** A run has ended; those who wait for it are to be told. */
-  ended(run: Shared, exit: AnyExit): void
-  /** One who waited has been told what it came to. */
-  told(exit: AnyExit): void
+  ended(run: Shared<any>, exit: AnyExit): void
+  /** One who waited for `run` has been told what it came to. */
+  told(exit: AnyExit, run: Shared<any>): void
 }
 
-export class Shared extends boundary.Inner {
-  private readonly offerer: Offerer
+export class Shared<M extends Member> extends boundary.Inner {
+  protected readonly offerer: Offerer
   private readonly boost = new Boost.Boost()
   /** Those who wait for it, in the order in which they came. */
-  readonly members = new Chain<Member>()
+  readonly members = new Chain<M>()
   private readonly byUrgency = new Uint32Array(Priority.levels)
   /** Those with a deadline, the latest first, and how many have none. */
-  private readonly byDeadline = new Heap<Member>((a, b) => a.deadline > b.deadline)
+  private readonly byDeadline = new Heap<M>((a, b) => a.deadline > b.deadline)
   private span: Tracer.Span | undefined = undefined
 
   constructor(offerer: Offerer) {
@@ -64,6 +64,11 @@ export class Shared extends boundary.Inner {
     return byDeadline.size < members.size || byDeadline.size === 0 ? Infinity : byDeadline.first!.deadline
   }
 
+  /** Whether any of its members has a deadline. */
+  get hurried(): boolean {
+    return this.byDeadline.size > 0
+  }
+
   override get label(): string {
     return this.offerer.what
   }
@@ -73,7 +78,7 @@ export class Shared extends boundary.Inner {
     super.cut(reason)
   }
 
-  join(member: Member): void {
+  join(member: M): void {
     member.run = this
     this.members.push(member)
     if (member.deadline < Infinity) this.byDeadline.push(member)
@@ -84,7 +89,7 @@ export class Shared extends boundary.Inner {
   }
 
   /** It waits no more. */
-  part(member: Member): void {
+  part(member: M): void {
     this.members.remove(member)
     if (member.index >= 0) this.byDeadline.remove(member)
     this.byUrgency[member.urgency]!--
@@ -99,11 +104,18 @@ export class Shared extends boundary.Inner {
 
   /** It is over: tells all who wait, in the order in which they came. */
   tellAll(exit: AnyExit): void {
-    for (let member = this.members.shift(); member !== undefined; member = this.members.shift()) this.say(member, exit)
+    this.tellEach(() => exit)
+  }
+
+  /** Likewise, to each what is his. */
+  tellEach(exitOf: (member: M) => AnyExit): void {
+    for (let member = this.members.shift(); member !== undefined; member = this.members.shift()) {
+      this.say(member, exitOf(member))
+    }
   }
 
   /** It is over: another goes on for those who wait. */
-  handTo(other: Shared): void {
+  handTo(other: Shared<M>): void {
     for (const member of this.members.members) {
       this.part(member)
       member.leave()
@@ -112,27 +124,28 @@ export class Shared extends boundary.Inner {
     }
   }
 
-  private dismiss(member: Member, exit: AnyExit): void {
+  /** It goes on without him, who is told this. */
+  dismiss(member: M, exit: AnyExit): void {
     this.part(member)
     this.say(member, exit)
   }
 
-  private say(member: Member, exit: AnyExit): void {
+  private say(member: M, exit: AnyExit): void {
     member.tell(exit, this.offerer.wake)
-    this.offerer.told(exit)
+    this.offerer.told(exit, this)
   }
 
   /**
    * The deadline of one has passed who cannot be interrupted: it ends for him, as if he had been. For the last that is the
    * run's own.
    */
-  expire(member: Member, reason: Reason.Reason): void {
+  expire(member: M, reason: Reason.Reason): void {
     if (this.members.size === 1) this.cut(reason)
     else this.dismiss(member, Exit.failCause(Cause.annotate(Cause.interrupt(), boundary.annotation(reason)!)))
   }
 
   /** A member is as urgent as `urgency` now. */
-  move(member: Member, urgency: number): void {
+  move(member: M, urgency: number): void {
     this.byUrgency[member.urgency]!--
     member.urgency = urgency
     this.byUrgency[urgency]!++
@@ -196,7 +209,7 @@ const linkTo = (span: Tracer.AnySpan): Tracer.SpanLink => ({ span, attributes: {
 export class Member implements wait.Listed, Waiter, Link, Indexed, Boost.Boosted {
   /** Settled: it was told, and goes on soon. */
   state: "Waiting" | "Settled" | "Gone" = "Waiting"
-  run: Shared | undefined = undefined
+  run: Shared<any> | undefined = undefined
   readonly deadline: number
   urgency: number
   before: Link | undefined = undefined
@@ -267,6 +280,14 @@ export class Member implements wait.Listed, Waiter, Link, Indexed, Boost.Boosted
     this.state = state
     if (this.around !== undefined) wait.end(this.around, this)
     this.boost?.end(this)
+  }
+
+  /** He has no time left; his region is told so, as one that he waits in. */
+  lapse(): void {
+    const { around } = this
+    wait.begin(around!, this)
+    around!.lapse()
+    wait.end(around!, this)
   }
 
   get reason(): Reason.Reason | undefined {

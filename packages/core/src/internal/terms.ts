@@ -68,6 +68,11 @@ export const limit = (given: number): number => {
   throw new RangeError(`Expected a limit of at least 1 permit, got ${given}`)
 }
 
+export const positive = (what: string, value: number): number => {
+  if (value >= 1) return value
+  throw new RangeError(`Expected ${what} of at least 1, got ${value}`)
+}
+
 /** Sums of more would not be. */
 const exact = (what: string, value: number): void => {
   if (value > Number.MAX_SAFE_INTEGER) {

@@ -1,0 +1,505 @@
+/**
+ * Gathers items into batches, lets these go through a gate, and gives each caller what his item came to.
+ *
+ *     lane (of a partition) ── open batch ──► due, in order ──► gate ──► run ──► results, one for each item
+ *
+ * A batch that waits for its permit still takes items: under load they gather there, and linger only counts while there is
+ * a permit for whoever comes.
+ */
+import { Cause, Duration, Effect, Exit, Option, Random, Stream } from "effect"
+import type { Context, Fiber } from "effect"
+import type { Options, Statistics, StreamOptions } from "../Batcher.ts"
+import type * as Gate from "../Gate.ts"
+import * as Reason from "../Reason.ts"
+import * as Refused from "../Refused.ts"
+import { Batch, Entry, isWaitedFor, Lane } from "./batch.ts"
+import type { Owner } from "./batch.ts"
+import * as boundary from "./boundary.ts"
+import { Chain } from "./chain.ts"
+import { Limiter } from "./limiter.ts"
+import * as millis from "./millis.ts"
+import * as rate from "./rate.ts"
+import { settled } from "./settled.ts"
+import * as stack from "./stack.ts"
+import * as terms from "./terms.ts"
+import * as timer from "./timer.ts"
+import { Usual } from "./usual.ts"
+import * as verdict from "./verdict.ts"
+import { Wake } from "./wake.ts"
+
+type AnyExit = Exit.Exit<any, any>
+type AnyFiber = Fiber.Fiber<unknown, unknown>
+
+export class Batches implements Owner {
+  readonly name: string
+  readonly what: string
+  readonly context: Context.Context<never>
+  readonly around: boundary.Region | undefined
+  readonly wake = new Wake()
+  private readonly options: Options<any, any, any, any, any, any>
+  private readonly gate: Gate.Gate
+  private readonly maker: AnyFiber
+  private readonly timer: timer.Timer
+  private readonly size: Limiter
+  private readonly maxBytes: number
+  private readonly maxPending: number
+  private readonly linger: number
+  /** How long runs take. */
+  private readonly usual = new Usual()
+  private readonly lanes = new Map<unknown, Lane>()
+  /** How many gather, are due, or go. (A set of them would keep dead ones: what V8 leaves of a set that grows refers to what follows.) */
+  private batches = 0
+  /** Who waits for room. */
+  private readonly room = new Chain<Entry>()
+  private admitting = false
+  /** Without a linger: whether what has gathered goes at the next turn of the event loop. */
+  private turning = false
+  private closed = false
+  /** Told once there is no batch left, while whoever closes it waits. */
+  private onEmpty: (() => void) | undefined = undefined
+  /** Of items that began, how many: and when `waiting` was 0 last. */
+  private begun = 0
+  private rested = 0
+  private rate: rate.Rate
+  private waiting = 0
+  private running = 0
+  private offered = 0
+  private completed = 0
+  private failed = 0
+  private interrupted = 0
+  private refused = 0
+  private runs = 0
+  private sent = 0
+
+  constructor(
+    name: string,
+    options: Options<any, any, any, any, any, any>,
+    gate: Gate.Gate,
+    clock: timer.Timer["clock"],
+    maker: AnyFiber
+  ) {
+    this.name = name
+    this.what = `batch ${name}`
+    this.options = options
+    this.gate = gate
+    this.maker = maker
+    this.timer = timer.of(clock)
+    this.context = maker.context as Context.Context<never>
+    this.around = boundary.current(maker)
+    if (typeof options.maxItems === "number") terms.positive("maxItems", options.maxItems)
+    this.size = new Limiter(options.maxItems)
+    this.maxBytes = options.maxBytes === undefined ? Infinity : terms.bytes(options.maxBytes)
+    this.maxPending = terms.positive("maxPending", options.maxPending ?? 10_000)
+    this.rate = rate.start(this.now, 0)
+    this.linger = options.linger === undefined ? 0 : millis.from(options.linger)
+    // `Effect.forEach(ids, users.submit)` is what one writes.
+    this.submit = this.submit.bind(this)
+  }
+
+  submit(item: any): Effect.Effect<any, any> {
+    return Effect.withFiber((fiber) => this.ask(item, fiber, false))
+  }
+
+  /** As `submit`, but where there is no room it waits for that. */
+  offer(item: any): Effect.Effect<any, any> {
+    return Effect.withFiber((fiber) => this.ask(item, fiber, true))
+  }
+
+  stream({ maxAhead, unordered = false }: StreamOptions = {}) {
+    return <E2, R2>(source: Stream.Stream<any, E2, R2>): Stream.Stream<any, E2, R2> =>
+      Stream.suspend(() =>
+        Stream.onEnd(source, this.flush).pipe(
+          Stream.mapEffect((item) => Effect.result(this.offer(item)), {
+            concurrency: maxAhead ?? 2 * this.size.most,
+            unordered
+          })
+        )
+      )
+  }
+
+  get flush(): Effect.Effect<void> {
+    return Effect.sync(() => this.flushAll())
+  }
+
+  get statistics(): Effect.Effect<Statistics> {
+    return Effect.sync(() => this.snapshot())
+  }
+
+  snapshot(): Statistics {
+    const { completed, failed, interrupted, name, offered, refused, running, runs, sent, size, waiting } = this
+    return {
+      name,
+      maxItems: size.limit,
+      sizedBy: size.name,
+      batches: this.batches,
+      waiting,
+      suspended: this.room.size,
+      running,
+      offered,
+      completed,
+      failed,
+      interrupted,
+      refused,
+      runs,
+      sent
+    }
+  }
+
+  private ask(item: any, fiber: AnyFiber, waits: boolean): Effect.Effect<any, any> {
+    const { partition, same, weigh } = this.options
+    const bytes = weigh === undefined ? 0 : terms.bytes(weigh(item))
+    if (bytes > this.maxBytes) {
+      throw new RangeError(`Expected an item of at most ${this.maxBytes} bytes for ${this.what}, got one of ${bytes}`)
+    }
+    const identity = same === undefined ? undefined : same(item)
+    const key = partition === undefined ? undefined : partition(item)
+    if (this.isWithin(fiber)) throw new Error(`Expected ${this.what} to send others its own items, got one of its run`)
+    // All in one step: between the question for room and the place in a batch nothing may happen.
+    return Effect.callback((resume) => {
+      this.offered++
+      const entry = new Entry(fiber, (exit) => stack.nest(() => resume(stack.flat(exit))), {
+        item,
+        bytes,
+        key,
+        identity
+      })
+      if (this.closed) return resume(this.refuse(new Refused.ShuttingDown()))
+      if (entry.deadline < Infinity && entry.deadline <= this.now + millis.grain) return resume(this.lapse(entry))
+      if (this.waiting < this.maxPending) this.take(entry)
+      else if (waits) this.room.push(entry)
+      else return resume(this.refuse(new Refused.QueueFull({ bound: "items", limit: this.maxPending }), fiber))
+      // Where it has its outcome on the spot nobody has to wait.
+      if (entry.state !== "Waiting") return entry.begin()
+      return Effect.suspend(() => this.left(entry))
+    })
+  }
+
+  private get now(): number {
+    return timer.now(this.timer.clock)
+  }
+
+  /** Whether a fiber works for one of these batches: it would wait for itself. */
+  private isWithin(fiber: AnyFiber): boolean {
+    let region = boundary.current(fiber)
+    while (region !== undefined && !(region instanceof Batch && region.owner === this)) region = region.parent
+    return region !== undefined
+  }
+
+  private refuse(reason: Refused.Reason, fiber?: AnyFiber): Exit.Exit<never, Refused.Refused> {
+    this.refused++
+    const retryAfter = fiber === undefined ? Option.none() : this.advise(fiber)
+    return Exit.fail(new Refused.Refused({ reason, gate: this.name, waited: Duration.zero, retryAfter }))
+  }
+
+  /** When one who finds no room may come back, as batches take the items now. */
+  private advise(fiber: AnyFiber): Option.Option<Duration.Duration> {
+    const { now } = this
+    const spread = fiber.getRef(Random.Random).nextDoubleUnsafe()
+    const read = rate.read(this.rate, now, this.begun)
+    const [millis, next] = rate.appoint(read, now, this.waiting, 0, Infinity, spread)
+    this.rate = next
+    return Option.map(Option.fromUndefinedOr(millis), Duration.millis)
+  }
+
+  /** It came with no time left. To say so is its region's, whose timer has only not come round to it yet. */
+  private lapse(entry: Entry): Effect.Effect<never, Refused.Refused> {
+    entry.lapse()
+    return Effect.andThen(Effect.yieldNow, this.refuse(new Refused.TooLate({ short: Duration.zero })))
+  }
+
+  /** Puts an item into the batch that gathers for its partition. */
+  private take(entry: Entry): void {
+    if (this.waiting++ === 0) this.rate = rate.resume(this.rate, this.now, this.begun, this.rested)
+    const lane = this.laneOf(entry.given.key)
+    let batch = lane.open
+    if (batch !== undefined && batch.bytes + entry.given.bytes > this.maxBytes && batch.same(entry) === undefined) {
+      this.fill(batch)
+      batch = undefined
+    }
+    if (batch === undefined) {
+      lane.open = batch = new Batch(this, lane, this.size.limit, this.options.same !== undefined)
+      this.batches++
+      this.arm(batch)
+    }
+    batch.add(entry)
+    if (batch.items >= batch.limit || batch.bytes >= this.maxBytes) this.fill(batch)
+    else if (entry.deadline < Infinity) this.hasten(batch, entry.deadline)
+  }
+
+  private laneOf(key: unknown): Lane {
+    let lane = this.lanes.get(key)
+    if (lane === undefined) this.lanes.set(key, (lane = new Lane(key)))
+    return lane
+  }
+
+  /** It takes no more. */
+  private fill(batch: Batch): void {
+    batch.lane.open = undefined
+    this.due(batch)
+  }
+
+  /** Its linger begins. */
+  private arm(batch: Batch): void {
+    if (this.linger > 0) return this.ringAt(batch, this.now + this.linger)
+    // What comes in the same turn of the event loop goes together. (One task for all batches: it must keep none of them, of which
+    // thousands may fill up, and end, before the loop turns.)
+    if (this.turning) return
+    this.turning = true
+    this.maker.cache.scheduler.makeDispatcher().scheduleTask(this.turn, 0)
+  }
+
+  private readonly turn = (): void => {
+    this.turning = false
+    this.flushAll()
+  }
+
+  /** One of its callers has not the time for all of its linger: half of what he has is for the run, or as much as runs take. */
+  private hasten(batch: Batch, deadline: number): void {
+    const { now } = this
+    const left = deadline - now
+    const at = deadline - Math.max(left / 2, this.usual.needed(left))
+    if (at <= now) this.due(batch)
+    else if (at < batch.at) this.ringAt(batch, at)
+  }
+
+  private ringAt(batch: Batch, at: number): void {
+    if (batch.state !== "Gathering") return
+    this.timer.clear(batch, this.maker)
+    batch.at = at
+    this.timer.set(batch, this.maker)
+  }
+
+  due(batch: Batch): void {
+    if (batch.state !== "Gathering") return
+    batch.state = "Due"
+    this.timer.clear(batch, this.maker)
+    if (this.options.inOrder !== true) return this.launch(batch)
+    batch.lane.queue.push(batch)
+    this.advance(batch.lane)
+  }
+
+  /** Lets the batches of a lane go one after the other. */
+  private advance(lane: Lane): void {
+    // A loop, for each may end on the spot.
+    if (lane.advancing) return
+    lane.advancing = true
+    while (lane.going === undefined && lane.queue.length > 0) {
+      lane.going = lane.queue.shift()!
+      this.launch(lane.going)
+    }
+    lane.advancing = false
+    this.forget(lane)
+  }
+
+  /** It asks for its permit, and goes. */
+  private launch(batch: Batch): void {
+    batch.state = "Going"
+    const exit = batch.start(this.send(batch))
+    if (exit !== undefined) this.ended(batch, exit)
+  }
+
+  /** Sends a batch, or a part of one that has failed as a whole; ends when its callers have been told. */
+  private send(batch: Batch, part?: Part): Effect.Effect<void> {
+    let slots: ReadonlyArray<Entry> = []
+    let began = 0
+    const run = Effect.suspend(() => {
+      slots = part === undefined ? this.begin(batch) : part.slots.filter(isWaitedFor)
+      if (slots.length === 0) return Effect.succeed([])
+      this.runs++
+      this.sent += slots.length
+      began = this.now
+      return this.options.run(slots.map(itemOf) as [any, ...Array<any>], batch.lane.key)
+    })
+    return Effect.matchCauseEffect(this.gate.run(run as Effect.Effect<any, any>), {
+      onSuccess: (results) =>
+        Effect.sync(() => {
+          if (slots.length > 0) this.learn(batch, slots.length, began, Exit.void)
+          this.settle(batch, slots, settled(this.what, slots.length, results), part)
+        }),
+      onFailure: (cause) =>
+        Effect.suspend(() => {
+          const exit = Exit.failCause(cause)
+          if (slots.length > 0) {
+            this.learn(batch, slots.length, began, exit)
+            if (slots.length > 1 && this.splits(cause)) return this.bisect(batch, slots, exit)
+            this.settle(batch, slots, () => exit, part)
+          } else if (part === undefined) {
+            // The gate has refused it, or it was cut in the line.
+            this.shut(batch)
+            for (const { slot } of batch.members.members) slot.outcome = exit
+          } else this.settle(batch, part.slots, () => part.failed, part)
+          return Effect.void
+        })
+    })
+  }
+
+  /** A batch has its permit: nobody joins it any more. Gives what is to be sent. */
+  private begin(batch: Batch): ReadonlyArray<Entry> {
+    this.shut(batch)
+    const now = batch.hurried ? this.now : 0
+    // Their timers have only not come round to them yet.
+    for (const entry of batch.members.members) if (entry.deadline <= now) this.putOut(batch, entry)
+    const slots = batch.seal()
+    this.running += batch.members.size
+    this.begun += batch.members.size
+    this.less(batch.members.size)
+    return slots
+  }
+
+  /** What these items came to. */
+  private settle(
+    batch: Batch,
+    slots: ReadonlyArray<Entry>,
+    outcomeOf: (index: number) => AnyExit,
+    part: Part | undefined
+  ): void {
+    for (let i = 0; i < slots.length; i++) slots[i]!.outcome = outcomeOf(i)
+    if (part === undefined) return
+    // Those of a part need not wait for the rest. The last are told when the run has ended.
+    const members = batch.members.members
+    if (members.every(({ slot }) => slot.outcome !== undefined)) return
+    for (const entry of members) if (entry.slot.outcome !== undefined) batch.dismiss(entry, entry.slot.outcome)
+  }
+
+  /** What a run took, and what it says of the size of batches: each item is an end, so that a batch is a round. */
+  private learn(batch: Batch, items: number, began: number, exit: AnyExit): void {
+    const { now } = this
+    this.usual.observe(now - began, Exit.hasInterrupts(exit))
+    if (!this.size.adapts) return
+    const latencyMillis = now - began
+    const full = items >= batch.limit
+    for (let i = 0; i < items; i++) {
+      const inFlight = full ? Math.max(items, this.size.limit) : items
+      this.size.learn({ now, latencyMillis, inFlight, verdict: verdict.usual(exit) })
+    }
+  }
+
+  private splits(cause: Cause.Cause<any>): boolean {
+    const { bisect } = this.options
+    return bisect !== undefined && cause.reasons.every((reason) => Cause.isFailReason(reason) && bisect(reason.error))
+  }
+
+  /** Halves, one after the other, each through the gate: what is poisonous is alone after log₂ n rounds. */
+  private bisect(batch: Batch, slots: ReadonlyArray<Entry>, failed: AnyExit): Effect.Effect<void> {
+    const half = slots.length >> 1
+    const rest = Effect.suspend(() => this.send(batch, { slots: slots.slice(half), failed }))
+    return Effect.andThen(this.send(batch, { slots: slots.slice(0, half), failed }), rest)
+  }
+
+  ended(batch: Batch, exit: AnyExit): void {
+    // One without an outcome was cut.
+    batch.tellEach(({ slot }) => slot.outcome ?? exit)
+    const { lane } = batch
+    if (lane.going === batch) lane.going = undefined
+    this.remove(batch)
+    this.advance(lane)
+  }
+
+  /** It is no more. */
+  private remove(batch: Batch): void {
+    this.batches--
+    this.timer.clear(batch, this.maker)
+    const queued = batch.lane.queue.indexOf(batch)
+    if (queued >= 0) batch.lane.queue.splice(queued, 1)
+    this.shut(batch)
+    if (this.batches === 0) this.onEmpty?.()
+  }
+
+  shut(batch: Batch): void {
+    if (batch.lane.open === batch) batch.lane.open = undefined
+    this.forget(batch.lane)
+  }
+
+  private forget(lane: Lane): void {
+    // The only one stays.
+    if (this.options.partition === undefined) return
+    if (lane.open !== undefined || lane.going !== undefined || lane.queue.length > 0) return
+    if (this.lanes.get(lane.key) === lane) this.lanes.delete(lane.key)
+  }
+
+  told(exit: AnyExit, batch: Batch): void {
+    if (batch.begun) this.running--
+    else this.less(1)
+    if (Exit.isSuccess(exit)) this.completed++
+    else if (Exit.hasInterrupts(exit)) this.interrupted++
+    else if (batch.begun) this.failed++
+    else this.refused++
+  }
+
+  /** So many less wait for their run to begin. */
+  private less(items: number): void {
+    this.waiting -= items
+    if (this.waiting === 0) {
+      this.rate = rate.read(this.rate, this.now, this.begun)
+      this.rested = this.begun
+    }
+    if (this.admitting) return
+    this.admitting = true
+    while (this.room.size > 0 && this.waiting < this.maxPending) this.take(this.room.shift()!)
+    this.admitting = false
+  }
+
+  /** A caller was interrupted. */
+  private left(entry: Entry): Effect.Effect<void> {
+    const { reason } = entry
+    const batch = entry.run as Batch | undefined
+    if (entry.state !== "Waiting") {
+      entry.leave()
+      return Effect.void
+    }
+    this.interrupted++
+    if (batch === undefined) {
+      this.room.remove(entry)
+      entry.leave()
+      return Effect.void
+    }
+    batch.part(entry)
+    entry.leave()
+    if (batch.begun) this.running--
+    else this.less(1)
+    if (batch.members.size > 0) return Effect.void
+    if (batch.launched) return batch.abandoned(reason)
+    this.remove(batch)
+    return Effect.void
+  }
+
+  /** One waits in vain for a batch that has not begun, and cannot be interrupted. */
+  tooLate(batch: Batch, entry: Entry): void {
+    this.putOut(batch, entry)
+    if (batch.members.size > 0) return
+    if (batch.launched) batch.cut(new Reason.Deadline())
+    else this.remove(batch)
+  }
+
+  private putOut(batch: Batch, entry: Entry): void {
+    const reason = new Refused.TooLate({ short: Duration.zero })
+    const refused = new Refused.Refused({ reason, gate: this.name, waited: Duration.zero, retryAfter: Option.none() })
+    batch.dismiss(entry, Exit.fail(refused))
+  }
+
+  private flushAll(): void {
+    for (const { open } of Array.from(this.lanes.values())) if (open !== undefined) this.due(open)
+  }
+
+  /** Lets nobody in, sends what has gathered, and waits until all is done. */
+  get close(): Effect.Effect<void> {
+    return Effect.callback((resume) => {
+      this.closed = true
+      for (let entry = this.room.shift(); entry !== undefined; entry = this.room.shift()) {
+        entry.tell(this.refuse(new Refused.ShuttingDown()), this.wake)
+      }
+      this.flushAll()
+      if (this.batches === 0) return resume(Effect.void)
+      this.onEmpty = () => resume(Effect.void)
+    })
+  }
+}
+
+/** Of a batch that has failed as a whole. */
+interface Part {
+  readonly slots: ReadonlyArray<Entry>
+  /** What the whole came to. */
+  readonly failed: AnyExit
+}
+
+const itemOf = ({ given }: Entry): unknown => given.item
