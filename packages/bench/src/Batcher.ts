@@ -33,8 +33,8 @@ const batcher = () =>
   )
 
 const fromPromises = () => {
-  const { submit } = batcher()
-  return () => Promise.all(ids.map((id) => Effect.runPromise(submit(id))))
+  const { submitPromise } = batcher()
+  return () => Promise.all(ids.map(submitPromise))
 }
 
 const fromFibers = () => {
@@ -86,7 +86,7 @@ export const batching: Part = {
     {
       name: "lookups, 100 a batch, from promises",
       contenders: [
-        { name: "Batcher.submit", round: lookups(fromPromises) },
+        { name: "Batcher.submitPromise", round: lookups(fromPromises) },
         { name: "DataLoader", round: lookups(dataLoader), atLeast: 1 }
       ]
     },

@@ -73,6 +73,11 @@ export interface Batcher<in A, out B, out E = never> {
   /** What `item` comes to, in a batch with others. From inside of a run of the same batcher it is a defect. */
   readonly submit: (item: A) => Effect.Effect<B, E | Refused.Refused>
   /**
+   * For code without Effect. It has the urgency and the patience of the process: nobody can interrupt it. Rejects with the item's
+   * error, or `Refused`.
+   */
+  readonly submitPromise: (item: A) => Promise<B>
+  /**
    * As an operator: what each item of a stream comes to, in their order. Where there is no room it is waited for. The source's
    * end sends what has gathered.
    */

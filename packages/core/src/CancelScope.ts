@@ -222,7 +222,7 @@ class Scope implements CancelScope {
     if (this.members.size === 0) return resume(Effect.void)
     const waiter = () => {
       this.waiters.delete(waiter)
-      stack.nest(() => resume(stack.flat(Effect.void)))
+      stack.resume(resume, Effect.void)
     }
     this.waiters.add(waiter)
     return Effect.sync(() => this.waiters.delete(waiter))

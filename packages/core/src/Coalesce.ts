@@ -26,7 +26,6 @@ import * as boundary from "./internal/boundary.ts"
 import * as millis from "./internal/millis.ts"
 import { Member, Shared } from "./internal/shared.ts"
 import type { Offerer } from "./internal/shared.ts"
-import * as stack from "./internal/stack.ts"
 import * as terms from "./internal/terms.ts"
 import { Wake } from "./internal/wake.ts"
 import * as Reason from "./Reason.ts"
@@ -209,7 +208,7 @@ class Runs implements Coalesce<any, any, any>, Offerer {
         this.refused++
         return resume(Effect.fail(this.refuse(reason)))
       }
-      const member = new Member(fiber, (exit) => stack.nest(() => resume(stack.flat(exit))))
+      const member = new Member(this, fiber, resume)
       this.waiting++
       if (found !== undefined) {
         this.joined++
@@ -221,7 +220,7 @@ class Runs implements Coalesce<any, any, any>, Offerer {
       }
       // Where it has ended on the spot nobody has to wait.
       if (member.state !== "Waiting") return member.begin()
-      return Effect.suspend(() => this.left(member))
+      return member as unknown as Effect.Effect<void>
     })
   }
 
@@ -284,7 +283,7 @@ class Runs implements Coalesce<any, any, any>, Offerer {
   }
 
   /** A caller was interrupted. */
-  private left(member: Member): Effect.Effect<void> {
+  left(member: Member): Effect.Effect<void> {
     const { reason, run } = member
     if (member.state !== "Waiting") {
       member.leave()

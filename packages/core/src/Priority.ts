@@ -14,9 +14,12 @@ export type Urgency = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7
 /** How many urgencies there are. */
 export const levels = 8
 
+/** That of whoever says nothing. */
+export const usual: Urgency = 3
+
 /** The urgency of the current fiber. */
 export const Priority: Context.Reference<Urgency> = Context.Reference<Urgency>("@fairlead/core/Priority", {
-  defaultValue: () => 3
+  defaultValue: () => usual
 })
 
 /** Whether a value is a whole number from 0 to 7. */

@@ -868,6 +868,94 @@ describe("Batcher", () => {
     )
   })
 
+  describe("from promises", () => {
+    type Users = Batcher.Batcher<number, string, string>
+    /** Asks at once; what comes of it is a promise that nobody has to handle. */
+    const ask = ({ submitPromise }: Users, id: number) => submitPromise(id).then(Exit.succeed, Exit.fail)
+    const outcome = (promise: Promise<Exit.Exit<string, unknown>>) => Effect.promise(() => promise)
+
+    it.effect("each promise gets its own value, or rejects with its own error, beside fibers", () =>
+      Effect.gen(function* () {
+        const { batcher, end, sent, submit } = yield* stage({ maxItems: 4 })
+        const promises = [ask(batcher, 1), ask(batcher, 2)]
+        const fiber = yield* submit(4)
+        promises.push(ask(batcher, 6))
+        expect(sent).toEqual([[1, 2, 4, 6]])
+        expect(yield* batcher.statistics).toMatchObject({ running: 4, waiting: 0 })
+        yield* end(0)
+        expect(yield* Effect.forEach(promises, outcome)).toEqual([none(1), user(2), user(6)])
+        expect(endOf(fiber)).toEqual(user(4))
+        expect(yield* batcher.statistics).toMatchObject({ completed: 3, failed: 1 })
+        yield* nothingLeft(batcher)
+      })
+    )
+
+    it.effect("a promise does not leave: the run goes on for it, without a deadline, at the usual urgency", () =>
+      Effect.gen(function* () {
+        const gate = yield* Gate.make("db", { limit: 1 })
+        const held = yield* Deferred.make<void>()
+        yield* fork(gate.run(Deferred.await(held)))
+        const { batcher, cut, end, submit } = yield* stage({ maxItems: 2, through: gate })
+        const promise = ask(batcher, 2)
+        const hasty = yield* fork(batcher.submit(4).pipe(Priority.at(6), Deadline.option("1 second")))
+        expect((yield* gate.explain).map(({ urgency }) => urgency)).toEqual([3])
+        yield* Deferred.succeed(held, undefined)
+        yield* TestClock.adjust("1 second")
+        expect([endOf(hasty), cut]).toEqual([Exit.succeed(Option.none()), []])
+        yield* end(0)
+        expect(yield* outcome(promise)).toEqual(user(2))
+        // Nor before it was sent.
+        const alone = ask(batcher, 8)
+        yield* Fiber.interrupt(yield* submit(6))
+        const late = yield* fork(
+          Effect.uninterruptible(submit(10)).pipe(Effect.flatMap(Fiber.join), Deadline.option("1 millis"))
+        )
+        yield* TestClock.adjust("10 millis")
+        yield* end(1)
+        expect(yield* outcome(alone)).toEqual(user(8))
+        yield* Fiber.await(late)
+        yield* nothingLeft(batcher)
+      })
+    )
+
+    it.effect("the deadline of a batch that a promise waits for is none", () =>
+      Effect.gen(function* () {
+        const batcher = yield* Batcher.make<number, string, string>("users", {
+          run: (ids) =>
+            Effect.map(Deadline.remaining, (left) => ids.map(() => Result.succeed(String(Duration.toMillis(left))))),
+          maxItems: 2
+        })
+        const promise = ask(batcher, 2)
+        expect(yield* batcher.submit(4).pipe(Deadline.within("1 second"))).toBe("Infinity")
+        expect(yield* outcome(promise)).toEqual(Exit.succeed("Infinity"))
+      })
+    )
+
+    it.effect("what fails as a whole, what is refused, and the same items", () =>
+      Effect.gen(function* () {
+        const { batcher, fail, end } = yield* stage({ maxItems: 2, maxPending: 2, through: 1 })
+        const failing = [ask(batcher, 2), ask(batcher, 4)]
+        yield* settle
+        const waiting = [ask(batcher, 6), ask(batcher, 10)]
+        expect(reasonOf(yield* outcome(ask(batcher, 8)))).toEqual(new Refused.QueueFull({ bound: "items", limit: 2 }))
+        yield* fail(0, "down")
+        yield* end(1)
+        expect(yield* Effect.forEach([...failing, ...waiting], outcome)).toEqual([
+          ...both(Exit.fail("down")),
+          user(6),
+          user(10)
+        ])
+        yield* nothingLeft(batcher)
+        const { batcher: same, sent } = yield* quick({ same: (id) => id })
+        const promises = [2, 2, 4].map((id) => ask(same, id))
+        yield* TestClock.adjust("10 millis")
+        expect(yield* Effect.forEach(promises, outcome)).toEqual([2, 2, 4].map(user))
+        expect(sent).toEqual([[2, 4]])
+        yield* nothingLeft(same)
+      })
+    )
+  })
+
   describe("as an operator of streams", () => {
     it.effect("each item comes to its result, in order, and the source's end sends the tail at once", () =>
       Effect.gen(function* () {

@@ -7,13 +7,14 @@
  * It is a run for many from its first item on: while it gathers, and waits for its permit, its callers already are those
  * that its deadline and its urgency go by.
  */
-import type { Exit, Fiber } from "effect"
+import { Cause, Exit, Result } from "effect"
+import type { Effect, Fiber } from "effect"
 import type * as Reason from "../Reason.ts"
+import { exitOf, isResult } from "./settled.ts"
+import type { Outcome } from "./settled.ts"
 import { Member, Shared } from "./shared.ts"
 import type { Offerer } from "./shared.ts"
 import type * as timer from "./timer.ts"
-
-type AnyExit = Exit.Exit<any, any>
 
 /** What of one partition gathers, and goes. */
 export class Lane {
@@ -30,34 +31,67 @@ export class Lane {
   }
 }
 
-/** What a caller wants to be sent. */
-export interface Given {
+/** What goes as one item of a run, and for whom. */
+export type Slot = Entry | Guest
+
+/** One caller with his item. */
+export class Entry extends Member {
   readonly item: unknown
   readonly bytes: number
   /** Of its partition. */
   readonly key: unknown
   /** What tells it from others, where the same items go once. */
   readonly identity: unknown
-}
-
-/** One caller with his item. */
-export class Entry extends Member {
-  readonly given: Given
   /** Whose item goes for this one too: itself, but for one that came after the same. */
   slot: Entry = this
   /** How many callers its item goes for; 0 where it is not in its own slot. */
   callers = 1
   /** What its item came to. */
-  outcome: AnyExit | undefined = undefined
+  outcome: Outcome | undefined = undefined
 
-  constructor(fiber: Fiber.Fiber<unknown, unknown>, resume: (exit: AnyExit) => void, given: Given) {
-    super(fiber, resume)
-    this.given = given
+  constructor(
+    owner: Owner,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    resume: (effect: Effect.Effect<any, any>) => void,
+    item: unknown,
+    bytes: number,
+    key: unknown,
+    identity: unknown
+  ) {
+    super(owner, fiber, resume)
+    this.item = item
+    this.bytes = bytes
+    this.key = key
+    this.identity = identity
+  }
+}
+
+/** One caller that is a promise, with his item: he has no deadline, and does not leave. */
+export class Guest {
+  readonly item: unknown
+  readonly callers = 1
+  outcome: Outcome | undefined = undefined
+  private readonly resolve: (value: any) => void
+  private readonly reject: (error: unknown) => void
+
+  constructor(item: unknown, resolve: (value: any) => void, reject: (error: unknown) => void) {
+    this.item = item
+    this.resolve = resolve
+    this.reject = reject
+  }
+
+  tell(outcome: Outcome): void {
+    if (isResult(outcome)) {
+      if (Result.isSuccess(outcome)) this.resolve(outcome.success)
+      else this.reject(outcome.failure)
+    } else if (Exit.isSuccess(outcome)) this.resolve(outcome.value)
+    else this.reject(Cause.squash(outcome.cause))
   }
 }
 
 /** Whoever makes batches. */
 export interface Owner extends Offerer {
+  told(outcome: Outcome, batch: Batch): void
   /** It is to go, though it may not be full. */
   due(batch: Batch): void
   /** One waits in vain for a batch that has not begun. */
@@ -71,11 +105,15 @@ export class Batch extends Shared<Entry> implements timer.Entry {
   readonly limit: number
   state: "Gathering" | "Due" | "Going" | "Begun" = "Gathering"
   /** Every item that came, in the order in which they came; those whose callers have all left too. */
-  private readonly came: Array<Entry> = []
+  private readonly came: Array<Slot> = []
+  /** How many of them are promises. */
+  private guests = 0
   private readonly byIdentity: Map<unknown, Entry> | undefined
   /** Of the items that somebody still waits for. */
   items = 0
   bytes = 0
+  /** Why it was never sent. */
+  refused: Exit.Exit<any, any> | undefined = undefined
   at = Infinity
   index = -1
   order = 0
@@ -99,16 +137,16 @@ export class Batch extends Shared<Entry> implements timer.Entry {
 
   /** What goes for this one too, if it is here already. */
   same(entry: Entry): Entry | undefined {
-    return this.byIdentity?.get(entry.given.identity)
+    return this.byIdentity?.get(entry.identity)
   }
 
   add(entry: Entry): void {
     const same = this.same(entry)
     if (same === undefined) {
       this.came.push(entry)
-      this.byIdentity?.set(entry.given.identity, entry)
+      this.byIdentity?.set(entry.identity, entry)
       this.items++
-      this.bytes += entry.given.bytes
+      this.bytes += entry.bytes
     } else {
       entry.callers = 0
       entry.slot = same
@@ -117,19 +155,54 @@ export class Batch extends Shared<Entry> implements timer.Entry {
     this.join(entry)
   }
 
+  addGuest(guest: Guest, bytes: number): void {
+    this.came.push(guest)
+    this.items++
+    this.bytes += bytes
+    if (this.guests++ === 0) this.stay()
+  }
+
+  isFull(maxBytes: number): boolean {
+    return this.items >= this.limit || this.bytes >= maxBytes
+  }
+
+  /** How many callers wait for it. */
+  get callers(): number {
+    return this.members.size + this.guests
+  }
+
+  override get own(): number {
+    return this.guests > 0 ? Infinity : super.own
+  }
+
   override part(entry: Entry): void {
     super.part(entry)
     const { slot } = entry
     if (--slot.callers > 0 || this.begun) return
     this.items--
-    this.bytes -= slot.given.bytes
-    this.byIdentity?.delete(slot.given.identity)
+    this.bytes -= slot.bytes
+    this.byIdentity?.delete(slot.identity)
   }
 
   /** The items to be sent: from now on nobody joins. */
-  seal(): Array<Entry> {
+  seal(): Array<Slot> {
     this.state = "Begun"
     return this.came.filter(isWaitedFor)
+  }
+
+  /** It has ended: each caller is told what his item came to; `rest` is for those of whom nothing was said. */
+  tellOutcomes(rest: Exit.Exit<any, any>): void {
+    const end = this.refused ?? rest
+    this.tellEach(({ slot }) => (slot.outcome === undefined ? end : exitOf(slot.outcome)))
+    if (this.guests === 0) return
+    for (const slot of this.came) if (slot instanceof Guest) this.tellGuest(slot, end)
+  }
+
+  private tellGuest(guest: Guest, rest: Exit.Exit<any, any>): void {
+    const outcome = guest.outcome ?? rest
+    this.guests--
+    guest.tell(outcome)
+    this.owner.told(outcome, this)
   }
 
   override expire(entry: Entry, reason: Reason.Reason): void {
@@ -142,4 +215,4 @@ export class Batch extends Shared<Entry> implements timer.Entry {
   }
 }
 
-export const isWaitedFor = (slot: Entry): boolean => slot.callers > 0
+export const isWaitedFor = (slot: Slot): boolean => slot.callers > 0

@@ -12,15 +12,15 @@ import type { Options, Statistics, StreamOptions } from "../Batcher.ts"
 import type * as Gate from "../Gate.ts"
 import * as Reason from "../Reason.ts"
 import * as Refused from "../Refused.ts"
-import { Batch, Entry, isWaitedFor, Lane } from "./batch.ts"
-import type { Owner } from "./batch.ts"
+import { Batch, Entry, Guest, isWaitedFor, Lane } from "./batch.ts"
+import type { Owner, Slot } from "./batch.ts"
 import * as boundary from "./boundary.ts"
 import { Chain } from "./chain.ts"
 import { Limiter } from "./limiter.ts"
 import * as millis from "./millis.ts"
 import * as rate from "./rate.ts"
-import { settled } from "./settled.ts"
-import * as stack from "./stack.ts"
+import { exitOf, settled } from "./settled.ts"
+import type { Outcome } from "./settled.ts"
 import * as terms from "./terms.ts"
 import * as timer from "./timer.ts"
 import { Usual } from "./usual.ts"
@@ -47,6 +47,8 @@ export class Batches implements Owner {
   /** How long runs take. */
   private readonly usual = new Usual()
   private readonly lanes = new Map<unknown, Lane>()
+  /** Where there are no partitions. */
+  private readonly only = new Lane(undefined)
   /** How many gather, are due, or go. (A set of them would keep dead ones: what V8 leaves of a set that grows refers to what follows.) */
   private batches = 0
   /** Who waits for room. */
@@ -94,10 +96,17 @@ export class Batches implements Owner {
     this.linger = options.linger === undefined ? 0 : millis.from(options.linger)
     // `Effect.forEach(ids, users.submit)` is what one writes.
     this.submit = this.submit.bind(this)
+    this.submitPromise = this.submitPromise.bind(this)
   }
 
   submit(item: any): Effect.Effect<any, any> {
     return Effect.withFiber((fiber) => this.ask(item, fiber, false))
+  }
+
+  submitPromise(item: any): Promise<any> {
+    // One that may go for several has what all of those have.
+    if (this.options.same !== undefined) return Effect.runPromiseWith(this.context)(this.submit(item))
+    return new Promise((resolve, reject) => this.receive(item, resolve, reject))
   }
 
   /** As `submit`, but where there is no room it waits for that. */
@@ -146,23 +155,15 @@ export class Batches implements Owner {
   }
 
   private ask(item: any, fiber: AnyFiber, waits: boolean): Effect.Effect<any, any> {
-    const { partition, same, weigh } = this.options
-    const bytes = weigh === undefined ? 0 : terms.bytes(weigh(item))
-    if (bytes > this.maxBytes) {
-      throw new RangeError(`Expected an item of at most ${this.maxBytes} bytes for ${this.what}, got one of ${bytes}`)
-    }
+    const { partition, same } = this.options
+    const bytes = this.weigh(item)
     const identity = same === undefined ? undefined : same(item)
     const key = partition === undefined ? undefined : partition(item)
     if (this.isWithin(fiber)) throw new Error(`Expected ${this.what} to send others its own items, got one of its run`)
     // All in one step: between the question for room and the place in a batch nothing may happen.
     return Effect.callback((resume) => {
       this.offered++
-      const entry = new Entry(fiber, (exit) => stack.nest(() => resume(stack.flat(exit))), {
-        item,
-        bytes,
-        key,
-        identity
-      })
+      const entry = new Entry(this, fiber, resume, item, bytes, key, identity)
       if (this.closed) return resume(this.refuse(new Refused.ShuttingDown()))
       if (entry.deadline < Infinity && entry.deadline <= this.now + millis.grain) return resume(this.lapse(entry))
       if (this.waiting < this.maxPending) this.take(entry)
@@ -170,8 +171,32 @@ export class Batches implements Owner {
       else return resume(this.refuse(new Refused.QueueFull({ bound: "items", limit: this.maxPending }), fiber))
       // Where it has its outcome on the spot nobody has to wait.
       if (entry.state !== "Waiting") return entry.begin()
-      return Effect.suspend(() => this.left(entry))
+      return entry as unknown as Effect.Effect<void>
     })
+  }
+
+  private receive(item: any, resolve: (value: any) => void, reject: (error: unknown) => void): void {
+    const bytes = this.weigh(item)
+    const { partition } = this.options
+    const key = partition === undefined ? undefined : partition(item)
+    this.offered++
+    const refusal = this.closed
+      ? new Refused.ShuttingDown()
+      : this.waiting >= this.maxPending
+        ? new Refused.QueueFull({ bound: "items", limit: this.maxPending })
+        : undefined
+    const guest = new Guest(item, resolve, reject)
+    if (refusal !== undefined) return guest.tell(this.refuse(refusal, this.maker))
+    const batch = this.batchFor(key, bytes)
+    batch.addGuest(guest, bytes)
+    if (batch.isFull(this.maxBytes)) this.fill(batch)
+  }
+
+  private weigh(item: any): number {
+    const { weigh } = this.options
+    const bytes = weigh === undefined ? 0 : terms.bytes(weigh(item))
+    if (bytes <= this.maxBytes) return bytes
+    throw new RangeError(`Expected an item of at most ${this.maxBytes} bytes for ${this.what}, got one of ${bytes}`)
   }
 
   private get now(): number {
@@ -209,24 +234,30 @@ export class Batches implements Owner {
 
   /** Puts an item into the batch that gathers for its partition. */
   private take(entry: Entry): void {
-    if (this.waiting++ === 0) this.rate = rate.resume(this.rate, this.now, this.begun, this.rested)
-    const lane = this.laneOf(entry.given.key)
-    let batch = lane.open
-    if (batch !== undefined && batch.bytes + entry.given.bytes > this.maxBytes && batch.same(entry) === undefined) {
-      this.fill(batch)
-      batch = undefined
-    }
-    if (batch === undefined) {
-      lane.open = batch = new Batch(this, lane, this.size.limit, this.options.same !== undefined)
-      this.batches++
-      this.arm(batch)
-    }
+    const batch = this.batchFor(entry.key, entry.bytes, entry)
     batch.add(entry)
-    if (batch.items >= batch.limit || batch.bytes >= this.maxBytes) this.fill(batch)
+    if (batch.isFull(this.maxBytes)) this.fill(batch)
     else if (entry.deadline < Infinity) this.hasten(batch, entry.deadline)
   }
 
+  /** The batch of a partition that has room for so many bytes more, or for the same as is in it. */
+  private batchFor(key: unknown, bytes: number, entry?: Entry): Batch {
+    if (this.waiting++ === 0) this.rate = rate.resume(this.rate, this.now, this.begun, this.rested)
+    const lane = this.laneOf(key)
+    const { open } = lane
+    if (open !== undefined) {
+      if (open.bytes + bytes <= this.maxBytes || (entry !== undefined && open.same(entry) !== undefined)) return open
+      this.fill(open)
+    }
+    const batch = new Batch(this, lane, this.size.limit, this.options.same !== undefined)
+    lane.open = batch
+    this.batches++
+    this.arm(batch)
+    return batch
+  }
+
   private laneOf(key: unknown): Lane {
+    if (this.options.partition === undefined) return this.only
     let lane = this.lanes.get(key)
     if (lane === undefined) this.lanes.set(key, (lane = new Lane(key)))
     return lane
@@ -300,7 +331,7 @@ export class Batches implements Owner {
 
   /** Sends a batch, or a part of one that has failed as a whole; ends when its callers have been told. */
   private send(batch: Batch, part?: Part): Effect.Effect<void> {
-    let slots: ReadonlyArray<Entry> = []
+    let slots: ReadonlyArray<Slot> = []
     let began = 0
     const run = Effect.suspend(() => {
       slots = part === undefined ? this.begin(batch) : part.slots.filter(isWaitedFor)
@@ -326,7 +357,7 @@ export class Batches implements Owner {
           } else if (part === undefined) {
             // The gate has refused it, or it was cut in the line.
             this.shut(batch)
-            for (const { slot } of batch.members.members) slot.outcome = exit
+            batch.refused = exit
           } else this.settle(batch, part.slots, () => part.failed, part)
           return Effect.void
         })
@@ -334,23 +365,23 @@ export class Batches implements Owner {
   }
 
   /** A batch has its permit: nobody joins it any more. Gives what is to be sent. */
-  private begin(batch: Batch): ReadonlyArray<Entry> {
+  private begin(batch: Batch): ReadonlyArray<Slot> {
     this.shut(batch)
     const now = batch.hurried ? this.now : 0
     // Their timers have only not come round to them yet.
     for (const entry of batch.members.members) if (entry.deadline <= now) this.putOut(batch, entry)
     const slots = batch.seal()
-    this.running += batch.members.size
-    this.begun += batch.members.size
-    this.less(batch.members.size)
+    this.running += batch.callers
+    this.begun += batch.callers
+    this.less(batch.callers)
     return slots
   }
 
   /** What these items came to. */
   private settle(
     batch: Batch,
-    slots: ReadonlyArray<Entry>,
-    outcomeOf: (index: number) => AnyExit,
+    slots: ReadonlyArray<Slot>,
+    outcomeOf: (index: number) => Outcome,
     part: Part | undefined
   ): void {
     for (let i = 0; i < slots.length; i++) slots[i]!.outcome = outcomeOf(i)
@@ -358,7 +389,7 @@ export class Batches implements Owner {
     // Those of a part need not wait for the rest. The last are told when the run has ended.
     const members = batch.members.members
     if (members.every(({ slot }) => slot.outcome !== undefined)) return
-    for (const entry of members) if (entry.slot.outcome !== undefined) batch.dismiss(entry, entry.slot.outcome)
+    for (const entry of members) if (entry.slot.outcome !== undefined) batch.dismiss(entry, exitOf(entry.slot.outcome))
   }
 
   /** What a run took, and what it says of the size of batches: each item is an end, so that a batch is a round. */
@@ -380,7 +411,7 @@ export class Batches implements Owner {
   }
 
   /** Halves, one after the other, each through the gate: what is poisonous is alone after log₂ n rounds. */
-  private bisect(batch: Batch, slots: ReadonlyArray<Entry>, failed: AnyExit): Effect.Effect<void> {
+  private bisect(batch: Batch, slots: ReadonlyArray<Slot>, failed: AnyExit): Effect.Effect<void> {
     const half = slots.length >> 1
     const rest = Effect.suspend(() => this.send(batch, { slots: slots.slice(half), failed }))
     return Effect.andThen(this.send(batch, { slots: slots.slice(0, half), failed }), rest)
@@ -388,7 +419,7 @@ export class Batches implements Owner {
 
   ended(batch: Batch, exit: AnyExit): void {
     // One without an outcome was cut.
-    batch.tellEach(({ slot }) => slot.outcome ?? exit)
+    batch.tellOutcomes(exit)
     const { lane } = batch
     if (lane.going === batch) lane.going = undefined
     this.remove(batch)
@@ -411,17 +442,15 @@ export class Batches implements Owner {
   }
 
   private forget(lane: Lane): void {
-    // The only one stays.
-    if (this.options.partition === undefined) return
     if (lane.open !== undefined || lane.going !== undefined || lane.queue.length > 0) return
     if (this.lanes.get(lane.key) === lane) this.lanes.delete(lane.key)
   }
 
-  told(exit: AnyExit, batch: Batch): void {
+  told(outcome: Outcome, batch: Batch): void {
     if (batch.begun) this.running--
     else this.less(1)
-    if (Exit.isSuccess(exit)) this.completed++
-    else if (Exit.hasInterrupts(exit)) this.interrupted++
+    if (outcome._tag === "Success") this.completed++
+    else if (Exit.isExit(outcome) && Exit.hasInterrupts(outcome)) this.interrupted++
     else if (batch.begun) this.failed++
     else this.refused++
   }
@@ -440,7 +469,7 @@ export class Batches implements Owner {
   }
 
   /** A caller was interrupted. */
-  private left(entry: Entry): Effect.Effect<void> {
+  left(entry: Entry): Effect.Effect<void> {
     const { reason } = entry
     const batch = entry.run as Batch | undefined
     if (entry.state !== "Waiting") {
@@ -457,7 +486,7 @@ export class Batches implements Owner {
     entry.leave()
     if (batch.begun) this.running--
     else this.less(1)
-    if (batch.members.size > 0) return Effect.void
+    if (batch.callers > 0) return Effect.void
     if (batch.launched) return batch.abandoned(reason)
     this.remove(batch)
     return Effect.void
@@ -466,7 +495,7 @@ export class Batches implements Owner {
   /** One waits in vain for a batch that has not begun, and cannot be interrupted. */
   tooLate(batch: Batch, entry: Entry): void {
     this.putOut(batch, entry)
-    if (batch.members.size > 0) return
+    if (batch.callers > 0) return
     if (batch.launched) batch.cut(new Reason.Deadline())
     else this.remove(batch)
   }
@@ -478,6 +507,7 @@ export class Batches implements Owner {
   }
 
   private flushAll(): void {
+    if (this.only.open !== undefined) this.due(this.only.open)
     for (const { open } of Array.from(this.lanes.values())) if (open !== undefined) this.due(open)
   }
 
@@ -486,7 +516,7 @@ export class Batches implements Owner {
     return Effect.callback((resume) => {
       this.closed = true
       for (let entry = this.room.shift(); entry !== undefined; entry = this.room.shift()) {
-        entry.tell(this.refuse(new Refused.ShuttingDown()), this.wake)
+        entry.tell(this.refuse(new Refused.ShuttingDown()))
       }
       this.flushAll()
       if (this.batches === 0) return resume(Effect.void)
@@ -497,9 +527,9 @@ export class Batches implements Owner {
 
 /** Of a batch that has failed as a whole. */
 interface Part {
-  readonly slots: ReadonlyArray<Entry>
+  readonly slots: ReadonlyArray<Slot>
   /** What the whole came to. */
   readonly failed: AnyExit
 }
 
-const itemOf = ({ given }: Entry): unknown => given.item
+const itemOf = ({ item }: Slot): unknown => item

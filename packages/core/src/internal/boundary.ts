@@ -189,7 +189,7 @@ export class Region implements Wait {
   /** Waits for its end, and comes to what `told` makes of it. */
   untilEnd(told: (exit: AnyExit) => Exit.Exit<void>): Effect.Effect<void> {
     return Effect.callback((resume) => {
-      const unobserve = this.fiber!.addObserver((exit) => stack.nest(() => resume(stack.flat(told(exit)))))
+      const unobserve = this.fiber!.addObserver((exit) => stack.resume(resume, told(exit)))
       return Effect.sync(unobserve)
     })
   }
@@ -324,7 +324,7 @@ export class Timed extends Inner implements timer.Entry {
     const { resume } = this
     this.resume = undefined
     this.detach()
-    stack.nest(() => resume!(stack.flat(this.outcome(exit))))
+    stack.resume(resume!, this.outcome(exit))
   }
 
   /** Its time is up. */

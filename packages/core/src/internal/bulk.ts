@@ -450,7 +450,7 @@ export const forEach = (
     const call = new Each(gate, fiber, items, body, options)
     // In one `callback`, as every boundary: no interrupt lands between its start and its finalizer.
     return Effect.callback((resume) => {
-      call.open((exit) => stack.nest(() => resume(stack.flat(exit))))
+      call.open((exit) => stack.resume(resume, exit))
       return call.over ? undefined : call.abandon()
     })
   })

@@ -193,7 +193,7 @@ export class Submitter implements Waiter, wait.Listed, Boost.Boosted {
     return Effect.callback((resume) => {
       if (this.exit !== undefined) return resume(Effect.void)
       const job = this.job!
-      this.onEnd = (exit) => stack.nest(() => resume(stack.flat(boundary.cleanUp(exit))))
+      this.onEnd = (exit) => stack.resume(resume, boundary.cleanUp(exit))
       if (job.runner === undefined) this.jobs.takeBack(job, Exit.interrupt())
       else if (this.around?.reasonInForce === undefined) job.region!.interrupt()
       else job.region!.cut(this.around.reasonInForce)

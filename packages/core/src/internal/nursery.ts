@@ -80,7 +80,7 @@ export const run = (terms: Terms, body: (nursery: Block) => AnyEffect): AnyEffec
       block.open(
         fiber,
         Effect.suspend(() => body(block)),
-        (exit) => stack.nest(() => resume(stack.flat(exit)))
+        (exit) => stack.resume(resume, exit)
       )
       return block.over ? undefined : block.abandon()
     })
@@ -459,7 +459,7 @@ export class Block extends boundary.Timed implements Nursery.Nursery, Owner {
       const waiter = () => {
         if (!done()) return
         waiters.delete(waiter)
-        stack.nest(() => resume(stack.flat(Effect.void)))
+        stack.resume(resume, Effect.void)
       }
       waiters.add(waiter)
       return Effect.sync(() => waiters.delete(waiter))

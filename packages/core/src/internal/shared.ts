@@ -20,6 +20,7 @@ import type { Link } from "./chain.ts"
 import { Heap } from "./heap.ts"
 import type { Indexed } from "./heap.ts"
 import * as stack from "./stack.ts"
+import { Step } from "./step.ts"
 import * as wait from "./wait.ts"
 import type { Wake, Waiter } from "./wake.ts"
 
@@ -42,6 +43,8 @@ export interface Offerer {
   ended(run: Shared<any>, exit: AnyExit): void
   /** One who waited for `run` has been told what it came to. */
   told(exit: AnyExit, run: Shared<any>): void
+  /** One who waits was interrupted. */
+  left(member: any): Effect.Effect<void>
 }
 
 export class Shared<M extends Member> extends boundary.Inner {
@@ -88,6 +91,12 @@ export class Shared<M extends Member> extends boundary.Inner {
     member.await()
   }
 
+  /** Somebody waits for it who is no member: as urgent as the work of this process is, and as long as it takes. */
+  protected stay(): void {
+    this.byUrgency[Priority.usual]!++
+    if (Priority.usual < this.boost.urgency) this.boost.set(Priority.usual)
+  }
+
   /** It waits no more. */
   part(member: M): void {
     this.members.remove(member)
@@ -131,7 +140,7 @@ export class Shared<M extends Member> extends boundary.Inner {
   }
 
   private say(member: M, exit: AnyExit): void {
-    member.tell(exit, this.offerer.wake)
+    member.tell(exit)
     this.offerer.told(exit, this)
   }
 
@@ -205,8 +214,8 @@ export class Shared<M extends Member> extends boundary.Inner {
 
 const linkTo = (span: Tracer.AnySpan): Tracer.SpanLink => ({ span, attributes: {} })
 
-/** One who waits for a run. */
-export class Member implements wait.Listed, Waiter, Link, Indexed, Boost.Boosted {
+/** One who waits for a run; as an effect, what he does when he is interrupted. */
+export class Member extends Step implements wait.Listed, Waiter, Link, Indexed, Boost.Boosted {
   /** Settled: it was told, and goes on soon. */
   state: "Waiting" | "Settled" | "Gone" = "Waiting"
   run: Shared<any> | undefined = undefined
@@ -217,13 +226,16 @@ export class Member implements wait.Listed, Waiter, Link, Indexed, Boost.Boosted
   earlier: wait.Listed | undefined = undefined
   later: wait.Listed | undefined = undefined
   index = -1
+  private readonly offerer: Offerer
   private readonly fiber: AnyFiber
   private readonly around: boundary.Region | undefined
   private readonly boost: Boost.Boost | undefined
-  private readonly resume: (exit: AnyExit) => void
+  private readonly resume: (effect: Effect.Effect<any, any>) => void
   private exit: AnyExit | undefined = undefined
 
-  constructor(fiber: AnyFiber, resume: (exit: AnyExit) => void) {
+  constructor(offerer: Offerer, fiber: AnyFiber, resume: (effect: Effect.Effect<any, any>) => void) {
+    super()
+    this.offerer = offerer
     this.fiber = fiber
     this.around = boundary.current(fiber)
     this.boost = fiber.getRef(Boost.Current)
@@ -259,16 +271,20 @@ export class Member implements wait.Listed, Waiter, Link, Indexed, Boost.Boosted
   }
 
   /** The run has ended; he goes on through the dispatcher. */
-  tell(exit: AnyExit, wake: Wake): void {
+  tell(exit: AnyExit): void {
     this.end("Settled")
     this.exit = exit
-    wake.push(this, this.fiber)
+    this.offerer.wake.push(this, this.fiber)
   }
 
   begin(): void {
     if (this.state === "Gone") return
     this.state = "Gone"
-    this.resume(this.exit!)
+    stack.resume(this.resume, this.exit!)
+  }
+
+  enter(): Effect.Effect<void> {
+    return this.offerer.left(this)
   }
 
   /** He was interrupted. */

@@ -23,6 +23,19 @@ export const nest = <A>(step: () => A): A => {
 export const flat = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   depth <= maxDepth ? effect : Effect.andThen(Effect.yieldNow, effect)
 
+/** Resumes a fiber, which runs on this stack. */
+export const resume = <A, E, R>(
+  resume: (effect: Effect.Effect<A, E, R>) => void,
+  effect: Effect.Effect<A, E, R>
+): void => {
+  depth++
+  try {
+    resume(flat(effect))
+  } finally {
+    depth--
+  }
+}
+
 /** A step that may run other fibers on its stack, which is flat when it is taken. */
 export const step = <A, E, R>(
   next: (fiber: Fiber.Fiber<unknown, unknown>) => Effect.Effect<A, E, R>
