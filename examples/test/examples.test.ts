@@ -17,6 +17,16 @@ const output: Record<string, ReadonlyArray<string | RegExp>> = {
     /^ended after about \d(\.5)? s: 19 done, 1 failed$/,
     "0 running, 0 waiting; never more than 13 in hand: true"
   ],
+  batching: [
+    "A thousand lookups:",
+    "  1000 lookups, 10 statements: user 1, …, nobody, …, user 999",
+    "12 items, one each 30 ms, in batches of 5 or after 200 ms:",
+    /^ {2}after \d+ ms: 0 1 2 3 4$/,
+    /^ {2}after \d+ ms: 5 6 7 8 9$/,
+    /^ {2}after \d+ ms: 10 11$/,
+    "One of eight rows is poisonous:",
+    "  1 2 3 4 5 (6) 7 8, found in 7 runs"
+  ],
   "cancellation-scopes": [
     "2 seconds for all:",
     "  A: done after 1 s",

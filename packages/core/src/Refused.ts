@@ -10,7 +10,7 @@ import * as millis from "./internal/millis.ts"
 
 /**
  * The line holds all it may: so many callers, what they cost together, or bytes held by them (see `bound`); or a `GateMap`
- * as many keys, or a `Coalesce` as many runs or callers. `urgency` is there where it is the bound of that level alone.
+ * as many keys, a `Coalesce` as many runs or callers, or a `Batcher` as many items. `urgency` is there where it is the bound of that level alone.
  */
 export class QueueFull extends Data.TaggedError("QueueFull")<{
   readonly bound: "items" | "cost" | "bytes" | "tenants" | "keys" | "runs" | "callers"

@@ -17,7 +17,7 @@ import type { Offerer } from "./shared.ts"
 import type * as timer from "./timer.ts"
 
 /** What of one partition gathers, and goes. */
-export class Lane {
+export class Partition {
   readonly key: unknown
   /** Takes what comes. */
   open: Batch | undefined = undefined
@@ -100,7 +100,7 @@ export interface Owner extends Offerer {
 
 export class Batch extends Shared<Entry> implements timer.Entry {
   readonly owner: Owner
-  readonly lane: Lane
+  readonly partition: Partition
   /** How many items it takes: what the size was when it was begun. */
   readonly limit: number
   state: "Gathering" | "Due" | "Going" | "Begun" = "Gathering"
@@ -118,10 +118,10 @@ export class Batch extends Shared<Entry> implements timer.Entry {
   index = -1
   order = 0
 
-  constructor(owner: Owner, lane: Lane, limit: number, dedupes: boolean) {
+  constructor(owner: Owner, partition: Partition, limit: number, dedupes: boolean) {
     super(owner)
     this.owner = owner
-    this.lane = lane
+    this.partition = partition
     this.limit = limit
     this.byIdentity = dedupes ? new Map() : undefined
   }

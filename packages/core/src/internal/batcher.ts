@@ -1,7 +1,7 @@
 /**
  * Gathers items into batches, lets these go through a gate, and gives each caller what his item came to.
  *
- *     lane (of a partition) ── open batch ──► due, in order ──► gate ──► run ──► results, one for each item
+ *     partition ── open batch ──► due, in order ──► gate ──► run ──► results, one for each item
  *
  * A batch that waits for its permit still takes items: under load they gather there, and linger only counts while there is
  * a permit for whoever comes.
@@ -12,7 +12,7 @@ import type { Options, Statistics, StreamOptions } from "../Batcher.ts"
 import type * as Gate from "../Gate.ts"
 import * as Reason from "../Reason.ts"
 import * as Refused from "../Refused.ts"
-import { Batch, Entry, Guest, isWaitedFor, Lane } from "./batch.ts"
+import { Batch, Entry, Guest, isWaitedFor, Partition } from "./batch.ts"
 import type { Owner, Slot } from "./batch.ts"
 import * as boundary from "./boundary.ts"
 import { Chain } from "./chain.ts"
@@ -46,9 +46,9 @@ export class Batches implements Owner {
   private readonly linger: number
   /** How long runs take. */
   private readonly usual = new Usual()
-  private readonly lanes = new Map<unknown, Lane>()
+  private readonly partitions = new Map<unknown, Partition>()
   /** Where there are no partitions. */
-  private readonly only = new Lane(undefined)
+  private readonly only = new Partition(undefined)
   /** How many gather, are due, or go. (A set of them would keep dead ones: what V8 leaves of a set that grows refers to what follows.) */
   private batches = 0
   /** Who waits for room. */
@@ -243,29 +243,29 @@ export class Batches implements Owner {
   /** The batch of a partition that has room for so many bytes more, or for the same as is in it. */
   private batchFor(key: unknown, bytes: number, entry?: Entry): Batch {
     if (this.waiting++ === 0) this.rate = rate.resume(this.rate, this.now, this.begun, this.rested)
-    const lane = this.laneOf(key)
-    const { open } = lane
+    const partition = this.partitionOf(key)
+    const { open } = partition
     if (open !== undefined) {
       if (open.bytes + bytes <= this.maxBytes || (entry !== undefined && open.same(entry) !== undefined)) return open
       this.fill(open)
     }
-    const batch = new Batch(this, lane, this.size.limit, this.options.same !== undefined)
-    lane.open = batch
+    const batch = new Batch(this, partition, this.size.limit, this.options.same !== undefined)
+    partition.open = batch
     this.batches++
     this.arm(batch)
     return batch
   }
 
-  private laneOf(key: unknown): Lane {
+  private partitionOf(key: unknown): Partition {
     if (this.options.partition === undefined) return this.only
-    let lane = this.lanes.get(key)
-    if (lane === undefined) this.lanes.set(key, (lane = new Lane(key)))
-    return lane
+    let partition = this.partitions.get(key)
+    if (partition === undefined) this.partitions.set(key, (partition = new Partition(key)))
+    return partition
   }
 
   /** It takes no more. */
   private fill(batch: Batch): void {
-    batch.lane.open = undefined
+    batch.partition.open = undefined
     this.due(batch)
   }
 
@@ -305,21 +305,21 @@ export class Batches implements Owner {
     batch.state = "Due"
     this.timer.clear(batch, this.maker)
     if (this.options.inOrder !== true) return this.launch(batch)
-    batch.lane.queue.push(batch)
-    this.advance(batch.lane)
+    batch.partition.queue.push(batch)
+    this.advance(batch.partition)
   }
 
-  /** Lets the batches of a lane go one after the other. */
-  private advance(lane: Lane): void {
+  /** Lets the batches of a partition go one after the other. */
+  private advance(partition: Partition): void {
     // A loop, for each may end on the spot.
-    if (lane.advancing) return
-    lane.advancing = true
-    while (lane.going === undefined && lane.queue.length > 0) {
-      lane.going = lane.queue.shift()!
-      this.launch(lane.going)
+    if (partition.advancing) return
+    partition.advancing = true
+    while (partition.going === undefined && partition.queue.length > 0) {
+      partition.going = partition.queue.shift()!
+      this.launch(partition.going)
     }
-    lane.advancing = false
-    this.forget(lane)
+    partition.advancing = false
+    this.forget(partition)
   }
 
   /** It asks for its permit, and goes. */
@@ -339,7 +339,7 @@ export class Batches implements Owner {
       this.runs++
       this.sent += slots.length
       began = this.now
-      return this.options.run(slots.map(itemOf) as [any, ...Array<any>], batch.lane.key)
+      return this.options.run(slots.map(itemOf) as [any, ...Array<any>], batch.partition.key)
     })
     return Effect.matchCauseEffect(this.gate.run(run as Effect.Effect<any, any>), {
       onSuccess: (results) =>
@@ -420,30 +420,30 @@ export class Batches implements Owner {
   ended(batch: Batch, exit: AnyExit): void {
     // One without an outcome was cut.
     batch.tellOutcomes(exit)
-    const { lane } = batch
-    if (lane.going === batch) lane.going = undefined
+    const { partition } = batch
+    if (partition.going === batch) partition.going = undefined
     this.remove(batch)
-    this.advance(lane)
+    this.advance(partition)
   }
 
   /** It is no more. */
   private remove(batch: Batch): void {
     this.batches--
     this.timer.clear(batch, this.maker)
-    const queued = batch.lane.queue.indexOf(batch)
-    if (queued >= 0) batch.lane.queue.splice(queued, 1)
+    const queued = batch.partition.queue.indexOf(batch)
+    if (queued >= 0) batch.partition.queue.splice(queued, 1)
     this.shut(batch)
     if (this.batches === 0) this.onEmpty?.()
   }
 
   shut(batch: Batch): void {
-    if (batch.lane.open === batch) batch.lane.open = undefined
-    this.forget(batch.lane)
+    if (batch.partition.open === batch) batch.partition.open = undefined
+    this.forget(batch.partition)
   }
 
-  private forget(lane: Lane): void {
-    if (lane.open !== undefined || lane.going !== undefined || lane.queue.length > 0) return
-    if (this.lanes.get(lane.key) === lane) this.lanes.delete(lane.key)
+  private forget(partition: Partition): void {
+    if (partition.open !== undefined || partition.going !== undefined || partition.queue.length > 0) return
+    if (this.partitions.get(partition.key) === partition) this.partitions.delete(partition.key)
   }
 
   told(outcome: Outcome, batch: Batch): void {
@@ -508,7 +508,7 @@ export class Batches implements Owner {
 
   private flushAll(): void {
     if (this.only.open !== undefined) this.due(this.only.open)
-    for (const { open } of Array.from(this.lanes.values())) if (open !== undefined) this.due(open)
+    for (const { open } of Array.from(this.partitions.values())) if (open !== undefined) this.due(open)
   }
 
   /** Lets nobody in, sends what has gathered, and waits until all is done. */
