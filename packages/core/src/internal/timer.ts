@@ -111,7 +111,14 @@ export class Timer {
 
   /** Sleeps to the earliest entry, fires what is due, and begins again; ends when nothing waits. */
   private readonly drive: Effect.Effect<void> = Effect.suspend(() => {
-    this.armedFor = this.heap.first!.at
+    const { first } = this.heap
+    // The last may have been taken back while this had given way.
+    if (first === undefined) {
+      this.driver = undefined
+      this.armedFor = Infinity
+      return Effect.void
+    }
+    this.armedFor = first.at
     const rest = this.armedFor - now(this.clock)
     // In whole milliseconds while it can, as the host counts: one timeout with a fraction, and V8 gives every timeout of
     // the process a number of its own on the heap. Never at once: whoever sets an entry must have it in hand before.
@@ -119,12 +126,7 @@ export class Timer {
     return Effect.flatMap(sleep, () => {
       const defects = this.fire()
       const logged = defects.length === 0 ? Effect.void : Effect.logError("What a deadline has cut threw:", ...defects)
-      return Effect.flatMap(logged, () => {
-        if (this.heap.size > 0) return this.drive
-        this.driver = undefined
-        this.armedFor = Infinity
-        return Effect.void
-      })
+      return Effect.andThen(logged, this.drive)
     })
   })
 

@@ -3,6 +3,7 @@ import { vi } from "vitest"
 import { Clock, Effect } from "effect"
 import type { Fiber } from "effect"
 import { TestClock } from "effect/testing"
+import { Simulation } from "@fairlead/testing"
 import * as timer from "../../src/internal/timer.ts"
 
 const make = Effect.withFiber((fiber) => Effect.succeed([timer.of(fiber.getRef(Clock.Clock)), fiber] as const))
@@ -95,6 +96,21 @@ describe("timer", () => {
       yield* Effect.callback<void>((resume) => void setImmediate(() => setImmediate(() => resume(Effect.void))))
       expect(timeouts()).toBe(before)
     })
+  )
+
+  it.live("goes on though the last entry was taken back while its driver had given way", () =>
+    Simulation.simulate(
+      100,
+      Effect.gen(function* () {
+        const [t, fiber] = yield* make
+        const last = set(t, fiber, 20, () => {})
+        yield* Effect.callback<void>((resume) => void set(t, fiber, 10, () => resume(Effect.void)))
+        yield* Effect.yieldNow
+        t.clear(last, fiber)
+        yield* Effect.yieldNow
+        yield* Effect.callback<void>((resume) => void set(t, fiber, 30, () => resume(Effect.void)))
+      })
+    )
   )
 
   it.effect("goes on ringing when one of them throws", () =>
