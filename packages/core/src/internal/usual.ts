@@ -13,43 +13,28 @@
  *
  * Of one that was cut is known only that it would have taken longer; it counts as twice as long. Else work that has
  * become slower would be seen in nobody who came to an end, and in a long line nobody would.
- *
- * The histogram has four equal buckets between each power of two and the next (as HdrHistogram has, by Gil Tene): to find
- * the one of a time takes no logarithm, and there is one time for every call.
  */
+import { Histogram } from "./histogram.ts"
 
-/** The finest grain, in milliseconds. */
-const unit = 1 / 16
-/** Times of 2^25 units, some 35 minutes, and more are one. */
-const most = 2 ** 25 - 1
-const buckets = 96
 /** Fewer ends than this say nothing. */
 const enough = 8
-/** So many ends weigh as much as all before them. */
-const memory = 512
 /** After so many ends the most is looked up again. */
 const every = 16
 /** Of the chance that it came with, this much must be left. */
 const left = 0.95
 
 export class Usual {
-  /** Invariant: `total` is the sum. */
-  private readonly counts = new Float64Array(buckets)
-  private total = 0
+  private readonly times = new Histogram()
   /** What `needed` says of an endless time, as it was lately: the most that it says of any. */
   private utmost = 0
   private unread = 0
 
   /** One has ended that held its permit for so many milliseconds; or it was `cut` then. */
   observe(millis: number, cut: boolean): void {
-    this.counts[bucketOf(unitsOf(cut ? 2 * millis : millis))]!++
-    if (++this.unread === every) {
-      this.unread = 0
-      this.utmost = this.needed(Infinity)
-    }
-    if (++this.total < 2 * memory) return
-    this.total /= 2
-    for (let i = 0; i < buckets; i++) this.counts[i]! /= 2
+    this.times.add(cut ? 2 * millis : millis)
+    if (++this.unread < every) return
+    this.unread = 0
+    this.utmost = this.needed(Infinity)
   }
 
   /** Whether so much time is enough for any. */
@@ -64,26 +49,7 @@ export class Usual {
 
   /** How many milliseconds one should have left when it begins that came with `budget`. Never more than that. */
   needed(budget: number): number {
-    const units = unitsOf(budget)
-    const last = bucketOf(units)
-    let within = (this.counts[last]! * (units - beginOf(last))) / widthOf(last)
-    for (let i = 0; i < last; i++) within += this.counts[i]!
-    if (within < enough) return 0
-    let rest = within * left
-    let i = 0
-    while (rest > this.counts[i]!) rest -= this.counts[i++]!
-    return Math.min(budget, unit * (beginOf(i) + (rest / this.counts[i]!) * widthOf(i)))
+    const within = this.times.upTo(budget)
+    return within < enough ? 0 : Math.min(budget, this.times.within(within * left))
   }
 }
-
-const unitsOf = (millis: number): number => Math.min(most, millis / unit)
-
-/** Of the numbers below 4 each has a bucket of its own. */
-const bucketOf = (units: number): number => {
-  const power = 31 - Math.clz32(units)
-  return power < 2 ? units | 0 : ((power - 1) << 2) + ((units >> (power - 2)) & 3)
-}
-
-const beginOf = (bucket: number): number => (bucket < 4 ? bucket : (4 + (bucket & 3)) << ((bucket >> 2) - 1))
-
-const widthOf = (bucket: number): number => beginOf(bucket + 1) - beginOf(bucket)
