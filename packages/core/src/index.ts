@@ -1,3 +1,4 @@
+export * as Attempts from "./Attempts.ts"
 export * as Batcher from "./Batcher.ts"
 export * as CancelScope from "./CancelScope.ts"
 export * as Coalesce from "./Coalesce.ts"

@@ -77,6 +77,16 @@ export abstract class Claim extends Step implements Place, Waiter {
   /** Its deadline passed before it came. */
   lapse(): void {}
 
+  /** Whether it may stand in line at all. Asked only where it would have to. */
+  get patient(): boolean {
+    return true
+  }
+
+  /** How long it waits at the most. */
+  get maxWaitMillis(): number {
+    return this.patient ? this.terms.maxWaitMillis : 0
+  }
+
   get cost(): number {
     return this.terms.cost
   }
@@ -107,7 +117,7 @@ export abstract class Claim extends Step implements Place, Waiter {
   }
 
   waitExceeded(): Refused.WaitExceeded {
-    return new Refused.WaitExceeded({ maxWait: Duration.millis(this.terms.maxWaitMillis) })
+    return new Refused.WaitExceeded({ maxWait: Duration.millis(this.maxWaitMillis) })
   }
 
   /** Its work begins. */

@@ -344,7 +344,7 @@ export class Engine implements Gate {
     }
     const full = this.line.full(claim)
     if (full !== undefined && suspends) return this.sendBack(claim, lacking)
-    const patientUntil = now + claim.terms.maxWaitMillis
+    const patientUntil = now + claim.maxWaitMillis
     const certain = Math.min(deadline, patientUntil) === Infinity ? -Infinity : this.notBefore(claim)
     const late = deadline === Infinity ? undefined : this.late(claim, now, deadline, certain)
     if (late !== undefined) return this.turnAway(claim, late)

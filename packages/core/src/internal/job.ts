@@ -13,6 +13,7 @@ import { Linked } from "./crew.ts"
 import type { AnyEffect, AnyExit, AnyFiber, Runner } from "./crew.ts"
 import type { Feeder } from "./feeders.ts"
 import type { Jobs } from "./jobs.ts"
+import { Patient } from "./patience.ts"
 import * as stack from "./stack.ts"
 import * as timer from "./timer.ts"
 import * as wait from "./wait.ts"
@@ -53,6 +54,10 @@ export class Job extends Linked {
 
   protected override get boost(): Boost.Boost | undefined {
     return this.submitter?.boost
+  }
+
+  override get patient(): boolean {
+    return this.submitter?.patient ?? true
   }
 
   /**
@@ -130,6 +135,7 @@ export class Submitter implements Waiter, wait.Listed, Boost.Boosted {
   private readonly jobs: Jobs
   private readonly span: Tracer.AnySpan | undefined
   readonly boost: Boost.Boost | undefined
+  readonly patient: boolean
   earlier: wait.Listed | undefined = undefined
   later: wait.Listed | undefined = undefined
   private readonly resume: Resume
@@ -142,6 +148,7 @@ export class Submitter implements Waiter, wait.Listed, Boost.Boosted {
     this.around = boundary.current(fiber)
     this.span = fiber.cache.span
     this.boost = fiber.getRef(Boost.Current)
+    this.patient = fiber.getRef(Patient)
     this.resume = resume
   }
 

@@ -177,7 +177,7 @@ export class Jobs extends Crew implements WorkQueue.WorkQueue<any, any, any> {
     this.lender = fiber
     // Who is at work here would wait for room with a permit in hand, as might all the others: for ever.
     try {
-      this.gate.ask(job, this.policy.suspends && !boundary.isInside(fiber, this))
+      this.gate.ask(job, this.policy.suspends && job.patient && !boundary.isInside(fiber, this))
     } catch (thrown) {
       return this.dies(job, thrown)
     }

@@ -15,6 +15,7 @@ import * as boundary from "./boundary.ts"
 import { Claim } from "./claim.ts"
 import type { Terms } from "./claim.ts"
 import type { Engine } from "./gate.ts"
+import { Patient } from "./patience.ts"
 import * as wait from "./wait.ts"
 
 export type AnyEffect = Effect.Effect<any, any, any>
@@ -60,6 +61,10 @@ export class Ticket extends Claim implements wait.Listed, Boost.Boosted {
 
   get deadline(): number {
     return this.region?.deadline ?? Infinity
+  }
+
+  override get patient(): boolean {
+    return this.fiber.getRef(Patient)
   }
 
   get what(): string {

@@ -21,19 +21,16 @@ describe("a histogram of times", () => {
   })
 
   it("well within is no less than any of them took, and at most a quarter more", () => {
-    fc.assert(
-      fc.property(
-        fc.array(fc.double({ min: 0.25, max: 1e6, noNaN: true }), { minLength: 1, maxLength: 200 }),
-        (times) => {
-          const histogram = of(...times.map((millis) => [1, millis] as const))
-          const sorted = times.toSorted((a, b) => a - b)
-          return sorted.every((millis, i) => {
-            const end = histogram.wellWithin(i + 1)
-            return end >= millis && end <= millis * 1.25 + 1 / 16 && histogram.within(i + 1) <= end
-          })
-        }
-      )
-    )
+    const time = fc.double({ min: 0.25, max: 1e6, noNaN: true })
+    const holds = fc.property(fc.array(time, { minLength: 1, maxLength: 200 }), (times) => {
+      const histogram = of(...times.map((millis) => [1, millis] as const))
+      const sorted = times.toSorted((a, b) => a - b)
+      return sorted.every((millis, i) => {
+        const end = histogram.wellWithin(i + 1)
+        return end >= millis && end <= millis * 1.25 + 1 / 16 && histogram.within(i + 1) <= end
+      })
+    })
+    expect(fc.check(holds).failed).toBe(false)
   })
 
   it("forgets: what is new weighs more and more", () => {

@@ -1,0 +1,117 @@
+/**
+ * How many extra attempts a dependency may see: a part of its calls, with a floor.
+ *
+ *     calls    ▁▃▅▂▃▄▃▅▂▃   of the last window                      at most max(floor, ratio × calls)
+ *     extra      ▁  ▁▁ ▁ ─► of the last window, and what waits in backoff now
+ *
+ * What waits counts from when it is reserved. Else an outage as long as a backoff would let all of its retries through, to
+ * come back together. It follows that no window, wherever it begins, sees more extra attempts than the budget of one window;
+ * and that all of them together are no more than `ratio` of all calls, and the floor for each window.
+ *
+ * Counted in buckets, with no timer: extra attempts over a window and up to a bucket more, calls over up to a bucket less, so
+ * that what is rounded is rounded against us. It reads no clock: `now` is the caller's.
+ *
+ * The retry budget of "Site Reliability Engineering" (Beyer, Jones, Petoff, Murphy, 2016), chapter 21, and of Finagle. Those
+ * count an attempt when it is made; and Finagle's has tokens, which a quiet while saves up.
+ */
+
+/** A window moves on by this part of itself. */
+const parts = 10
+const buckets = parts + 1
+
+export interface Terms {
+  readonly ratio: number
+  readonly floor: number
+  readonly windowMillis: number
+}
+
+export class Budget {
+  private readonly terms: Terms
+  private readonly width: number
+  /** By stretch, in a ring. */
+  private readonly calls = new Float64Array(buckets)
+  private readonly extra = new Float64Array(buckets)
+  /** The stretch that goes on. Invariant: the sums are those of the window that it ends. */
+  private current = 0
+  private callsOfWindow = 0
+  private extraOfWindow = 0
+  /** Reserved and not begun. */
+  waiting = 0
+
+  constructor(terms: Terms) {
+    this.terms = terms
+    this.width = terms.windowMillis / parts
+  }
+
+  /** One more call. */
+  called(now: number): void {
+    this.calls[this.at(now)]!++
+    this.callsOfWindow++
+  }
+
+  /** Reserves an extra attempt; false where nothing is left. One of `begin` and `release` follows. */
+  reserve(now: number): boolean {
+    if (this.spent(now) >= this.allowed(now)) return false
+    this.waiting++
+    return true
+  }
+
+  /** What was reserved begins: gives what `takeBack` has to be told. */
+  begin(now: number): number {
+    this.waiting--
+    this.extra[this.at(now)]!++
+    this.extraOfWindow++
+    return this.current
+  }
+
+  /** What was reserved will not begin. */
+  release(): void {
+    this.waiting--
+  }
+
+  /** What began in that stretch has come to nothing: the dependency has not seen it. */
+  takeBack(stretch: number, now: number): void {
+    this.at(now)
+    if (stretch <= this.current - buckets) return
+    this.extra[slotOf(stretch)]!--
+    this.extraOfWindow--
+  }
+
+  /** How many extra attempts the window may have. */
+  allowed(now: number): number {
+    this.at(now)
+    return Math.max(this.terms.floor, this.terms.ratio * this.callsOfWindow)
+  }
+
+  /** How many it has had, and those that wait. */
+  spent(now: number): number {
+    this.at(now)
+    return this.extraOfWindow + this.waiting
+  }
+
+  /** Where to count what happens now; what is older than a window is forgotten. */
+  private at(now: number): number {
+    const stretch = Math.floor(now / this.width)
+    if (stretch > this.current) this.moveTo(stretch)
+    return slotOf(this.current)
+  }
+
+  private moveTo(stretch: number): void {
+    for (let i = Math.max(this.current + 1, stretch - parts); i <= stretch; i++) {
+      this.calls[slotOf(i)] = 0
+      this.extra[slotOf(i)] = 0
+    }
+    this.current = stretch
+    this.extraOfWindow = sum(this.extra)
+    // The oldest is only in part in the window: for calls it does not count.
+    this.callsOfWindow = sum(this.calls) - this.calls[slotOf(stretch - parts)]!
+  }
+}
+
+const slotOf = (stretch: number): number => ((stretch % buckets) + buckets) % buckets
+
+const sum = (counts: Float64Array): number => {
+  let sum = 0
+  for (const count of counts) sum += count
+  return sum
+}
