@@ -6,6 +6,8 @@ import { writeFileSync } from "node:fs"
 import { alone, calm, fifty, holding, loud, overloaded } from "./load.ts"
 import { goodput, latencies, normalAgain, play, quantile } from "./scenario.ts"
 import type { Outcome } from "./scenario.ts"
+import { fixed, linear, logarithmic, panel, path, style, text } from "../support/svg.ts"
+import type { Axes, Point } from "../support/svg.ts"
 
 const multiples = [0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4, 6, 8, 10]
 
@@ -20,49 +22,6 @@ const curves: ReadonlyArray<Curve> = [
   { name: "through the gate", css: "gate", outcomes: multiples.map((multiple) => play(overloaded(multiple, gated))) },
   { name: "straight to the upstream", css: "bare", outcomes: multiples.map((multiple) => play(overloaded(multiple))) }
 ]
-
-type Point = readonly [x: number, y: number]
-
-/** A panel: where it stands, and what its axes mean. */
-interface Axes {
-  readonly left: number
-  readonly top: number
-  readonly width: number
-  readonly height: number
-  readonly title: string
-  readonly x: (value: number) => number
-  readonly y: (value: number) => number
-  readonly xTicks: ReadonlyArray<readonly [at: number, label: string]>
-  readonly yTicks: ReadonlyArray<readonly [at: number, label: string]>
-  readonly below: string
-}
-
-const fixed = (value: number) => value.toFixed(1)
-const text = (x: number, y: number, words: string, more = "") =>
-  `<text x="${fixed(x)}" y="${fixed(y)}"${more}>${words}</text>`
-const line = (x1: number, y1: number, x2: number, y2: number, css: string) =>
-  `<line x1="${fixed(x1)}" y1="${fixed(y1)}" x2="${fixed(x2)}" y2="${fixed(y2)}" class="${css}"/>`
-
-const linear = (from: number, to: number, start: number, end: number) => (value: number) =>
-  start + ((value - from) / (to - from)) * (end - start)
-const logarithmic = (from: number, to: number, start: number, end: number) => {
-  const scale = linear(Math.log(from), Math.log(to), start, end)
-  return (value: number) => scale(Math.log(value))
-}
-
-const panel = ({ below, height, left, title, top, width, x, xTicks, y, yTicks }: Axes) => [
-  text(left, top - 14, title, ` class="title"`),
-  ...yTicks.flatMap(([at, label]) => [
-    line(left, y(at), left + width, y(at), "grid"),
-    text(left - 6, y(at) + 4, label, ` text-anchor="end"`)
-  ]),
-  ...xTicks.map(([at, label]) => text(x(at), top + height + 16, label, ` text-anchor="middle"`)),
-  text(left + width / 2, top + height + 34, below, ` text-anchor="middle"`),
-  line(left, top + height, left + width, top + height, "axis")
-]
-
-const path = ({ x, y }: Axes, points: ReadonlyArray<Point>, css: string) =>
-  `<polyline points="${points.map(([a, b]) => `${fixed(x(a))},${fixed(y(b))}`).join(" ")}" class="${css}"/>`
 
 const multipleTicks = [0.5, 1, 2, 3, 5, 10].map((at) => [at, `${at}×`] as const)
 
@@ -136,18 +95,7 @@ const bySecond = (outcome: Outcome): ReadonlyArray<Point> =>
 
 const svg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 550" font-family="system-ui, sans-serif" font-size="12">
 <title>Goodput and urgent latency under overload, with a gate and without</title>
-<style>
-  text { fill: #57606a } .title { font-size: 14px; font-weight: 600; fill: #24292f }
-  .grid { stroke: #8c959f; stroke-opacity: .3 } .axis { stroke: #8c959f } .loud { fill: #8c959f; fill-opacity: .14 }
-  polyline { fill: none; stroke-width: 2 } .gate { stroke: #0969da } .bare { stroke: #bc4c00; stroke-dasharray: 6 3 }
-  .dot { stroke: none } .dot.gate { fill: #0969da } .dot.bare { fill: #bc4c00 }
-  .name { stroke: none; font-weight: 600 } .name.gate { fill: #0969da } .name.bare { fill: #bc4c00 }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #9198a1 } .title { fill: #e6edf3 }
-    .gate { stroke: #4493f8 } .bare { stroke: #f0883e }
-    .dot.gate, .name.gate { fill: #4493f8 } .dot.bare, .name.bare { fill: #f0883e } .name, .dot { stroke: none }
-  }
-</style>
+<style>${style}</style>
 ${[
   ...panel(goodputAxes),
   ...byMultiple(goodputAxes, during),
