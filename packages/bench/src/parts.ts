@@ -10,6 +10,7 @@ const load: Record<string, () => Promise<Part>> = {
   queue: () => import("./WorkQueue.ts").then(({ queue }) => queue),
   batch: () => import("./Batcher.ts").then(({ batching }) => batching),
   coalesce: () => import("./Coalesce.ts").then(({ coalescing }) => coalescing),
+  attempts: () => import("./Attempts.ts").then(({ attempts }) => attempts),
   rate: () => import("./RateWindow.ts").then(({ rate }) => rate),
   deadline: () => import("./Deadline.ts").then(({ deadline }) => deadline),
   nursery: () => import("./Nursery.ts").then(({ nursery }) => nursery),
