@@ -52,7 +52,10 @@ export interface Options<in E> {
 }
 
 export interface BudgetOptions {
-  /** Extra attempts as a part of the calls of a window, those counted in that wait in backoff. Default: 0.2. */
+  /**
+   * Extra attempts as a part of the calls of a window, those counted in that wait in backoff. A tenth of the window may have a
+   * third of what is left. Default: 0.2.
+   */
   readonly ratio?: number | undefined
   /** So many per window in any case, since a part of few calls is none. Default: 10. */
   readonly floor?: number | undefined

@@ -204,7 +204,8 @@ describe("the attempt budget", () => {
         retriesDenied: 7,
         budget: { allowed: 3, spent: 3 }
       })
-      // A tenth of forty is four.
+      // A tenth of forty is four; what a second may have of it, it has had.
+      yield* TestClock.adjust("1 second")
       yield* Effect.forEach([1, 2, 3], () => ten)
       expect(yield* attempts.statistics).toMatchObject({ retries: 4, budget: { allowed: 4, spent: 4 } })
       yield* TestClock.adjust("11 seconds")

@@ -8,16 +8,21 @@
  * come back together. It follows that no window, wherever it begins, sees more extra attempts than the budget of one window;
  * and that all of them together are no more than `ratio` of all calls, and the floor for each window.
  *
+ * What is left is not spent all at once: a bad second is helped by up to a third of the budget, and while an outage lasts the
+ * rest is spread. Else each window of an outage would begin with the load of two, as the budget of the last is forgotten.
+ *
  * Counted in buckets, with no timer: extra attempts over a window and up to a bucket more, calls over up to a bucket less, so
  * that what is rounded is rounded against us. It reads no clock: `now` is the caller's.
  *
  * The retry budget of "Site Reliability Engineering" (Beyer, Jones, Petoff, Murphy, 2016), chapter 21, and of Finagle. Those
- * count an attempt when it is made; and Finagle's has tokens, which a quiet while saves up.
+ * count an attempt when it is made; and with Finagle's tokens the first window of an outage sees twice its part.
  */
 
 /** A window moves on by this part of itself. */
 const parts = 10
 const buckets = parts + 1
+/** One stretch may have this part of what was left when it began; or its even part, or the floor. */
+const atOnce = 3
 
 export interface Terms {
   readonly ratio: number
@@ -35,6 +40,8 @@ export class Budget {
   private current = 0
   private callsOfWindow = 0
   private extraOfWindow = 0
+  /** How many were reserved in the stretch that goes on. */
+  private granted = 0
   /** Reserved and not begun. */
   waiting = 0
 
@@ -51,7 +58,11 @@ export class Budget {
 
   /** Reserves an extra attempt; false where nothing is left. One of `begin` and `release` follows. */
   reserve(now: number): boolean {
-    if (this.spent(now) >= this.allowed(now)) return false
+    const allowed = this.allowed(now)
+    const left = allowed - this.spent(now)
+    const pace = Math.max(this.terms.floor, allowed / parts, (left + this.granted) / atOnce)
+    if (left <= 0 || this.granted >= pace) return false
+    this.granted++
     this.waiting++
     return true
   }
@@ -102,6 +113,7 @@ export class Budget {
       this.extra[slotOf(i)] = 0
     }
     this.current = stretch
+    this.granted = 0
     this.extraOfWindow = sum(this.extra)
     // The oldest is only in part in the window: for calls it does not count.
     this.callsOfWindow = sum(this.calls) - this.calls[slotOf(stretch - parts)]!

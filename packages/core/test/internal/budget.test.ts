@@ -9,12 +9,14 @@ const calls = (budget: Budget, count: number, now: number) => {
   for (let i = 0; i < count; i++) budget.called(now)
 }
 
-/** How many it lets through at once. */
-const drain = (budget: Budget, now: number) => {
+/** How many it lets through from `now` on, without a pause, within so many milliseconds. */
+const drain = (budget: Budget, now: number, millis = 0) => {
   let count = 0
-  while (budget.reserve(now)) {
-    budget.begin(now)
-    count++
+  for (let at = now; at <= now + millis; at += 50) {
+    while (budget.reserve(at)) {
+      budget.begin(at)
+      count++
+    }
   }
   return count
 }
@@ -25,28 +27,36 @@ describe("a budget", () => {
     expect(drain(budget, 5000)).toBe(2)
     calls(budget, 50, 5000)
     expect(budget.allowed(5000)).toBe(10)
-    expect(drain(budget, 5000)).toBe(8)
-    // What a ratio leaves of one is none.
-    calls(budget, 4, 5000)
-    expect(drain(budget, 5000)).toBe(1)
+    expect(drain(budget, 5000, 900)).toBe(8)
+    expect(budget.spent(5900)).toBe(10)
   })
 
   it("may have no floor, and no ratio", () => {
     const none = make({ floor: 0, ratio: 0 })
     calls(none, 100, 0)
-    expect(drain(none, 0)).toBe(0)
+    expect(drain(none, 0, 900)).toBe(0)
     const all = make({ floor: 0, ratio: 1 })
     calls(all, 7, 0)
-    expect(drain(all, 0)).toBe(7)
+    expect(drain(all, 0, 900)).toBe(7)
+  })
+
+  it("is not spent at once: a third of what is left, and then evenly", () => {
+    const budget = make()
+    calls(budget, 1000, 0)
+    const stretches = Array.from({ length: 10 }, (_, i) => drain(budget, i * 100))
+    expect(stretches).toEqual([67, 45, 30, 20, 20, 18, 0, 0, 0, 0])
+    const small = make({ floor: 10 })
+    calls(small, 10, 0)
+    expect(drain(small, 0)).toBe(10)
   })
 
   it("forgets calls as they leave the window, and extra attempts not before", () => {
-    const budget = make()
-    calls(budget, 100, 0)
+    const budget = make({ floor: 20 })
+    calls(budget, 200, 0)
     expect(drain(budget, 0)).toBe(20)
-    expect(budget.allowed(999)).toBe(20)
+    expect(budget.allowed(999)).toBe(40)
     // Those of the oldest stretch are in the window only in part: calls do not count any more, attempts still do.
-    expect(budget.allowed(1000)).toBe(2)
+    expect(budget.allowed(1000)).toBe(20)
     expect(budget.spent(1000)).toBe(20)
     expect(budget.spent(1099)).toBe(20)
     expect(budget.spent(1100)).toBe(0)
