@@ -64,6 +64,17 @@ const output: Record<string, ReadonlyArray<string | RegExp>> = {
     "after that:             5 answers, 0 of them urgent",
     "left at gate api:       0 running, 0 waiting; 15 completed"
   ],
+  resilience: [
+    "The upstream is down:",
+    "  three attempts each: 300 requests for 100 calls",
+    "  under a budget: 120 requests for 100 calls",
+    "Come back in a minute, and a deadline of 5 s:",
+    "  told after 0 s: Busy",
+    "A slow answer:",
+    "  request 1 was cut (Manual: another attempt won)",
+    "  answer 2",
+    "  hedges: 1, won: 1"
+  ],
   "structured-concurrency": [
     "First result wins:",
     "  worker 1: step 1",
