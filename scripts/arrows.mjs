@@ -3,7 +3,7 @@
  *
  * - A package's sources import its own files, and packages that its package.json gives to whoever installs it.
  * - core knows neither Node nor anything but `effect`; testing has Node in `node.ts` and `node/` alone.
- * - A module of `effect` tagged `@stability unstable` is imported in one file of a package, so that a change of it is
+ * - A module of `effect` tagged `@stability unstable` or `experimental` is imported in one file of a package, so that a change of it is
  *   a change of that file. (The type `ByteSize` is free: it stands in options.)
  *
  * Tests are free; bench and the examples may import any package by its name.
@@ -72,7 +72,7 @@ const isUnstable = (effect, module) => {
   if (!unstable.has(file)) {
     // The tag in the file's first comment is the module's; those below are single exports'.
     const header = existsSync(file) ? /^\s*\/\*\*[\s\S]*?\*\//.exec(readFileSync(file, "utf8"))?.[0] : undefined
-    unstable.set(file, header !== undefined && /@stability unstable/.test(header))
+    unstable.set(file, header !== undefined && /@stability (unstable|experimental)/.test(header))
   }
   return unstable.get(file)
 }

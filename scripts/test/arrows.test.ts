@@ -140,6 +140,14 @@ describe("unstable modules of effect", () => {
     ])
   })
 
+  it("include experimental ones, which may change in any release", () => {
+    const files = {
+      "packages/core/src/A.ts": `import { CircuitBreaker } from "effect/persistence"`,
+      "packages/core/src/B.ts": `import * as CircuitBreaker from "effect/persistence/CircuitBreaker"`
+    }
+    expect(judge(files)).toEqual([expect.stringMatching(/^effect's persistence\/CircuitBreaker is unstable/)])
+  })
+
   it("are known by the tag of the module, at the root as well, but for the type ByteSize", () => {
     const files = {
       "packages/core/src/A.ts": `import { Arbitrary, Effect, type ByteSize } from "effect"`,

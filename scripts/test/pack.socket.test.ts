@@ -38,10 +38,13 @@ const versionOf = (name: string): string =>
   JSON.parse(readFileSync(join(root, "packages", name, "package.json"), "utf8")).version
 
 describe("the packages, packed and installed with npm", () => {
-  it.each([...Object.values(packages), "@fairlead/testing/node"])("%s can be imported", (name) => {
-    const program = `import(${JSON.stringify(name)}).then((module) => console.log(Object.keys(module).length > 0))`
-    expect(run(node, ["-e", program])).toBe("true\n")
-  })
+  it.each([...Object.values(packages), "@fairlead/core/http", "@fairlead/testing/node"])(
+    "%s can be imported",
+    (name) => {
+      const program = `import(${JSON.stringify(name)}).then((module) => console.log(Object.keys(module).length > 0))`
+      expect(run(node, ["-e", program])).toBe("true\n")
+    }
+  )
 
   it("fairlead has its command", () => {
     expect(run("npx", ["--no", "--", "fairlead", "--version"]).trim()).toBe(versionOf("proxy"))

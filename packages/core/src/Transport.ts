@@ -146,3 +146,14 @@ export const header = (headers: Headers, name: string): string | undefined => {
   }
   return undefined
 }
+
+/** All values of a header as one line, joined by commas (RFC 9110, 5.3); its name in lower case. */
+export const combined = (headers: Headers, name: string): string | undefined => {
+  let joined: string | undefined
+  for (let i = 0; i < headers.length; i += 2) {
+    const candidate = headers[i]!
+    if (candidate.length !== name.length || candidate.toLowerCase() !== name) continue
+    joined = joined === undefined ? headers[i + 1]! : `${joined}, ${headers[i + 1]!}`
+  }
+  return joined
+}

@@ -19,5 +19,7 @@ describe("Transport", () => {
     const headers = ["X-One", "1", "Content-Type", "text/plain", "content-type", "second"]
     expect(Transport.header(headers, "content-type")).toBe("text/plain")
     expect(Transport.header(headers, "x-two")).toBe(undefined)
+    expect(Transport.combined(headers, "content-type")).toBe("text/plain, second")
+    expect(Transport.combined(headers, "x-two")).toBe(undefined)
   })
 })

@@ -153,15 +153,6 @@ export const answer = (headers: Transport.Headers): Array<string> => {
   return nominated === undefined ? onward : withoutNominated(onward, nominated)
 }
 
-/** All values of a field, joined as one line; `name` in lower case. */
-export const all = (headers: Transport.Headers, name: string): string | undefined => {
-  let joined: string | undefined
-  for (let i = 0; i < headers.length; i += 2) {
-    if (headers[i]!.length === name.length && headers[i]!.toLowerCase() === name) joined = join(joined, headers[i + 1]!)
-  }
-  return joined
-}
-
 /**
  * What leaves off the fields of these names, given in lower case. An underscore counts as a hyphen, since servers that
  * hand fields on as environment variables cannot tell `x_api_key` from `x-api-key`: a client could add a second value to

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "@effect/vitest"
-import * as HeadersRetryAfter from "../src/HeadersRetryAfter.ts"
+import { RetryAfter } from "@fairlead/core/http"
 
 const at = Date.UTC(1994, 10, 6, 8, 49, 37)
 /** Eight seconds before the dates below, unless the answer has a clock of its own. */
-const millis = (...headers: ReadonlyArray<string>) => HeadersRetryAfter.millis(headers, () => at - 8000)
+const millis = (...headers: ReadonlyArray<string>) => RetryAfter.millis(headers, () => at - 8000)
 
 describe("Retry-After", () => {
   it.each([

@@ -1,0 +1,1 @@
+export * as RetryAfter from "./RetryAfter.ts"
