@@ -11,6 +11,7 @@ const load: Record<string, () => Promise<Part>> = {
   batch: () => import("./Batcher.ts").then(({ batching }) => batching),
   coalesce: () => import("./Coalesce.ts").then(({ coalescing }) => coalescing),
   attempts: () => import("./Attempts.ts").then(({ attempts }) => attempts),
+  breaker: () => import("./CircuitBreaker.ts").then(({ breaker }) => breaker),
   rate: () => import("./RateWindow.ts").then(({ rate }) => rate),
   deadline: () => import("./Deadline.ts").then(({ deadline }) => deadline),
   nursery: () => import("./Nursery.ts").then(({ nursery }) => nursery),

@@ -33,7 +33,7 @@ export class TooLate extends Data.TaggedError("TooLate")<{ readonly short: Durat
 /** The caller's own allowance is spent; `window` names it, e.g. `80 per 1m`. */
 export class RateLimited extends Data.TaggedError("RateLimited")<{ readonly window: string }> {}
 
-/** The circuit in front of a dependency is open after `failures` failures in a row. */
+/** The circuit in front of a dependency is open: it has failed `failures` times since it last worked. */
 export class CircuitOpen extends Data.TaggedError("CircuitOpen")<{ readonly failures: number }> {}
 
 /** The edge is closed, or the gate's scope is. */

@@ -1,1 +1,2 @@
+export * as CircuitBreaker from "./CircuitBreaker.ts"
 export * as RetryAfter from "./RetryAfter.ts"
