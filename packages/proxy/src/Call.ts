@@ -1,7 +1,7 @@
 /**
  * One call on its way through the stages.
  *
- *     AccessLog → Deadline → Callers → Route → Admission → Credentials → Exchange
+ *     AccessLog → Deadline → Callers → Route → Breaker → Admission → Credentials → Exchange
  *
  * A `Handler` answers a call with a `Reply` whose body has not begun to flow; a `Stage` wraps a handler in one concern. A
  * call that is wrong is answered on the spot (`refuse`); what fails on the way fails as such, and becomes a problem at the end (see `Proxy`).

@@ -60,6 +60,15 @@ export interface Cooling {
   readonly longest: Duration.Duration
 }
 
+/** When an upstream that fails is called no more: after so many failures in a row. */
+export interface Breaker {
+  readonly failures: number
+  /** For how long, before one call is let through. */
+  readonly open: Duration.Duration
+  /** However long a failure's `Retry-After` says, a call is let through after this. 0: its word is not heeded. */
+  readonly longest: Duration.Duration
+}
+
 /** One API behind the proxy, reached by the path prefix `/<name>/`. */
 export interface Upstream {
   readonly name: string
@@ -70,6 +79,7 @@ export interface Upstream {
   readonly shares: Shares
   readonly queue: Queue
   readonly cooling: Cooling
+  readonly breaker: Breaker | undefined
   readonly timeout: Timeout
   /** Set on every request, in place of what the client sent under the same name. */
   readonly headers: ReadonlyArray<readonly [name: string, value: Redacted.Redacted<string>]>
@@ -96,6 +106,7 @@ export const defaults = {
   shares: { 0: 64, 1: 32, 2: 16, 3: 8, 4: 4, 5: 2, 6: 1, 7: 1 },
   queue: { items: 1000, bytes: 64 * 1024 * 1024, wait: Duration.seconds(30), overflow: "reject" },
   cooling: { segments: 2, longest: Duration.minutes(1) },
+  breaker: { failures: 5, open: Duration.seconds(10), longest: Duration.minutes(1) },
   timeout: { total: undefined, firstByte: Duration.seconds(60), idle: Duration.seconds(60) }
 } as const satisfies {
   listen: Address
@@ -104,6 +115,7 @@ export const defaults = {
   shares: Shares
   queue: Queue
   cooling: Cooling
+  breaker: Breaker
   timeout: Timeout
 }
 
@@ -383,6 +395,30 @@ const Cooling = Schema.Struct({
   description: "What a 429 or 503 of the upstream with `Retry-After` does: its route is left alone for so long."
 })
 
+const Breaker = Schema.Struct({
+  failures: Schema.optionalKey(
+    whole(1, { description: "After how many failures in a row the circuit opens.", default: defaults.breaker.failures })
+  ),
+  open: Schema.optionalKey(
+    timeout({
+      description: "For how long it is open, before one call is let through.",
+      examples: ["10 seconds"],
+      default: "10 seconds"
+    })
+  ),
+  longest: Schema.optionalKey(
+    text(`${form.duration}, an hour at most`, (text) => anHourAtMost(ConfigValue.duration(text)), {
+      description: "For how long it is open at most by `Retry-After`; `0 seconds`: the upstream's word is not heeded.",
+      examples: ["1 minute"],
+      default: "1 minute"
+    })
+  )
+}).annotate({
+  expected: "`{ failures, open, longest }`",
+  description:
+    "Calls the upstream no more while it keeps failing: 500, 502, 503, 504, silence, or no connection. Off unless given."
+})
+
 const Timeouts = Schema.Struct({
   total: Schema.optionalKey(
     timeout({ description: "From arrival to the end of the answer. None unless said.", examples: ["30 seconds"] })
@@ -446,6 +482,7 @@ const Upstream = Schema.Struct({
   shares: Schema.optionalKey(Shares),
   queue: Schema.optionalKey(Queue),
   cooling: Schema.optionalKey(Cooling),
+  breaker: Schema.optionalKey(Breaker),
   timeout: Schema.optionalKey(
     Schema.Union([
       timeout({ description: "How long a call may take as a whole.", examples: ["30 seconds"] }),
@@ -613,6 +650,7 @@ const toConfig = (file: typeof File.Type): Config => ({
     shares: upstream.shares ?? defaults.shares,
     queue: { ...defaults.queue, ...upstream.queue },
     cooling: { ...defaults.cooling, ...upstream.cooling },
+    breaker: upstream.breaker && { ...defaults.breaker, ...upstream.breaker },
     timeout: {
       ...defaults.timeout,
       ...(Duration.isDuration(upstream.timeout) ? { total: upstream.timeout } : upstream.timeout)

@@ -129,7 +129,7 @@ const ofRefusal = (refused: Refused.Refused): Problem => {
     case "CircuitOpen":
       return tell(
         "circuit-open",
-        `The upstream failed ${reason.failures} times in a row and is left alone for a while. Come back later.`
+        `The upstream failed ${reason.failures === 1 ? "its last call" : `its last ${reason.failures} calls`}, and is left alone for a while. Come back later.`
       )
     case "ShuttingDown":
       return tell("shutting-down", "No new calls are taken. Try again: the next connection reaches whoever takes over.")

@@ -1,26 +1,28 @@
 /**
  * The proxy: config → gates → stages → one server.
  *
- *     client ─▶ AccessLog → Deadline → Callers → Route ─┬▶ Admission → Credentials → Exchange ─▶ github
- *                                                       └▶ Admission → Credentials → Exchange ─▶ openai
+ *     client ─▶ AccessLog → Deadline → Callers → Route ─┬▶ Breaker → Admission → Credentials → Exchange ─▶ github
+ *                                                       └▶ Breaker → Admission → Credentials → Exchange ─▶ openai
  *
  * Each upstream has one gate, named after it, and it alone decides what starts there. Closing the scope drains the
  * server first: what is in flight ends, then gates, connections and log close.
  */
 import { ConcurrencyLimit, Gate, RateWindow } from "@fairlead/core"
 import type { Deadline, Transport } from "@fairlead/core"
+import { CircuitBreaker } from "@fairlead/core/http"
 import { NodeHttp, NodeTransport } from "@fairlead/platform-node"
 import { Cause, Duration, Effect, Exit } from "effect"
 import type { Scope } from "effect"
 import * as AccessLog from "./AccessLog.ts"
 import { Facts, stack } from "./Call.ts"
-import type { Call, Handler } from "./Call.ts"
+import type { Call, Handler, Stage } from "./Call.ts"
 import * as Caller from "./Caller.ts"
 import type { Concurrency, Config, Upstream } from "./Config.ts"
 import * as Headers from "./Headers.ts"
 import * as Problem from "./Problem.ts"
 import * as AccessLogStage from "./stages/AccessLog.ts"
 import * as Admission from "./stages/Admission.ts"
+import * as Breaker from "./stages/Breaker.ts"
 import * as Callers from "./stages/Callers.ts"
 import * as Credentials from "./stages/Credentials.ts"
 import * as DeadlineStage from "./stages/Deadline.ts"
@@ -64,6 +66,7 @@ export const make = Effect.fnUntraced(function* (
       base,
       totalMillis: upstream.timeout.total === undefined ? Infinity : Duration.toMillis(upstream.timeout.total),
       handler: stack(
+        yield* breakerOf(upstream),
         Admission.stage(gate, {
           name: upstream.name,
           pathFrom: base.length,
@@ -98,6 +101,15 @@ const makeGate = ({ concurrency, name, queue, rate, shares }: Upstream) =>
     shares,
     line: { maxItems: queue.items, maxBytes: queue.bytes, maxWait: queue.wait, overflow: queue.overflow }
   })
+
+const breakerOf = ({ breaker, name }: Upstream): Effect.Effect<Stage, never, Scope.Scope> => {
+  if (breaker === undefined) return Effect.succeed((next) => next)
+  const { failures, longest, open } = breaker
+  return Effect.map(
+    CircuitBreaker.make(name, { failures, open, maxOpen: longest, judge: Breaker.judge }),
+    Breaker.stage
+  )
+}
 
 const limitOf = (concurrency: Concurrency): number | ConcurrencyLimit.ConcurrencyLimit => {
   if (typeof concurrency === "number") return concurrency

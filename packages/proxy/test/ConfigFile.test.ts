@@ -70,6 +70,7 @@ upstreams:
     shares: { 0: 64, 3: 8, 7: "\${CALLS}" }
     queue: { items: 0, bytes: 1 MiB, wait: 500 ms, overflow: evictLeast }
     cooling: { segments: 0, longest: 5 minutes }
+    breaker: { failures: 3, longest: 0 seconds }
     timeout: { total: 1 minute, firstByte: 10 seconds, idle: 5 s }
     headers:
       authorization: "Bearer \${TOKEN}"
@@ -97,6 +98,7 @@ upstreams:
       ],
       queue: { items: 0, bytes: 1024 * 1024, wait: Duration.millis(500), overflow: "evictLeast" },
       cooling: { segments: 0, longest: Duration.minutes(5) },
+      breaker: { failures: 3, open: Duration.seconds(10), longest: Duration.zero },
       timeout: { total: Duration.minutes(1), firstByte: Duration.seconds(10), idle: Duration.seconds(5) }
     })
     expect(github!.url.href).toBe("https://api.github.com/v3")
@@ -486,6 +488,21 @@ const table: ReadonlyArray<readonly [name: string, source: string, ...parts: Rea
     "a duration with its unit",
     "found     `60`"
   ],
+  [
+    "a breaker that never opens",
+    upstream("breaker: { failures: 0 }"),
+    "upstreams.a.breaker.failures",
+    "a whole number from 1 on",
+    "found     `0`"
+  ],
+  [
+    "a breaker that is open for no time",
+    upstream("breaker: { open: 0 s }"),
+    "upstreams.a.breaker.open",
+    "more than nothing",
+    "found     `0 s`"
+  ],
+  ["a breaker by a word", upstream("breaker: on"), "upstreams.a.breaker", "`{ failures, open, longest }`"],
   ["cooling for days", upstream("cooling: { longest: 2 days }"), "an hour at most", "found     `2 days`"],
   [
     "cooling as a duration",

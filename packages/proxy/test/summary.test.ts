@@ -35,7 +35,8 @@ upstreams:
     shares: { 1: 5 }
     queue: { overflow: evictOldest }
     cooling: { segments: 0, longest: 5 minutes }
-  b: { url: https://b.example, shares: strict, cooling: { longest: 0 s } }`)
+    breaker: {}
+  b: { url: https://b.example, shares: strict, cooling: { longest: 0 s }, breaker: { failures: 1, longest: 0 s } }`)
     expect(summary.upstreams(config)).toMatchInlineSnapshot(`
       "/a/  →  https://a.example
           concurrency  2 to 200 at once, as the upstream answers (vegas)
@@ -43,6 +44,7 @@ upstreams:
           shares       1 · 5 · 1 · 1 · 1 · 1 · 1 · 1, for u=0 to u=7
           queue        1000 calls, 64 MiB, 30s; when full: evictOldest
           cooling      by Retry-After, 5m at most, the whole upstream
+          breaker      after 5 failures in a row open for 10s, by Retry-After for 1m at most
           timeout      1m to the first byte · 1m idle
 
       /b/  →  https://b.example
@@ -51,6 +53,7 @@ upstreams:
           shares       none: the most urgent first, always
           queue        1000 calls, 64 MiB, 30s; when full: reject
           cooling      none: Retry-After of the upstream is not heeded
+          breaker      after each failure open for 10s
           timeout      1m to the first byte · 1m idle"
     `)
   })
@@ -72,6 +75,17 @@ upstreams:
       expect.stringMatching(/^`shares` of a: urgency 1 weighs 1, and/)
     ])
     expect(warnings("{ 7: 2 }")).toEqual([expect.stringMatching(/urgency 0 weighs 1/)])
+  })
+
+  it("warns of a breaker that never sees silence", () => {
+    const warnings = (more: string) =>
+      summary.warnings(read(`upstreams: { a: { url: https://a.example, breaker: {}, ${more} } }`))
+    expect(warnings("")).toEqual([])
+    expect(warnings("timeout: { total: 30 s, firstByte: 10 s }")).toEqual([])
+    expect(warnings("timeout: 30 s")).toEqual([
+      "`breaker` of a does not count silence: `timeout.total` (30s) ends calls before `timeout.firstByte` (1m) does. " +
+        "Make that shorter."
+    ])
   })
 
   it("warns where others can reach it, and no name is let in by which they would call", () => {

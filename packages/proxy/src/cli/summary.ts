@@ -20,6 +20,7 @@ export const upstreams = (config: Config): string =>
   config.upstreams.map((upstream) => lines(upstream).join("\n")).join("\n\n")
 
 const lines = ({
+  breaker,
   concurrency,
   cooling,
   headers,
@@ -52,6 +53,7 @@ const lines = ({
         ? "none: Retry-After of the upstream is not heeded"
         : `by Retry-After, ${Duration.format(cooling.longest)} at most, ${routes(cooling.segments)}`
     ],
+    ...(breaker === undefined ? [] : [["breaker", breaks(breaker)]]),
     [
       "timeout",
       [
@@ -69,6 +71,12 @@ const shared = (shares: Upstream["shares"]): string =>
     ? "none: the most urgent first, always"
     : `${Array.from({ length: 8 }, (_, urgency) => shares[urgency] ?? 1).join(" · ")}, for u=0 to u=7`
 
+const breaks = ({ failures, longest, open }: NonNullable<Upstream["breaker"]>): string => {
+  const row = failures === 1 ? "each failure" : `${failures} failures in a row`
+  const heeded = Duration.isZero(longest) ? "" : `, by Retry-After for ${Duration.format(longest)} at most`
+  return `after ${row} open for ${Duration.format(open)}${heeded}`
+}
+
 const routes = (segments: number): string => {
   if (segments === 0) return "the whole upstream"
   return `each route (method and ${segments === 1 ? "first segment" : `first ${segments} segments`} of the path) alone`
@@ -85,8 +93,17 @@ const columns = (rows: ReadonlyArray<ReadonlyArray<string>>): ReadonlyArray<stri
 /** What is allowed, and yet probably not meant. */
 export const warnings = (config: Config): ReadonlyArray<string> => [
   ...outsiders(config),
-  ...config.upstreams.flatMap(upsideDown)
+  ...config.upstreams.flatMap(upsideDown),
+  ...config.upstreams.flatMap(unheardSilence)
 ]
+
+const unheardSilence = ({ breaker, name, timeout: { firstByte, total } }: Upstream): ReadonlyArray<string> =>
+  breaker === undefined || total === undefined || Duration.isLessThan(firstByte, total)
+    ? []
+    : [
+        `\`breaker\` of ${name} does not count silence: \`timeout.total\` (${Duration.format(total)}) ends calls before ` +
+          `\`timeout.firstByte\` (${Duration.format(firstByte)}) does. Make that shorter.`
+      ]
 
 const upsideDown = ({ name, shares }: Upstream): ReadonlyArray<string> => {
   if (shares === "strict") return []

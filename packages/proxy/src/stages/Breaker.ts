@@ -1,0 +1,39 @@
+/**
+ * Calls an upstream no more that keeps failing, until it has had time to recover: who comes meanwhile is refused at once.
+ *
+ * It decides at the head of an answer. Before Admission: what is refused here takes no place in the line.
+ */
+import { Refused, Transport } from "@fairlead/core"
+import { CircuitBreaker, RetryAfter } from "@fairlead/core/http"
+import { Cause, Effect, Exit } from "effect"
+import type { Stage } from "../Call.ts"
+
+export const stage =
+  (breaker: CircuitBreaker.CircuitBreaker): Stage =>
+  (next) =>
+  (call) =>
+    breaker.run(Effect.suspend(() => next(call)))
+
+/** What the end of a call says of its upstream. What is cut, since its client left or had too little time, is not asked about. */
+export const judge = (exit: Exit.Exit<unknown, unknown>): CircuitBreaker.Outcome => {
+  if (Exit.isSuccess(exit)) return ofReply(exit.value as Transport.Reply)
+  const failure = exit.cause.reasons.find(Cause.isFailReason)?.error
+  if (failure instanceof Refused.Refused) return CircuitBreaker.ignored
+  return failure instanceof Transport.UpstreamFailed && isOurs(failure)
+    ? CircuitBreaker.ignored
+    : CircuitBreaker.failure()
+}
+
+const ofReply = ({ headers, status }: Transport.Reply): CircuitBreaker.Outcome => {
+  // 429 says that it works and has enough: see `Cooling`. 501 and the like are about the call.
+  if (status < 500 || status === 501 || status > 504) return CircuitBreaker.success
+  // Another of these on the way refused this one call.
+  if (Transport.combined(headers, "proxy-status")?.includes("error=proxy_internal_response"))
+    return CircuitBreaker.ignored
+  const retryAfter = RetryAfter.millis(headers)
+  return retryAfter === undefined ? CircuitBreaker.failure() : CircuitBreaker.failure({ retryAfter })
+}
+
+/** Whether it was the client's doing, or ours: its content broke off, it cannot be said in HTTP, or we are closing. */
+const isOurs = ({ kind, sent }: Transport.UpstreamFailed) =>
+  kind === "requestBody" || kind === "closed" || (kind === "protocol" && !sent)
