@@ -46,6 +46,8 @@ export interface Region {
   liftUnsafe(): void
   /** Why it was cut; `undefined` while it was not. */
   readonly reason: Reason.Reason | undefined
+  /** Likewise, or why a region around it is being cut. */
+  readonly reasonInForce: Reason.Reason | undefined
   /** Interrupts all that runs in the region, for `reason`. Does nothing when it was cut before or has ended. */
   cut(reason: Reason.Reason): void
 }

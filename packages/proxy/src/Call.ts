@@ -1,7 +1,7 @@
 /**
  * One call on its way through the stages.
  *
- *     AccessLog → Deadline → Callers → Route → Breaker → Admission → Credentials → Exchange
+ *     AccessLog → Deadline → Callers → Route → Coalesce → Breaker → Admission → Credentials → Exchange
  *
  * A `Handler` answers a call with a `Reply` whose body has not begun to flow; a `Stage` wraps a handler in one concern. A
  * call that is wrong is answered on the spot (`refuse`); what fails on the way fails as such, and becomes a problem at the end (see `Proxy`).
@@ -56,6 +56,10 @@ export class Facts implements NodeHttp.Observer {
   notes: Array<string> | undefined = undefined
   /** What the upstream's rate allows, once it was asked for. */
   limits: Effect.Effect<Transport.Headers> | undefined = undefined
+  /** The run for many that the call waits for, where it does not go by itself. */
+  run: Facts | undefined = undefined
+  /** Whether the client's words on urgency and patience have been read. */
+  wishesRead = false
   /** Who hears of the end. */
   log: ((facts: Facts) => void) | undefined = undefined
 

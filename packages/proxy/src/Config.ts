@@ -60,6 +60,14 @@ export interface Cooling {
   readonly longest: Duration.Duration
 }
 
+/** How identical calls share one. */
+export interface Coalesce {
+  /** How much of an answer is held in memory; a longer one is not shared. */
+  readonly maxBytes: number
+  /** Fields that do not tell calls apart, besides those that never do; lower case. */
+  readonly ignore: ReadonlyArray<string>
+}
+
 /** When an upstream that fails is called no more: after so many failures in a row. */
 export interface Breaker {
   readonly failures: number
@@ -80,6 +88,7 @@ export interface Upstream {
   readonly queue: Queue
   readonly cooling: Cooling
   readonly breaker: Breaker | undefined
+  readonly coalesce: Coalesce | undefined
   readonly timeout: Timeout
   /** Set on every request, in place of what the client sent under the same name. */
   readonly headers: ReadonlyArray<readonly [name: string, value: Redacted.Redacted<string>]>
@@ -107,6 +116,7 @@ export const defaults = {
   queue: { items: 1000, bytes: 64 * 1024 * 1024, wait: Duration.seconds(30), overflow: "reject" },
   cooling: { segments: 2, longest: Duration.minutes(1) },
   breaker: { failures: 5, open: Duration.seconds(10), longest: Duration.minutes(1) },
+  coalesce: { maxBytes: 1024 * 1024, ignore: [] },
   timeout: { total: undefined, firstByte: Duration.seconds(60), idle: Duration.seconds(60) }
 } as const satisfies {
   listen: Address
@@ -116,6 +126,7 @@ export const defaults = {
   queue: Queue
   cooling: Cooling
   breaker: Breaker
+  coalesce: Coalesce
   timeout: Timeout
 }
 
@@ -419,6 +430,39 @@ const Breaker = Schema.Struct({
     "Calls the upstream no more while it keeps failing: 500, 502, 503, 504, silence, or no connection. Off unless given."
 })
 
+const coalesce = "`true`, or `{ maxBytes, ignore }`"
+
+const Coalesce = Schema.Union([
+  Schema.Boolean.annotate({ expected: coalesce, description: "`true`: with what holds unless said." }),
+  Schema.Struct({
+    maxBytes: Schema.optionalKey(
+      text(form.bytes, ConfigValue.bytes, {
+        description: "How much of an answer is held in memory; a longer one is not shared.",
+        examples: ["1 MiB", "256 KiB"],
+        default: "1 MiB"
+      })
+    ),
+    ignore: Schema.optionalKey(
+      Schema.Array(
+        made(
+          Schema.String.annotate({ expected: "the name of a header", description: "The name of a header." }),
+          (name) => {
+            const mistake = ConfigValue.headerNameMistake(name)
+            return mistake === undefined ? Result.succeed(name.toLowerCase()) : Result.fail(mistake)
+          }
+        )
+      ).annotate({
+        expected: "a list of headers' names",
+        description: "Headers that do not tell calls apart. What is ignored is not sent. None unless said."
+      })
+    )
+  })
+]).annotate({
+  expected: coalesce,
+  description:
+    "Identical GET and HEAD calls that come at the same time share one call of the upstream. Off unless given."
+})
+
 const Timeouts = Schema.Struct({
   total: Schema.optionalKey(
     timeout({ description: "From arrival to the end of the answer. None unless said.", examples: ["30 seconds"] })
@@ -483,6 +527,7 @@ const Upstream = Schema.Struct({
   queue: Schema.optionalKey(Queue),
   cooling: Schema.optionalKey(Cooling),
   breaker: Schema.optionalKey(Breaker),
+  coalesce: Schema.optionalKey(Coalesce),
   timeout: Schema.optionalKey(
     Schema.Union([
       timeout({ description: "How long a call may take as a whole.", examples: ["30 seconds"] }),
@@ -651,6 +696,7 @@ const toConfig = (file: typeof File.Type): Config => ({
     queue: { ...defaults.queue, ...upstream.queue },
     cooling: { ...defaults.cooling, ...upstream.cooling },
     breaker: upstream.breaker && { ...defaults.breaker, ...upstream.breaker },
+    coalesce: toCoalesce(upstream.coalesce ?? false),
     timeout: {
       ...defaults.timeout,
       ...(Duration.isDuration(upstream.timeout) ? { total: upstream.timeout } : upstream.timeout)
@@ -663,6 +709,9 @@ const toConfig = (file: typeof File.Type): Config => ({
 
 const toConcurrency = (it: NonNullable<(typeof Upstream.Type)["concurrency"]>): Concurrency =>
   typeof it === "number" ? it : { adaptive: { ...defaults.adaptive, ...it.adaptive } }
+
+const toCoalesce = (it: NonNullable<(typeof Upstream.Type)["coalesce"]>): Coalesce | undefined =>
+  it === false ? undefined : { ...defaults.coalesce, ...(it === true ? {} : it) }
 
 /** A config from plain values, in the words of the file: all of it, or every mistake. */
 export const decode = (input: unknown): Result.Result<Config, ReadonlyArray<Mistake>> =>

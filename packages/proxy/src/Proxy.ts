@@ -1,8 +1,8 @@
 /**
  * The proxy: config → gates → stages → one server.
  *
- *     client ─▶ AccessLog → Deadline → Callers → Route ─┬▶ Breaker → Admission → Credentials → Exchange ─▶ github
- *                                                       └▶ Breaker → Admission → Credentials → Exchange ─▶ openai
+ *     client ─▶ AccessLog → Deadline → Callers → Route ─┬▶ Coalesce → Breaker → Admission → Credentials → Exchange ─▶ github
+ *                                                       └▶ Coalesce → Breaker → Admission → Credentials → Exchange ─▶ openai
  *
  * Each upstream has one gate, named after it, and it alone decides what starts there. Closing the scope drains the
  * server first: what is in flight ends, then gates, connections and log close.
@@ -24,6 +24,7 @@ import * as AccessLogStage from "./stages/AccessLog.ts"
 import * as Admission from "./stages/Admission.ts"
 import * as Breaker from "./stages/Breaker.ts"
 import * as Callers from "./stages/Callers.ts"
+import * as Coalesce from "./stages/Coalesce.ts"
 import * as Credentials from "./stages/Credentials.ts"
 import * as DeadlineStage from "./stages/Deadline.ts"
 import * as Exchange from "./stages/Exchange.ts"
@@ -66,6 +67,7 @@ export const make = Effect.fnUntraced(function* (
       base,
       totalMillis: upstream.timeout.total === undefined ? Infinity : Duration.toMillis(upstream.timeout.total),
       handler: stack(
+        yield* coalesceOf(upstream),
         yield* breakerOf(upstream),
         Admission.stage(gate, {
           name: upstream.name,
@@ -102,8 +104,17 @@ const makeGate = ({ concurrency, name, queue, rate, shares }: Upstream) =>
     line: { maxItems: queue.items, maxBytes: queue.bytes, maxWait: queue.wait, overflow: queue.overflow }
   })
 
+const alone: Stage = (next) => next
+
+const coalesceOf = ({ coalesce, headers, name }: Upstream): Effect.Effect<Stage, never, Scope.Scope> => {
+  if (coalesce === undefined) return Effect.succeed(alone)
+  // What the config sets, the client's own of that name does not reach the upstream.
+  const ignore = [...coalesce.ignore, ...headers.map(([name]) => name)]
+  return Coalesce.make({ name, maxBytes: coalesce.maxBytes, ignore })
+}
+
 const breakerOf = ({ breaker, name }: Upstream): Effect.Effect<Stage, never, Scope.Scope> => {
-  if (breaker === undefined) return Effect.succeed((next) => next)
+  if (breaker === undefined) return Effect.succeed(alone)
   const { failures, longest, open } = breaker
   return Effect.map(
     CircuitBreaker.make(name, { failures, open, maxOpen: longest, judge: Breaker.judge }),

@@ -71,6 +71,7 @@ upstreams:
     queue: { items: 0, bytes: 1 MiB, wait: 500 ms, overflow: evictLeast }
     cooling: { segments: 0, longest: 5 minutes }
     breaker: { failures: 3, longest: 0 seconds }
+    coalesce: { maxBytes: 64 KiB, ignore: [User-Agent, x-client] }
     timeout: { total: 1 minute, firstByte: 10 seconds, idle: 5 s }
     headers:
       authorization: "Bearer \${TOKEN}"
@@ -99,6 +100,7 @@ upstreams:
       queue: { items: 0, bytes: 1024 * 1024, wait: Duration.millis(500), overflow: "evictLeast" },
       cooling: { segments: 0, longest: Duration.minutes(5) },
       breaker: { failures: 3, open: Duration.seconds(10), longest: Duration.zero },
+      coalesce: { maxBytes: 64 * 1024, ignore: ["user-agent", "x-client"] },
       timeout: { total: Duration.minutes(1), firstByte: Duration.seconds(10), idle: Duration.seconds(5) }
     })
     expect(github!.url.href).toBe("https://api.github.com/v3")
@@ -501,6 +503,21 @@ const table: ReadonlyArray<readonly [name: string, source: string, ...parts: Rea
     "upstreams.a.breaker.open",
     "more than nothing",
     "found     `0 s`"
+  ],
+  ["to coalesce by a word", upstream("coalesce: always"), "upstreams.a.coalesce", "`true`, or `{ maxBytes, ignore }`"],
+  [
+    "to coalesce without a bound",
+    upstream("coalesce: { maxBytes: 5 }"),
+    "upstreams.a.coalesce.maxBytes",
+    "a size with its unit"
+  ],
+  [
+    "to ignore what is no header",
+    upstream("coalesce: { ignore: [x-a, Host, a b] }"),
+    "upstreams.a.coalesce.ignore[1]",
+    "this one belongs to the connection",
+    "upstreams.a.coalesce.ignore[2]",
+    "the name of a header"
   ],
   ["a breaker by a word", upstream("breaker: on"), "upstreams.a.breaker", "`{ failures, open, longest }`"],
   ["cooling for days", upstream("cooling: { longest: 2 days }"), "an hour at most", "found     `2 days`"],

@@ -27,7 +27,7 @@ export interface Answer {
 
 export interface Proxied {
   /** One call, its answer read to the end; its region and its scope end with it. */
-  readonly ask: (asked?: Asked) => Effect.Effect<Answer, Deadline.DeadlineExceeded>
+  readonly ask: (asked?: Asked) => Effect.Effect<Answer>
   readonly log: Array<AccessLog.Entry>
 }
 
@@ -62,12 +62,17 @@ export const make = (
       return Deadline.region((region) => {
         given?.(region)
         return Effect.scoped(Effect.flatMap(handler(request, region), read))
-      }).pipe(Effect.onExit(() => Effect.sync(() => request.observer?.onEnd())))
+      }).pipe(
+        // As the server does.
+        Effect.catchTag("DeadlineExceeded", (error) => Effect.suspend(() => read(request.observer!.onDeadline(error)))),
+        Effect.onExit(() => Effect.sync(() => request.observer?.onEnd()))
+      )
     }
     return { ask, log }
   })
 
-const read = ({ body, headers, status }: Transport.Reply): Effect.Effect<Answer> =>
+/** An answer, read to the end. */
+export const read = ({ body, headers, status }: Transport.Reply): Effect.Effect<Answer> =>
   Effect.gen(function* () {
     const chunks: Array<Uint8Array> = []
     yield* Effect.orDie(body.pipeTo({ write: (chunk) => chunks.push(chunk) > 0, onDrain: () => {} }))

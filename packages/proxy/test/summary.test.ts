@@ -36,7 +36,8 @@ upstreams:
     queue: { overflow: evictOldest }
     cooling: { segments: 0, longest: 5 minutes }
     breaker: {}
-  b: { url: https://b.example, shares: strict, cooling: { longest: 0 s }, breaker: { failures: 1, longest: 0 s } }`)
+    coalesce: { maxBytes: 256 KiB, ignore: [User-Agent] }
+  b: { url: https://b.example, shares: strict, cooling: { longest: 0 s }, breaker: { failures: 1, longest: 0 s }, coalesce: true }`)
     expect(summary.upstreams(config)).toMatchInlineSnapshot(`
       "/a/  →  https://a.example
           concurrency  2 to 200 at once, as the upstream answers (vegas)
@@ -44,6 +45,7 @@ upstreams:
           shares       1 · 5 · 1 · 1 · 1 · 1 · 1 · 1, for u=0 to u=7
           queue        1000 calls, 64 MiB, 30s; when full: evictOldest
           cooling      by Retry-After, 5m at most, the whole upstream
+          coalesce     identical GET and HEAD calls, answers of 256 KiB at most, whatever they say of user-agent
           breaker      after 5 failures in a row open for 10s, by Retry-After for 1m at most
           timeout      1m to the first byte · 1m idle
 
@@ -53,6 +55,7 @@ upstreams:
           shares       none: the most urgent first, always
           queue        1000 calls, 64 MiB, 30s; when full: reject
           cooling      none: Retry-After of the upstream is not heeded
+          coalesce     identical GET and HEAD calls, answers of 1 MiB at most
           breaker      after each failure open for 10s
           timeout      1m to the first byte · 1m idle"
     `)

@@ -21,6 +21,7 @@ export const upstreams = (config: Config): string =>
 
 const lines = ({
   breaker,
+  coalesce,
   concurrency,
   cooling,
   headers,
@@ -53,6 +54,7 @@ const lines = ({
         ? "none: Retry-After of the upstream is not heeded"
         : `by Retry-After, ${Duration.format(cooling.longest)} at most, ${routes(cooling.segments)}`
     ],
+    ...(coalesce === undefined ? [] : [["coalesce", coalesced(coalesce)]]),
     ...(breaker === undefined ? [] : [["breaker", breaks(breaker)]]),
     [
       "timeout",
@@ -70,6 +72,10 @@ const shared = (shares: Upstream["shares"]): string =>
   shares === "strict"
     ? "none: the most urgent first, always"
     : `${Array.from({ length: 8 }, (_, urgency) => shares[urgency] ?? 1).join(" · ")}, for u=0 to u=7`
+
+const coalesced = ({ ignore, maxBytes }: NonNullable<Upstream["coalesce"]>): string =>
+  `identical GET and HEAD calls, answers of ${ConfigValue.formatBytes(maxBytes)} at most` +
+  (ignore.length === 0 ? "" : `, whatever they say of ${ignore.join(", ")}`)
 
 const breaks = ({ failures, longest, open }: NonNullable<Upstream["breaker"]>): string => {
   const row = failures === 1 ? "each failure" : `${failures} failures in a row`

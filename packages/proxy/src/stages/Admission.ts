@@ -43,8 +43,7 @@ export const stage =
     const send = options.adaptive ? learning(next) : options.answers ? answering(next) : plain(next)
     return (call) => {
       const { facts, request } = call
-      readUrgency(call)
-      readWait(call)
+      readWishes(call)
       facts.limits = limits
       const hold = gate.hold({
         pending: true,
@@ -102,7 +101,7 @@ const learning = (next: Handler): Send => {
       }
       const failure = exit.cause.reasons.find(Cause.isFailReason)?.error
       const kind = failure?._tag === "UpstreamFailed" ? failure.kind : undefined
-      if (kind === "headersTimeout" || kind === "idleTimeout" || region.reason?._tag === "Deadline") {
+      if (kind === "headersTimeout" || kind === "idleTimeout" || region.reasonInForce?._tag === "Deadline") {
         // While the client still sends, the silence is its own; and who gives the upstream less time than it ever needs
         // learns nothing about it. Limits by latency have a measure of their own for that, `aimd` has none.
         const late = body.endedAt !== undefined && performance.now() - since >= usual
@@ -111,6 +110,14 @@ const learning = (next: Handler): Send => {
       return undefined
     })
   }
+}
+
+/** Reads what the client says of its urgency and its patience; once, for whichever stage asks first. */
+export const readWishes = (call: Call) => {
+  if (call.facts.wishesRead) return
+  call.facts.wishesRead = true
+  readUrgency(call)
+  readWait(call)
 }
 
 const readUrgency = ({ facts, received }: Call) => {

@@ -58,7 +58,7 @@ const lift = ({ facts, region }: Call) => {
   if (facts.streamDeadline !== Infinity) region.narrowUnsafe(facts.streamDeadline - performance.now())
 }
 
-const isEventStream = (headers: Transport.Headers): boolean => {
+export const isEventStream = (headers: Transport.Headers): boolean => {
   for (let i = 0; i < headers.length; i += 2) {
     if (headers[i]!.length === 12 && headers[i]!.toLowerCase() === "content-type") {
       return headers[i + 1]!.slice(0, 17).toLowerCase() === "text/event-stream"
