@@ -1,8 +1,9 @@
 /**
  * A call that succeeds, under a policy that would try it again: what it costs to be ready for a failure. One call after another,
- * of no wait at all and of a resolved promise; with hedging too, whose moment never comes.
+ * of no wait at all and of a resolved promise; with hedging too, whose moment never comes, and around a circuit breaker.
  */
 import { Attempts } from "@fairlead/core"
+import { CircuitBreaker } from "@fairlead/core/http"
 import { ExponentialBackoff, handleAll, retry } from "cockatiel"
 import { Effect, Schedule, Scope } from "effect"
 import { perOperation } from "./harness.ts"
@@ -37,6 +38,12 @@ const ours = (): Policy => {
   return (effect) => attempts.run(effect)
 }
 
+const aroundBreaker = (): Policy => {
+  const attempts = make()
+  const breaker = Effect.runSync(CircuitBreaker.make("bench").pipe(Scope.provide(Scope.makeUnsafe())))
+  return (effect) => attempts.run(breaker.run(effect))
+}
+
 /** The first calls are not hedged: nothing is learnt yet. */
 const hedged = (): Policy => {
   const attempts = make({ hedge: { min: "10 seconds" } })
@@ -55,6 +62,7 @@ const row = (name: string, body: Effect.Effect<void>, plain: () => unknown) => (
   contenders: [
     { name: "Attempts.run", round: effects(body, ours) },
     { name: "Attempts.run, hedged", round: effects(body, hedged) },
+    { name: "Attempts.run, around CircuitBreaker.run", round: effects(body, aroundBreaker) },
     { name: "no policy", round: effects(body, none) },
     { name: "Effect.retry", round: effects(body, effectRetry) },
     { name: "cockatiel retry", round: promises(plain) }
@@ -78,8 +86,8 @@ export const attempts: Part = {
   name: "attempts",
   rows,
   figures: rows.map(({ name }) => ({
-    name: `${name}: what the budget adds, in µs`,
-    of: (micros) => micros(name, "Attempts.run") - micros(name, "no policy"),
+    name: `${name}: what budget and breaker add together, in µs`,
+    of: (micros) => micros(name, "Attempts.run, around CircuitBreaker.run") - micros(name, "no policy"),
     atMost: 1
   }))
 }
