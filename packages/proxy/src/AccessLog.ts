@@ -27,6 +27,8 @@ export interface Entry {
   readonly status: number
   readonly urgency: number
   readonly queueMillis: number | undefined
+  /** How often it was sent to the upstream, where more than once. */
+  readonly attempts?: number | undefined
   readonly ttfbMillis: number | undefined
   readonly totalMillis: number
   readonly bytesIn: number
@@ -175,6 +177,7 @@ export const line = (entry: Entry, dropped = 0): string => {
   if (entry.upstream !== undefined) text += `,"upstream":"${entry.upstream}"`
   text += `,"status":${entry.status},"urgency":${entry.urgency}`
   if (entry.queueMillis !== undefined) text += `,"queue":${Decimal.ofMillis(entry.queueMillis)}`
+  if (entry.attempts !== undefined) text += `,"attempts":${entry.attempts}`
   if (entry.ttfbMillis !== undefined) text += `,"ttfb":${Decimal.ofMillis(entry.ttfbMillis)}`
   text += `,"total":${Decimal.ofMillis(entry.totalMillis)},"in":${entry.bytesIn},"out":${entry.bytesOut}`
   if (entry.hop !== 0) text += `,"hop":${entry.hop}`

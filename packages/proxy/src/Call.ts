@@ -1,7 +1,7 @@
 /**
  * One call on its way through the stages.
  *
- *     AccessLog → Deadline → Callers → Route → Coalesce → Breaker → Admission → Credentials → Exchange
+ *     AccessLog → Deadline → Callers → Route → Coalesce → Attempts → Breaker → Admission → Credentials → Exchange
  *
  * A `Handler` answers a call with a `Reply` whose body has not begun to flow; a `Stage` wraps a handler in one concern. A
  * call that is wrong is answered on the spot (`refuse`); what fails on the way fails as such, and becomes a problem at the end (see `Proxy`).
@@ -29,6 +29,8 @@ export interface Call {
   readonly body: Transport.Body
   /** Told right before the first byte goes to the upstream. */
   readonly onSent: () => void
+  /** Interim answers are not passed on: those of another attempt were. */
+  readonly quiet?: boolean
   readonly facts: Facts
 }
 
@@ -50,6 +52,8 @@ export class Facts implements NodeHttp.Observer {
   /** The wait that the client asked for, in seconds, where that was heeded. */
   wait: number | undefined = undefined
   queueMillis: number | undefined = undefined
+  /** How often it was sent, or was about to be. */
+  attempts = 1
   sentAt: number | undefined = undefined
   headAt: number | undefined = undefined
   reason: Problem.Name | undefined = undefined
@@ -71,7 +75,17 @@ export class Facts implements NodeHttp.Observer {
 
   note(text: string): void {
     if (this.notes === undefined) this.notes = [text]
-    else this.notes.push(text)
+    else if (!this.notes.includes(text)) this.notes.push(text)
+  }
+
+  /** Those of one attempt beside another: what becomes known is its own, until it joins. */
+  branch(): Facts {
+    return Object.create(this) as Facts
+  }
+
+  /** Takes up what became known of the attempt that counts. */
+  join({ headAt, limits, notes, queueMillis, sentAt, urgency, wait }: Facts): void {
+    Object.assign(this, { headAt, limits, notes, queueMillis, sentAt, urgency, wait })
   }
 
   /** The answer that tells of a problem. */

@@ -7,6 +7,7 @@
 import type { Overflow, RateWindow } from "@fairlead/core"
 import { Duration, Effect, Redacted, Result, Schema, SchemaIssue, SchemaTransformation } from "effect"
 import * as ConfigValue from "./ConfigValue.ts"
+import * as Idempotency from "./Idempotency.ts"
 
 /** Where to listen. */
 export interface Address {
@@ -77,6 +78,22 @@ export interface Breaker {
   readonly longest: Duration.Duration
 }
 
+/** When a call that failed is sent again, and a slow one a second time. */
+export interface Retry {
+  /** How often a call is sent at the most. */
+  readonly attempts: number
+  /** What is sent beyond the first attempt of each call, as a part of the calls. */
+  readonly budget: number
+  /** After how long there is a second attempt beside the first; not at all unless said. */
+  readonly hedge: `p${number}` | Duration.Duration | undefined
+  /** Contents up to this are kept to be sent again, in bytes. */
+  readonly replay: number
+  /** What may be sent twice, besides GET, HEAD, OPTIONS, PUT and DELETE. */
+  readonly idempotent: ReadonlyArray<Idempotency.Route>
+  /** Whether the upstream heeds `Idempotency-Key`. */
+  readonly idempotencyKey: boolean
+}
+
 /** One API behind the proxy, reached by the path prefix `/<name>/`. */
 export interface Upstream {
   readonly name: string
@@ -89,6 +106,7 @@ export interface Upstream {
   readonly cooling: Cooling
   readonly breaker: Breaker | undefined
   readonly coalesce: Coalesce | undefined
+  readonly retry: Retry | undefined
   readonly timeout: Timeout
   /** Set on every request, in place of what the client sent under the same name. */
   readonly headers: ReadonlyArray<readonly [name: string, value: Redacted.Redacted<string>]>
@@ -117,6 +135,7 @@ export const defaults = {
   cooling: { segments: 2, longest: Duration.minutes(1) },
   breaker: { failures: 5, open: Duration.seconds(10), longest: Duration.minutes(1) },
   coalesce: { maxBytes: 1024 * 1024, ignore: [] },
+  retry: { attempts: 3, budget: 0.2, hedge: undefined, replay: 64 * 1024, idempotent: [], idempotencyKey: false },
   timeout: { total: undefined, firstByte: Duration.seconds(60), idle: Duration.seconds(60) }
 } as const satisfies {
   listen: Address
@@ -127,6 +146,7 @@ export const defaults = {
   cooling: Cooling
   breaker: Breaker
   coalesce: Coalesce
+  retry: Retry
   timeout: Timeout
 }
 
@@ -463,6 +483,58 @@ const Coalesce = Schema.Union([
     "Identical GET and HEAD calls that come at the same time share one call of the upstream. Off unless given."
 })
 
+const idempotentRoute = "a method and a path behind the `url`, such as `POST /v1/embeddings` or `POST /v1/search/*`"
+
+const Retry = Schema.Struct({
+  attempts: Schema.optionalKey(
+    whole(1, { description: "How often a call is sent at the most; 1: once.", default: defaults.retry.attempts })
+  ),
+  budget: Schema.optionalKey(
+    text("a part of the calls, from `0%` to `100%`", ConfigValue.percent, {
+      description:
+        "What is sent beyond the first attempt of each call, as a part of the calls (10 in 10 seconds in any case).",
+      examples: ["20%", "5%"],
+      default: "20%"
+    })
+  ),
+  hedge: Schema.optionalKey(
+    text("`p95`, or a duration with its unit, such as `200 ms`", ConfigValue.hedge, {
+      description:
+        "When an idempotent call that has no answer yet is sent a second time: when slower than 95 in 100, or after a time. Never unless said.",
+      examples: ["p95", "200 ms"]
+    })
+  ),
+  replay: Schema.optionalKey(
+    text(form.bytes, ConfigValue.bytes, {
+      description: "Up to which length the content of a call is kept, to be sent again; a longer one is sent once.",
+      examples: ["64 KiB", "1 MiB"],
+      default: "64 KiB"
+    })
+  ),
+  idempotent: Schema.optionalKey(
+    Schema.Array(
+      text(idempotentRoute, Idempotency.route, {
+        description: "A method and a path behind the upstream's own; with `/*` at its end, all below it.",
+        examples: ["POST /v1/embeddings", "POST /v1/search/*"]
+      })
+    ).annotate({
+      expected: `a list, each of it ${idempotentRoute}`,
+      description: "What may be sent twice, besides GET, HEAD, OPTIONS, PUT and DELETE."
+    })
+  ),
+  idempotencyKey: Schema.optionalKey(
+    Schema.Boolean.annotate({
+      expected: "`true` or `false`",
+      description:
+        "Whether the upstream does calls of one `Idempotency-Key` once: then those that bear one may be sent twice.",
+      default: false
+    })
+  )
+}).annotate({
+  expected: "`{ attempts, budget, hedge, replay, idempotent, idempotencyKey }`",
+  description: "Sends calls again that failed, under a budget. Off unless given."
+})
+
 const Timeouts = Schema.Struct({
   total: Schema.optionalKey(
     timeout({ description: "From arrival to the end of the answer. None unless said.", examples: ["30 seconds"] })
@@ -528,6 +600,7 @@ const Upstream = Schema.Struct({
   cooling: Schema.optionalKey(Cooling),
   breaker: Schema.optionalKey(Breaker),
   coalesce: Schema.optionalKey(Coalesce),
+  retry: Schema.optionalKey(Retry),
   timeout: Schema.optionalKey(
     Schema.Union([
       timeout({ description: "How long a call may take as a whole.", examples: ["30 seconds"] }),
@@ -697,6 +770,7 @@ const toConfig = (file: typeof File.Type): Config => ({
     cooling: { ...defaults.cooling, ...upstream.cooling },
     breaker: upstream.breaker && { ...defaults.breaker, ...upstream.breaker },
     coalesce: toCoalesce(upstream.coalesce ?? false),
+    retry: upstream.retry && { ...defaults.retry, ...upstream.retry },
     timeout: {
       ...defaults.timeout,
       ...(Duration.isDuration(upstream.timeout) ? { total: upstream.timeout } : upstream.timeout)

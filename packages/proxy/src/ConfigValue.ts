@@ -48,6 +48,20 @@ export const rate = (text: string): Rate | undefined => {
 export const bytes = (text: string): number | undefined =>
   ByteSize.fromString(text.trim()).pipe(Option.flatMap(ByteSize.toNumber), Option.getOrUndefined)
 
+/** `20%`, as a part: 0.2. From nothing to all. */
+export const percent = (text: string): number | undefined => {
+  const [, digits] = /^(\d{1,3}(?:\.\d{1,3})?) ?%$/.exec(text.trim()) ?? []
+  const part = Number(digits) / 100
+  return part <= 1 ? part : undefined
+}
+
+/** `p95`, or a time in milliseconds. */
+export const hedge = (text: string): `p${number}` | Duration.Duration | undefined => {
+  if (/^p[1-9]\d?(\.\d)?$/.test(text)) return text as `p${number}`
+  const time = duration(text)
+  return time === undefined || Duration.isZero(time) ? undefined : time
+}
+
 /** `64 MiB`. */
 export const formatBytes = (bytes: number): string => ByteSize.format(ByteSize.bytes(bytes), { system: "binary" })
 

@@ -1,13 +1,13 @@
 /**
  * The proxy: config → gates → stages → one server.
  *
- *     client ─▶ AccessLog → Deadline → Callers → Route ─┬▶ Coalesce → Breaker → Admission → Credentials → Exchange ─▶ github
- *                                                       └▶ Coalesce → Breaker → Admission → Credentials → Exchange ─▶ openai
+ *     client ─▶ AccessLog → Deadline → Callers → Route ─┬▶ Coalesce → Attempts → Breaker → Admission → Credentials → Exchange ─▶ github
+ *                                                       └▶ Coalesce → Attempts → Breaker → Admission → Credentials → Exchange ─▶ openai
  *
  * Each upstream has one gate, named after it, and it alone decides what starts there. Closing the scope drains the
  * server first: what is in flight ends, then gates, connections and log close.
  */
-import { ConcurrencyLimit, Gate, RateWindow } from "@fairlead/core"
+import { Attempts, ConcurrencyLimit, Gate, RateWindow } from "@fairlead/core"
 import type { Deadline, Transport } from "@fairlead/core"
 import { CircuitBreaker } from "@fairlead/core/http"
 import { NodeHttp, NodeTransport } from "@fairlead/platform-node"
@@ -22,6 +22,7 @@ import * as Headers from "./Headers.ts"
 import * as Problem from "./Problem.ts"
 import * as AccessLogStage from "./stages/AccessLog.ts"
 import * as Admission from "./stages/Admission.ts"
+import * as AttemptsStage from "./stages/Attempts.ts"
 import * as Breaker from "./stages/Breaker.ts"
 import * as Callers from "./stages/Callers.ts"
 import * as Coalesce from "./stages/Coalesce.ts"
@@ -68,6 +69,7 @@ export const make = Effect.fnUntraced(function* (
       totalMillis: upstream.timeout.total === undefined ? Infinity : Duration.toMillis(upstream.timeout.total),
       handler: stack(
         yield* coalesceOf(upstream),
+        yield* attemptsOf(upstream, base.length),
         yield* breakerOf(upstream),
         Admission.stage(gate, {
           name: upstream.name,
@@ -119,6 +121,29 @@ const breakerOf = ({ breaker, name }: Upstream): Effect.Effect<Stage, never, Sco
   return Effect.map(
     CircuitBreaker.make(name, { failures, open, maxOpen: longest, judge: Breaker.judge }),
     Breaker.stage
+  )
+}
+
+/** Calls are sent once unless the config says otherwise. */
+const attemptsOf = ({ name, queue, retry }: Upstream, pathFrom: number): Effect.Effect<Stage, never, Scope.Scope> => {
+  if (retry === undefined || retry.attempts === 1) return Effect.succeed(alone)
+  const { attempts: max, budget, hedge, idempotencyKey, idempotent, replay } = retry
+  const options = {
+    idempotency: { routes: idempotent, key: idempotencyKey },
+    pathFrom,
+    replayBytes: replay,
+    collectBytes: queue.bytes,
+    longestMillis: Duration.toMillis(queue.wait),
+    hedges: hedge !== undefined
+  }
+  return Effect.map(
+    Attempts.make<AttemptsStage.Failure>(name, {
+      max,
+      again: AttemptsStage.again,
+      budget: { ratio: budget },
+      hedge: hedge === undefined ? undefined : { after: hedge }
+    }),
+    (attempts) => AttemptsStage.stage(attempts, options)
   )
 }
 

@@ -121,6 +121,26 @@ upstreams:
     })
   })
 
+  it("sends calls once unless `retry` is given, and then as it says", () => {
+    const retry = (text: string) => good(upstream(text)).upstreams[0]!.retry
+    expect(retry("concurrency: 3")).toBeUndefined()
+    const usual = { attempts: 3, budget: 0.2, hedge: undefined, replay: 65_536, idempotent: [], idempotencyKey: false }
+    expect(retry("retry: {}")).toEqual(usual)
+    expect(
+      retry(
+        "retry: { attempts: 2, budget: 5%, hedge: p99, replay: 1 MiB, idempotent: [POST /x/*], idempotencyKey: true }"
+      )
+    ).toEqual({
+      attempts: 2,
+      budget: 0.05,
+      hedge: "p99",
+      replay: 1024 * 1024,
+      idempotent: [{ method: "POST", path: "/x/", rest: true }],
+      idempotencyKey: true
+    })
+    expect(retry("retry: { hedge: 200 ms }")).toEqual({ ...usual, hedge: Duration.millis(200) })
+  })
+
   it("shows no secret when it is printed", () => {
     const config = good(upstream('headers: { authorization: "${TOKEN}" }'))
     expect(`${JSON.stringify(config)} ${String(config.upstreams[0]!.headers)}`).not.toContain(secret)
@@ -231,10 +251,23 @@ const table: ReadonlyArray<readonly [name: string, source: string, ...parts: Rea
   ],
   [
     "a key whose stage does not exist yet",
-    upstream("retry: { attempts: 3 }"),
-    "the unknown key `retry`",
+    upstream("cache: { seconds: 3 }"),
+    "the unknown key `cache`",
     "expected  `url`, `concurrency`"
   ],
+  ["no attempt at all", upstream("retry: { attempts: 0 }"), "upstreams.a.retry.attempts", "a whole number from 1 on"],
+  ["a budget without a unit", upstream("retry: { budget: 0.2 }"), "upstreams.a.retry.budget", "from `0%` to `100%`"],
+  ["a budget above all", upstream("retry: { budget: 120% }"), "upstreams.a.retry.budget", "found     `120%`"],
+  ["a hedge of all", upstream("retry: { hedge: p100 }"), "upstreams.a.retry.hedge", "`p95`, or a duration"],
+  ["a hedge at once", upstream("retry: { hedge: 0 ms }"), "upstreams.a.retry.hedge", "found     `0 ms`"],
+  [
+    "a route without a method",
+    upstream("retry: { idempotent: [POST /v1/x, /v1/embeddings] }"),
+    "upstreams.a.retry.idempotent[1]",
+    "a method and a path"
+  ],
+  ["a key by a word", upstream("retry: { idempotencyKey: always }"), "`true` or `false`"],
+  ["retries by a word", upstream("retry: 3"), "upstreams.a.retry", "`{ attempts, budget, hedge,"],
   [
     "an upstream named `..`",
     "upstreams: { ..: { url: https://a } }",

@@ -61,6 +61,21 @@ upstreams:
     `)
   })
 
+  it("says how calls are sent again", () => {
+    const line = (retry: string) =>
+      summary
+        .upstreams(read(`upstreams: { a: { url: https://a.example, retry: ${retry} } }`))
+        .split("\n")
+        .find((line) => line.includes("retry"))
+        ?.trim()
+    expect(line("{}")).toBe("retry        3 attempts at the most, 20 % more calls · content up to 64 KiB")
+    expect(line("{ attempts: 1 }")).toBeUndefined()
+    expect(line("{ budget: 7%, hedge: p95, idempotent: [POST /x], idempotencyKey: true }")).toBe(
+      "retry        3 attempts at the most, 7 % more calls · hedged after p95 · content up to 64 KiB · " +
+        "idempotent, too: POST /x · by Idempotency-Key"
+    )
+  })
+
   it("shows no value of a header, nor what may be a key in a path", () => {
     const config = read(`upstreams: { a: { url: https://a.example/hooks/${key}/x, headers: { x-key: ${key} } } }`)
     const text = `${summary.all(config)} ${summary.upstreams(config)}`

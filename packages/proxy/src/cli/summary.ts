@@ -2,6 +2,7 @@
 import { Duration } from "effect"
 import type { Config, Upstream } from "../Config.ts"
 import * as ConfigValue from "../ConfigValue.ts"
+import * as Idempotency from "../Idempotency.ts"
 
 /** All of it, a block of lines for each upstream. */
 export const all = (config: Config): string =>
@@ -28,6 +29,7 @@ const lines = ({
   name,
   queue,
   rate,
+  retry,
   shares,
   timeout,
   url
@@ -56,6 +58,7 @@ const lines = ({
     ],
     ...(coalesce === undefined ? [] : [["coalesce", coalesced(coalesce)]]),
     ...(breaker === undefined ? [] : [["breaker", breaks(breaker)]]),
+    ...(retry === undefined || retry.attempts === 1 ? [] : [["retry", retried(retry)]]),
     [
       "timeout",
       [
@@ -82,6 +85,14 @@ const breaks = ({ failures, longest, open }: NonNullable<Upstream["breaker"]>): 
   const heeded = Duration.isZero(longest) ? "" : `, by Retry-After for ${Duration.format(longest)} at most`
   return `after ${row} open for ${Duration.format(open)}${heeded}`
 }
+const retried = ({ attempts, budget, hedge, idempotencyKey, idempotent, replay }: NonNullable<Upstream["retry"]>) =>
+  [
+    `${attempts} attempts at the most, ${Number((budget * 100).toFixed(3))} % more calls`,
+    ...(hedge === undefined ? [] : [`hedged after ${typeof hedge === "string" ? hedge : Duration.format(hedge)}`]),
+    `content up to ${ConfigValue.formatBytes(replay)}`,
+    ...(idempotent.length === 0 ? [] : [`idempotent, too: ${idempotent.map(Idempotency.format).join(", ")}`]),
+    ...(idempotencyKey ? ["by Idempotency-Key"] : [])
+  ].join(" · ")
 
 const routes = (segments: number): string => {
   if (segments === 0) return "the whole upstream"

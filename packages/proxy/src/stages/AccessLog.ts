@@ -23,6 +23,7 @@ const writeTo = (log: AccessLog, facts: Facts) => {
     status: status ?? (end === "clientGone" ? 499 : 500),
     urgency: facts.urgency,
     queueMillis: facts.queueMillis,
+    attempts: facts.attempts > 1 ? facts.attempts : undefined,
     ttfbMillis: facts.headAt === undefined ? undefined : facts.headAt - facts.startedAt,
     totalMillis: performance.now() - facts.startedAt,
     bytesIn: request.progress.received,

@@ -10,7 +10,7 @@
  * and its reader. A fixed limit learns nothing, and costs nothing more.
  */
 import { Priority } from "@fairlead/core"
-import type { Gate, Transport } from "@fairlead/core"
+import type { Gate } from "@fairlead/core"
 import { Cause, Duration, Effect, Exit } from "effect"
 import type { Call, Handler, Stage } from "../Call.ts"
 import type { Cooling as CoolingConfig } from "../Config.ts"
@@ -47,7 +47,7 @@ export const stage =
       facts.limits = limits
       const hold = gate.hold({
         pending: true,
-        bytes: heldBytes(request),
+        bytes: heldBytes(call),
         maxWait: facts.wait === undefined ? undefined : facts.wait * 1000,
         key: cools ? Cooling.routeOf(request.method, call.target, pathFrom, cooling.segments) : undefined
       })
@@ -69,13 +69,13 @@ type Send = (call: Call, permit: Gate.Permit) => ReturnType<Handler>
 const plain =
   (next: Handler): Send =>
   (call, permit) =>
-    next({ ...call, onSent: () => permit.sent() })
+    next({ ...call, onSent: () => begun(call, permit) })
 
 /** Tells the windows of the head. */
 const answering =
   (next: Handler): Send =>
   (call, permit) =>
-    Effect.map(next({ ...call, onSent: () => permit.sent() }), (reply) => {
+    Effect.map(next({ ...call, onSent: () => begun(call, permit) }), (reply) => {
       permit.answered()
       return reply
     })
@@ -88,7 +88,7 @@ const learning = (next: Handler): Send => {
     const { facts, region } = call
     const body = new TimedBody(call.body)
     const admittedAt = performance.now()
-    const sent = Effect.suspend(() => next({ ...call, body, onSent: () => permit.sent() }))
+    const sent = Effect.suspend(() => next({ ...call, body, onSent: () => begun(call, permit) }))
     return Effect.onExitPrimitive(sent, (exit) => {
       // The client's own time for its upload is not the upstream's.
       const since = Math.max(facts.sentAt ?? admittedAt, body.endedAt ?? -Infinity)
@@ -120,6 +120,11 @@ export const readWishes = (call: Call) => {
   readWait(call)
 }
 
+const begun = (call: Call, permit: Gate.Permit) => {
+  permit.sent()
+  call.onSent()
+}
+
 const readUrgency = ({ facts, received }: Call) => {
   if (received.priority === undefined) return
   const urgency = HeadersPriority.urgency(received.priority)
@@ -135,5 +140,5 @@ const readWait = ({ facts, received }: Call) => {
 }
 
 /** What is in memory of a call that waits: its head, and its content where that is there already. Not its length. */
-const heldBytes = ({ body, headers, target }: Transport.Request): number =>
-  target.length + Headers.size(headers) + (body.bytes?.byteLength ?? 0)
+const heldBytes = ({ body, request }: Call): number =>
+  request.target.length + Headers.size(request.headers) + (body.bytes?.byteLength ?? 0)

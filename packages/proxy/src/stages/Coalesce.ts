@@ -132,6 +132,7 @@ class Asked {
     facts.sentAt = run.sentAt
     facts.headAt = run.headAt
     if (this.joined) facts.note("coalesced")
+    else facts.attempts = run.attempts
     return undefined
   }
 

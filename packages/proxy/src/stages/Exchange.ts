@@ -26,7 +26,9 @@ export const handler = (transport: Transport.Transport, options: Options): Handl
           facts.sentAt = performance.now()
           call.onSent()
         },
-        onInformation: (status, headers) => request.inform(status, Headers.answer(headers)),
+        onInformation: (status, headers) => {
+          if (call.quiet !== true) request.inform(status, Headers.answer(headers))
+        },
         firstByteMillis,
         idleMillis
       }),
@@ -67,5 +69,7 @@ export const isEventStream = (headers: Transport.Headers): boolean => {
   return false
 }
 
-const serverTiming = ({ facts }: Call): string =>
-  `queue;dur=${Decimal.ofMillis(facts.queueMillis ?? 0)}, ttfb;dur=${Decimal.ofMillis(facts.headAt! - facts.sentAt!)}`
+const serverTiming = ({ facts }: Call): string => {
+  const timing = `queue;dur=${Decimal.ofMillis(facts.queueMillis ?? 0)}, ttfb;dur=${Decimal.ofMillis(facts.headAt! - facts.sentAt!)}`
+  return facts.attempts > 1 ? `${timing}, attempts;desc=${facts.attempts}` : timing
+}
