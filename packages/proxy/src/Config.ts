@@ -88,10 +88,6 @@ export interface Retry {
   readonly hedge: `p${number}` | Duration.Duration | undefined
   /** Contents up to this are kept to be sent again, in bytes. */
   readonly replay: number
-  /** What may be sent twice, besides GET, HEAD, OPTIONS, PUT and DELETE. */
-  readonly idempotent: ReadonlyArray<Idempotency.Route>
-  /** Whether the upstream heeds `Idempotency-Key`. */
-  readonly idempotencyKey: boolean
 }
 
 /** One API behind the proxy, reached by the path prefix `/<name>/`. */
@@ -107,6 +103,8 @@ export interface Upstream {
   readonly breaker: Breaker | undefined
   readonly coalesce: Coalesce | undefined
   readonly retry: Retry | undefined
+  /** What of it may be sent twice, besides what may be by its method. */
+  readonly idempotency: Idempotency.Idempotency
   readonly timeout: Timeout
   /** Set on every request, in place of what the client sent under the same name. */
   readonly headers: ReadonlyArray<readonly [name: string, value: Redacted.Redacted<string>]>
@@ -135,7 +133,8 @@ export const defaults = {
   cooling: { segments: 2, longest: Duration.minutes(1) },
   breaker: { failures: 5, open: Duration.seconds(10), longest: Duration.minutes(1) },
   coalesce: { maxBytes: 1024 * 1024, ignore: [] },
-  retry: { attempts: 3, budget: 0.2, hedge: undefined, replay: 64 * 1024, idempotent: [], idempotencyKey: false },
+  retry: { attempts: 3, budget: 0.2, hedge: undefined, replay: 64 * 1024 },
+  idempotency: { routes: [], key: false },
   timeout: { total: undefined, firstByte: Duration.seconds(60), idle: Duration.seconds(60) }
 } as const satisfies {
   listen: Address
@@ -147,6 +146,7 @@ export const defaults = {
   breaker: Breaker
   coalesce: Coalesce
   retry: Retry
+  idempotency: Idempotency.Idempotency
   timeout: Timeout
 }
 
@@ -485,6 +485,33 @@ const Coalesce = Schema.Union([
 
 const idempotentRoute = "a method and a path behind the `url`, such as `POST /v1/embeddings` or `POST /v1/search/*`"
 
+const routes = Schema.Array(
+  text(idempotentRoute, Idempotency.route, {
+    description: "A method and a path behind the upstream's own; with `/*` at its end, all below it.",
+    examples: ["POST /v1/embeddings", "POST /v1/search/*"]
+  })
+).annotate({
+  expected: `a list, each of it ${idempotentRoute}`,
+  description: "What may be sent twice, besides GET, HEAD, OPTIONS, PUT and DELETE."
+})
+
+const idempotency = "a list of routes, or `{ routes, key }`"
+
+const Idempotent = Schema.Union([
+  routes.annotate({ expected: idempotency }),
+  Schema.Struct({
+    routes: Schema.optionalKey(routes),
+    key: Schema.optionalKey(
+      Schema.Boolean.annotate({
+        expected: "`true` or `false`",
+        description:
+          "Whether the upstream does calls of one `Idempotency-Key` once: then those that bear one may be sent twice.",
+        default: false
+      })
+    )
+  }).annotate({ expected: idempotency, description: "By route, and by a key that the upstream heeds." })
+]).annotate({ expected: idempotency, description: "Which calls may be sent twice, where `retry` is given." })
+
 const Retry = Schema.Struct({
   attempts: Schema.optionalKey(
     whole(1, { description: "How often a call is sent at the most; 1: once.", default: defaults.retry.attempts })
@@ -510,28 +537,9 @@ const Retry = Schema.Struct({
       examples: ["64 KiB", "1 MiB"],
       default: "64 KiB"
     })
-  ),
-  idempotent: Schema.optionalKey(
-    Schema.Array(
-      text(idempotentRoute, Idempotency.route, {
-        description: "A method and a path behind the upstream's own; with `/*` at its end, all below it.",
-        examples: ["POST /v1/embeddings", "POST /v1/search/*"]
-      })
-    ).annotate({
-      expected: `a list, each of it ${idempotentRoute}`,
-      description: "What may be sent twice, besides GET, HEAD, OPTIONS, PUT and DELETE."
-    })
-  ),
-  idempotencyKey: Schema.optionalKey(
-    Schema.Boolean.annotate({
-      expected: "`true` or `false`",
-      description:
-        "Whether the upstream does calls of one `Idempotency-Key` once: then those that bear one may be sent twice.",
-      default: false
-    })
   )
 }).annotate({
-  expected: "`{ attempts, budget, hedge, replay, idempotent, idempotencyKey }`",
+  expected: "`{ attempts, budget, hedge, replay }`",
   description: "Sends calls again that failed, under a budget. Off unless given."
 })
 
@@ -601,6 +609,7 @@ const Upstream = Schema.Struct({
   breaker: Schema.optionalKey(Breaker),
   coalesce: Schema.optionalKey(Coalesce),
   retry: Schema.optionalKey(Retry),
+  idempotency: Schema.optionalKey(Idempotent),
   timeout: Schema.optionalKey(
     Schema.Union([
       timeout({ description: "How long a call may take as a whole.", examples: ["30 seconds"] }),
@@ -771,6 +780,7 @@ const toConfig = (file: typeof File.Type): Config => ({
     breaker: upstream.breaker && { ...defaults.breaker, ...upstream.breaker },
     coalesce: toCoalesce(upstream.coalesce ?? false),
     retry: upstream.retry && { ...defaults.retry, ...upstream.retry },
+    idempotency: toIdempotency(upstream.idempotency ?? []),
     timeout: {
       ...defaults.timeout,
       ...(Duration.isDuration(upstream.timeout) ? { total: upstream.timeout } : upstream.timeout)
@@ -783,6 +793,11 @@ const toConfig = (file: typeof File.Type): Config => ({
 
 const toConcurrency = (it: NonNullable<(typeof Upstream.Type)["concurrency"]>): Concurrency =>
   typeof it === "number" ? it : { adaptive: { ...defaults.adaptive, ...it.adaptive } }
+
+const toIdempotency = (it: NonNullable<(typeof Upstream.Type)["idempotency"]>): Idempotency.Idempotency => ({
+  ...defaults.idempotency,
+  ...("length" in it ? { routes: it } : it)
+})
 
 const toCoalesce = (it: NonNullable<(typeof Upstream.Type)["coalesce"]>): Coalesce | undefined =>
   it === false ? undefined : { ...defaults.coalesce, ...(it === true ? {} : it) }

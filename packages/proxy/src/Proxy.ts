@@ -125,11 +125,14 @@ const breakerOf = ({ breaker, name }: Upstream): Effect.Effect<Stage, never, Sco
 }
 
 /** Calls are sent once unless the config says otherwise. */
-const attemptsOf = ({ name, queue, retry }: Upstream, pathFrom: number): Effect.Effect<Stage, never, Scope.Scope> => {
+const attemptsOf = (
+  { idempotency, name, queue, retry }: Upstream,
+  pathFrom: number
+): Effect.Effect<Stage, never, Scope.Scope> => {
   if (retry === undefined || retry.attempts === 1) return Effect.succeed(alone)
-  const { attempts: max, budget, hedge, idempotencyKey, idempotent, replay } = retry
+  const { attempts: max, budget, hedge, replay } = retry
   const options = {
-    idempotency: { routes: idempotent, key: idempotencyKey },
+    idempotency,
     pathFrom,
     replayBytes: replay,
     collectBytes: queue.bytes,

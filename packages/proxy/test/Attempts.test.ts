@@ -182,21 +182,21 @@ describe("a call that failed", () => {
 
   it.effect("may be sent twice by its route, or by its key where the upstream heeds that", () =>
     Effect.gen(function* () {
-      const times = (upstream: object, asked: Asked) =>
+      const times = (idempotency: object, asked: Asked) =>
         Effect.gen(function* () {
-          const { call, told } = yield* setup({ retry: upstream }, answer(503))
+          const { call, told } = yield* setup({ retry: {}, idempotency }, answer(503))
           yield* through(call({ method: "POST", ...asked }))
           return told.length
         })
-      const routes = { idempotent: ["POST /v1/embeddings", "POST /v1/search/*"] }
+      const routes = ["POST /v1/embeddings", "POST /v1/search/*"]
       expect(yield* times(routes, { target: "/up/v1/embeddings?x=1" })).toBe(2)
       expect(yield* times(routes, { target: "/up/v1/embeddings/x" })).toBe(1)
       expect(yield* times(routes, { target: "/up/v1/search/a/b" })).toBe(2)
       expect(yield* times(routes, { target: "/up/v1/embeddings", method: "PATCH" })).toBe(1)
       const key = ["Idempotency-Key", "8e03978e"]
       expect(yield* times({}, { headers: key })).toBe(1)
-      expect(yield* times({ idempotencyKey: true }, { headers: key })).toBe(2)
-      expect(yield* times({ idempotencyKey: true }, {})).toBe(1)
+      expect(yield* times({ key: true }, { headers: key })).toBe(2)
+      expect(yield* times({ key: true }, {})).toBe(1)
     })
   )
 

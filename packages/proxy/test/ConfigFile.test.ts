@@ -47,6 +47,7 @@ describe("a config", () => {
           shares: { 0: 64, 1: 32, 2: 16, 3: 8, 4: 4, 5: 2, 6: 1, 7: 1 },
           queue: { items: 1000, bytes: 64 * 1024 * 1024, wait: Duration.seconds(30), overflow: "reject" },
           cooling: { segments: 2, longest: Duration.minutes(1) },
+          idempotency: { routes: [], key: false },
           timeout: { total: undefined, firstByte: Duration.seconds(60), idle: Duration.seconds(60) },
           headers: []
         }
@@ -124,21 +125,24 @@ upstreams:
   it("sends calls once unless `retry` is given, and then as it says", () => {
     const retry = (text: string) => good(upstream(text)).upstreams[0]!.retry
     expect(retry("concurrency: 3")).toBeUndefined()
-    const usual = { attempts: 3, budget: 0.2, hedge: undefined, replay: 65_536, idempotent: [], idempotencyKey: false }
+    const usual = { attempts: 3, budget: 0.2, hedge: undefined, replay: 65_536 }
     expect(retry("retry: {}")).toEqual(usual)
-    expect(
-      retry(
-        "retry: { attempts: 2, budget: 5%, hedge: p99, replay: 1 MiB, idempotent: [POST /x/*], idempotencyKey: true }"
-      )
-    ).toEqual({
+    expect(retry("retry: { attempts: 2, budget: 5%, hedge: p99, replay: 1 MiB }")).toEqual({
       attempts: 2,
       budget: 0.05,
       hedge: "p99",
-      replay: 1024 * 1024,
-      idempotent: [{ method: "POST", path: "/x/", rest: true }],
-      idempotencyKey: true
+      replay: 1024 * 1024
     })
     expect(retry("retry: { hedge: 200 ms }")).toEqual({ ...usual, hedge: Duration.millis(200) })
+  })
+
+  it("takes for idempotent what it is told, by route and by key", () => {
+    const idempotency = (text: string) => good(upstream(text)).upstreams[0]!.idempotency
+    const routes = [{ method: "POST", path: "/x/", rest: true }]
+    expect(idempotency("retry: {}")).toEqual({ routes: [], key: false })
+    expect(idempotency("idempotency: [POST /x/*]")).toEqual({ routes, key: false })
+    expect(idempotency("idempotency: { key: true }")).toEqual({ routes: [], key: true })
+    expect(idempotency("idempotency: { routes: [POST /x/*], key: true }")).toEqual({ routes, key: true })
   })
 
   it("shows no secret when it is printed", () => {
@@ -262,11 +266,11 @@ const table: ReadonlyArray<readonly [name: string, source: string, ...parts: Rea
   ["a hedge at once", upstream("retry: { hedge: 0 ms }"), "upstreams.a.retry.hedge", "found     `0 ms`"],
   [
     "a route without a method",
-    upstream("retry: { idempotent: [POST /v1/x, /v1/embeddings] }"),
-    "upstreams.a.retry.idempotent[1]",
+    upstream("idempotency: [POST /v1/x, /v1/embeddings]"),
+    "upstreams.a.idempotency[1]",
     "a method and a path"
   ],
-  ["a key by a word", upstream("retry: { idempotencyKey: always }"), "`true` or `false`"],
+  ["a key by a word", upstream("idempotency: { key: always }"), "upstreams.a.idempotency.key", "`true` or `false`"],
   ["retries by a word", upstream("retry: 3"), "upstreams.a.retry", "`{ attempts, budget, hedge,"],
   [
     "an upstream named `..`",

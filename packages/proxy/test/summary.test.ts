@@ -62,15 +62,15 @@ upstreams:
   })
 
   it("says how calls are sent again", () => {
-    const line = (retry: string) =>
+    const line = (retry: string, idempotency = "[]") =>
       summary
-        .upstreams(read(`upstreams: { a: { url: https://a.example, retry: ${retry} } }`))
+        .upstreams(read(`upstreams: { a: { url: https://a.example, retry: ${retry}, idempotency: ${idempotency} } }`))
         .split("\n")
         .find((line) => line.includes("retry"))
         ?.trim()
     expect(line("{}")).toBe("retry        3 attempts at the most, 20 % more calls · content up to 64 KiB")
     expect(line("{ attempts: 1 }")).toBeUndefined()
-    expect(line("{ budget: 7%, hedge: p95, idempotent: [POST /x], idempotencyKey: true }")).toBe(
+    expect(line("{ budget: 7%, hedge: p95 }", "{ routes: [POST /x], key: true }")).toBe(
       "retry        3 attempts at the most, 7 % more calls · hedged after p95 · content up to 64 KiB · " +
         "idempotent, too: POST /x · by Idempotency-Key"
     )
@@ -93,6 +93,15 @@ upstreams:
       expect.stringMatching(/^`shares` of a: urgency 1 weighs 1, and/)
     ])
     expect(warnings("{ 7: 2 }")).toEqual([expect.stringMatching(/urgency 0 weighs 1/)])
+  })
+
+  it("warns of routes that may be sent twice where nothing is", () => {
+    const warnings = (more: string) =>
+      summary.warnings(read(`upstreams: { a: { url: https://a.example, idempotency: [POST /x], ${more} } }`))
+    expect(warnings("retry: {}")).toEqual([])
+    const warning = "`idempotency` of a changes nothing: without `retry` every call is sent once."
+    expect(warnings("")).toEqual([warning])
+    expect(warnings("retry: { attempts: 1 }")).toEqual([warning])
   })
 
   it("warns of a breaker that never sees silence", () => {

@@ -48,6 +48,7 @@ export const defaults = {
   breaker: undefined,
   coalesce: undefined,
   retry: undefined,
+  idempotency: { routes: [], key: false },
   queue: { items: 1000, bytes: 64 * 1024 * 1024, wait: Duration.seconds(30), overflow: "reject" },
   headers: [] as ReadonlyArray<readonly [string, Redacted.Redacted<string>]>
 } as const

@@ -26,6 +26,7 @@ const lines = ({
   concurrency,
   cooling,
   headers,
+  idempotency,
   name,
   queue,
   rate,
@@ -58,7 +59,7 @@ const lines = ({
     ],
     ...(coalesce === undefined ? [] : [["coalesce", coalesced(coalesce)]]),
     ...(breaker === undefined ? [] : [["breaker", breaks(breaker)]]),
-    ...(retry === undefined || retry.attempts === 1 ? [] : [["retry", retried(retry)]]),
+    ...(retry === undefined || retry.attempts === 1 ? [] : [["retry", retried(retry, idempotency)]]),
     [
       "timeout",
       [
@@ -85,13 +86,16 @@ const breaks = ({ failures, longest, open }: NonNullable<Upstream["breaker"]>): 
   const heeded = Duration.isZero(longest) ? "" : `, by Retry-After for ${Duration.format(longest)} at most`
   return `after ${row} open for ${Duration.format(open)}${heeded}`
 }
-const retried = ({ attempts, budget, hedge, idempotencyKey, idempotent, replay }: NonNullable<Upstream["retry"]>) =>
+const retried = (
+  { attempts, budget, hedge, replay }: NonNullable<Upstream["retry"]>,
+  { key, routes }: Upstream["idempotency"]
+) =>
   [
     `${attempts} attempts at the most, ${Number((budget * 100).toFixed(3))} % more calls`,
     ...(hedge === undefined ? [] : [`hedged after ${typeof hedge === "string" ? hedge : Duration.format(hedge)}`]),
     `content up to ${ConfigValue.formatBytes(replay)}`,
-    ...(idempotent.length === 0 ? [] : [`idempotent, too: ${idempotent.map(Idempotency.format).join(", ")}`]),
-    ...(idempotencyKey ? ["by Idempotency-Key"] : [])
+    ...(routes.length === 0 ? [] : [`idempotent, too: ${routes.map(Idempotency.format).join(", ")}`]),
+    ...(key ? ["by Idempotency-Key"] : [])
   ].join(" · ")
 
 const routes = (segments: number): string => {
@@ -111,8 +115,14 @@ const columns = (rows: ReadonlyArray<ReadonlyArray<string>>): ReadonlyArray<stri
 export const warnings = (config: Config): ReadonlyArray<string> => [
   ...outsiders(config),
   ...config.upstreams.flatMap(upsideDown),
-  ...config.upstreams.flatMap(unheardSilence)
+  ...config.upstreams.flatMap(unheardSilence),
+  ...config.upstreams.flatMap(sentOnceAnyway)
 ]
+
+const sentOnceAnyway = ({ idempotency: { key, routes }, name, retry }: Upstream): ReadonlyArray<string> =>
+  (retry !== undefined && retry.attempts > 1) || (!key && routes.length === 0)
+    ? []
+    : [`\`idempotency\` of ${name} changes nothing: without \`retry\` every call is sent once.`]
 
 const unheardSilence = ({ breaker, name, timeout: { firstByte, total } }: Upstream): ReadonlyArray<string> =>
   breaker === undefined || total === undefined || Duration.isLessThan(firstByte, total)
