@@ -138,10 +138,13 @@ export const check = (self: Statistics): ReadonlyArray<string> => {
   return broken
 }
 
+/** A `run` that takes a key has items that have one. */
+type Partitioned<A, K> = undefined extends K ? unknown : { readonly partition: (item: A) => K }
+
 /** Makes a batcher that lives as long as the scope. When that closes, what has gathered is sent, and waited for. */
 export const make = <A, B, E = never, E2 = never, R = never, K = undefined>(
   name: string,
-  options: Options<A, B, E, E2, R, K>
+  options: Options<A, B, E, E2, R, K> & Partitioned<A, K>
 ): Effect.Effect<Batcher<A, B, E | E2>, never, R | Scope.Scope> =>
   Effect.gen(function* () {
     const { maxPending = 10_000, through = 4 } = options
@@ -172,13 +175,14 @@ export const resolver = <A extends Request.Any>(
   self: RequestResolver.RequestResolver<A>,
   options: ResolverOptions<A>
 ): Effect.Effect<RequestResolver.RequestResolver<A>, never, Scope.Scope> => {
-  const { same, weigh } = options
-  const batcher = make<Request.Entry<A>, unknown, unknown, Request.Error<A>, never, unknown>(name, {
+  const { bisect, same, weigh } = options
+  const batcher = make<Request.Entry<A>, unknown, unknown, requests.Owned, never, unknown>(name, {
     ...options,
     run: requests.run(self) as never,
     partition: (entry) => self.batchKey(entry),
     weigh: weigh === undefined ? undefined : ({ request }) => weigh(request),
-    same: same === undefined ? undefined : ({ request }) => same(request)
+    same: same === undefined ? undefined : ({ request }) => same(request),
+    bisect: bisect === undefined ? undefined : ({ error }) => bisect(error as Request.Error<A>)
   })
   return Effect.map(batcher, ({ submit }) => requests.through(self, submit))
 }

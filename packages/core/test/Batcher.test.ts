@@ -1,6 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import {
   Cause,
+  Clock,
   Data,
   Deferred,
   Duration,
@@ -17,6 +18,7 @@ import {
 import type { Tracer } from "effect"
 import { TestClock } from "effect/testing"
 import {
+  Attempts,
   Batcher,
   CancelScope,
   ConcurrencyLimit,
@@ -611,6 +613,49 @@ describe("Batcher", () => {
       })
     )
 
+    it.effect("nor one that comes when its time is up, though no timer has come round to it", () =>
+      Effect.gen(function* () {
+        let nanos = 0n
+        const clock: Clock.Clock = {
+          ...(yield* Clock.Clock),
+          monotonicTimeNanosUnsafe: () => nanos,
+          sleep: () => Effect.never
+        }
+        const outcomes = yield* Effect.gen(function* () {
+          const { batcher, sent } = yield* quick({ linger: 0 })
+          const late = Effect.suspend(() => {
+            nanos += 20_000_000n
+            return batcher.submit(2)
+          })
+          const exits = yield* Effect.forEach([late, Effect.uninterruptible(late)], (late) =>
+            Effect.exit(late.pipe(Deadline.within("10 millis")))
+          )
+          expect([sent, Batcher.check(yield* batcher.statistics)]).toEqual([[], []])
+          expect(yield* batcher.statistics).toMatchObject({ offered: 2, refused: 2 })
+          return exits
+        }).pipe(Effect.provideService(Clock.Clock, clock))
+        for (const exit of outcomes) {
+          expect(Exit.isFailure(exit) && Cause.hasDies(exit.cause)).toBe(false)
+          expect(Exit.isFailure(exit) && Cause.squash(exit.cause)).toBeInstanceOf(Deadline.DeadlineExceeded)
+        }
+      })
+    )
+
+    it.effect("who cannot be interrupted is refused at his deadline, where he waits for room too", () =>
+      Effect.gen(function* () {
+        const { batcher, end, submit } = yield* stage({ maxPending: 1, maxItems: 1, through: 1 })
+        yield* Effect.forEach([2, 4], submit)
+        const waits = Stream.make(6).pipe(batcher.stream(), Stream.runHead, Effect.uninterruptible)
+        const told = yield* fork(Effect.exit(waits.pipe(Deadline.within("1 second"))))
+        yield* TestClock.adjust("1 second")
+        expect(endOf(told)).toBeDefined()
+        expect(yield* batcher.statistics).toMatchObject({ suspended: 0, waiting: 1, running: 1, refused: 1 })
+        yield* end(0)
+        yield* end(1)
+        yield* nothingLeft(batcher)
+      })
+    )
+
     it.effect("nor one whose time was up while its batch waited for its permit; the others go", () =>
       Effect.gen(function* () {
         const { batcher, end, sent, submit } = yield* stage({ through: 1 })
@@ -850,6 +895,43 @@ describe("Batcher", () => {
       })
     )
 
+    it.effect("callers, fibers and promises, are told when their own half is done", () =>
+      Effect.gen(function* () {
+        const { batcher, end, fail, sent } = yield* stage({ maxItems: 4, bisect: () => true })
+        const microtasks = Effect.promise(async () => {
+          for (let i = 0; i < 10; i++) await undefined
+        })
+        const told: Array<string> = []
+        const one = (id: number, ask: Effect.Effect<string, unknown>) =>
+          fork(Effect.map(Effect.exit(ask), () => told.push(`${id} in ${sent.length}`)))
+        const promise = (id: number) => {
+          const asked = batcher.submitPromise(id).then(Exit.succeed, Exit.fail)
+          return Effect.flatten(Effect.promise(() => asked))
+        }
+        yield* one(2, batcher.submit(2))
+        yield* one(4, promise(4))
+        yield* one(6, promise(6))
+        yield* one(8, batcher.submit(8))
+        yield* fail(0, "whole")
+        yield* end(1)
+        yield* microtasks
+        yield* settle
+        expect(told.toSorted()).toEqual(["2 in 3", "4 in 3"])
+        yield* end(2)
+        yield* microtasks
+        yield* settle
+        expect([told.length, sent]).toEqual([
+          4,
+          [
+            [2, 4, 6, 8],
+            [2, 4],
+            [6, 8]
+          ]
+        ])
+        yield* nothingLeft(batcher)
+      })
+    )
+
     it.effect("who leaves meanwhile is not sent again, and when all have left it is cut", () =>
       Effect.gen(function* () {
         const { batcher, cut, fail, sent, submit } = yield* stage({ maxItems: 4, bisect: () => true })
@@ -914,6 +996,30 @@ describe("Batcher", () => {
         yield* end(1)
         expect(yield* outcome(alone)).toEqual(user(8))
         yield* Fiber.await(late)
+        yield* nothingLeft(batcher)
+      })
+    )
+
+    it.effect("the deadline of one who cannot be interrupted does not end it for a promise", () =>
+      Effect.gen(function* () {
+        const { batcher, cut, end, submit } = yield* stage({ maxItems: 2 })
+        const promise = ask(batcher, 2)
+        yield* fork(Effect.ignore(Effect.uninterruptible(batcher.submit(4)).pipe(Deadline.within("1 second"))))
+        yield* TestClock.adjust("1 second")
+        expect([cut, (yield* batcher.statistics).running]).toEqual([[], 1])
+        yield* end(0)
+        expect(yield* outcome(promise)).toEqual(user(2))
+        // The same where an item may go for several.
+        const same = yield* stage({
+          maxItems: 2,
+          same: (id) => id,
+          through: yield* Gate.make("db", { limit: 1 })
+        }).pipe(Priority.at(7))
+        void submit
+        const one = ask(same.batcher, 2)
+        yield* TestClock.adjust("10 millis")
+        yield* same.end(0)
+        expect(yield* outcome(one)).toEqual(user(2))
         yield* nothingLeft(batcher)
       })
     )
@@ -1015,6 +1121,115 @@ describe("Batcher", () => {
       })
     )
   })
+
+  describe("runs that end on the spot", () => {
+    it.effect("leave no batch behind, in partitions with a bound on bytes: all are told, flushed, in order", () =>
+      Effect.gen(function* () {
+        for (const inOrder of [false, true]) {
+          const { batcher, sent } = yield* quick({
+            maxItems: 10,
+            maxBytes: 10,
+            weigh: () => 6,
+            partition: () => "all",
+            linger: "1 hour",
+            inOrder
+          })
+          const callers = yield* Effect.forEach([0, 2, 4, 6], (id) => fork(batcher.submit(id)))
+          yield* batcher.flush
+          yield* settle
+          expect([callers.map(endOf), sent]).toEqual([[0, 2, 4, 6].map(user), [[0], [2], [4], [6]]])
+          yield* nothingLeft(batcher)
+        }
+      })
+    )
+
+    it.effect("may bring others, which have their place", () =>
+      Effect.gen(function* () {
+        const others: Array<Promise<string>> = []
+        const batcher: Batcher.Batcher<number, string> = yield* Batcher.make("users", {
+          run: (ids: ReadonlyArray<number>) => {
+            if (ids.includes(2)) others.push(batcher.submitPromise(8))
+            return Effect.succeed(ids.map((id) => Result.succeed(`user ${id}`)))
+          },
+          maxItems: 10,
+          maxBytes: 10,
+          weigh: () => 6
+        })
+        const callers = yield* Effect.forEach([2, 4], (id) => fork(batcher.submit(id)))
+        yield* settle
+        expect(callers.map(endOf)).toEqual([user(2), user(4)])
+        expect(yield* Effect.promise(() => Promise.all(others))).toEqual(["user 8"])
+        yield* nothingLeft(batcher)
+      })
+    )
+  })
+
+  it.effect("runs that are cut by deadlines tell that they would have taken longer: the size falls", () =>
+    Effect.gen(function* () {
+      const batcher = yield* Batcher.make("slow", {
+        run: (ids: ReadonlyArray<number>) => Effect.as(Effect.sleep(10 * ids.length), ids.map(Result.succeed)),
+        maxItems: ConcurrencyLimit.aimd({ min: 1, max: 100, initial: 100, slow: "40 millis" })
+      })
+      let completed = 0
+      for (let burst = 0; burst < 40; burst++) {
+        const { maxItems } = yield* batcher.statistics
+        const ids = Array.from({ length: maxItems }, (_, id) => id)
+        yield* Effect.forEach(ids, (id) => fork(Deadline.option(batcher.submit(id), "60 millis")))
+        yield* TestClock.adjust("100 millis")
+        ;({ completed } = yield* batcher.statistics)
+      }
+      expect((yield* batcher.statistics).maxItems).toBeLessThan(10)
+      expect(completed).toBeGreaterThan(0)
+      yield* nothingLeft(batcher)
+    })
+  )
+
+  it.effect("counts add up at any instant, while others are let in from those who wait for room", () =>
+    Effect.gen(function* () {
+      const seen: Array<ReadonlyArray<string>> = []
+      const end = yield* Deferred.make<void>()
+      const batcher: Batcher.Batcher<string, string> = yield* Batcher.make("users", {
+        run: (items: ReadonlyArray<string>) =>
+          Effect.as(
+            items[0] === "q"
+              ? Effect.map(batcher.statistics, (statistics) => void seen.push(Batcher.check(statistics)))
+              : Deferred.await(end),
+            items.map(Result.succeed)
+          ),
+        partition: (item) => item[0],
+        inOrder: true,
+        maxItems: 1,
+        maxPending: 1,
+        through: 2
+      })
+      yield* fork(batcher.submit("p1"))
+      yield* fork(Effect.ignore(Effect.uninterruptible(batcher.submit("p2")).pipe(Deadline.within("1 second"))))
+      const room = yield* fork(Stream.runHead(Stream.make("q").pipe(batcher.stream())))
+      yield* settle
+      expect((yield* batcher.statistics).suspended).toBe(1)
+      yield* TestClock.adjust("1 second")
+      expect([seen, endOf(room)]).toEqual([[[]], Exit.succeed(Option.some(Result.succeed("q")))])
+      yield* Deferred.succeed(end, undefined)
+      yield* settle
+      yield* nothingLeft(batcher)
+    })
+  )
+
+  it.effect("a hedge does not stand in its line: it is refused while a batch waits for a permit", () =>
+    Effect.gen(function* () {
+      const { batcher, end, sent } = yield* stage({ maxItems: 1, through: 1 })
+      const attempts = yield* Attempts.make("users", { hedge: { after: "10 millis", ratio: 1 } })
+      const call = (id: number) => fork(attempts.run(batcher.submit(id), { idempotent: true }))
+      const callers = [yield* call(2), yield* call(4)]
+      yield* TestClock.adjust("1 second")
+      expect(yield* attempts.statistics).toMatchObject({ hedges: 0, hedgesRefused: 2 })
+      expect([yield* batcher.statistics, sent]).toMatchObject([{ waiting: 1, running: 1 }, [[2]]])
+      yield* end(0)
+      yield* end(1)
+      expect(callers.map(endOf)).toEqual([user(2), user(4)])
+      yield* nothingLeft(batcher)
+    })
+  )
 
   it.effect("says what is wrong with a snapshot", () =>
     Effect.gen(function* () {
@@ -1124,6 +1339,35 @@ describe("Batcher.resolver", () => {
       const next = [yield* get(8), yield* get(10)]
       yield* settle
       expect(next.map(endOf)).toEqual([user(8), user(10)])
+    })
+  )
+
+  it.effect("one that is refused dies of it, unless that is what the resolver has said", () =>
+    Effect.gen(function* () {
+      const says = new Refused.Refused({
+        reason: new Refused.ShuttingDown(),
+        gate: "upstream",
+        waited: Duration.zero,
+        retryAfter: Option.none()
+      })
+      interface Get extends Request.Request<string, Refused.Refused> {
+        readonly _tag: "Get"
+      }
+      const resolver = RequestResolver.make<Get>((entries) =>
+        Effect.sync(() => {
+          for (const { completeUnsafe } of entries) completeUnsafe(Exit.fail(says))
+        })
+      )
+      const gate = yield* Gate.make("db", { limit: 1, line: { maxItems: 0 } })
+      const users = yield* Batcher.resolver("users", resolver, { maxItems: 1, through: gate })
+      const get = Effect.exit(Effect.request(Request.tagged<Get>("Get")(), users))
+      expect(yield* get).toEqual(Exit.fail(says))
+      const held = yield* Deferred.make<void>()
+      yield* fork(gate.run(Deferred.await(held)))
+      const exit = yield* get
+      expect(Exit.isFailure(exit) && exit.cause.reasons.map(({ _tag }) => _tag)).toEqual(["Die"])
+      expect(reasonOf(exit)).toEqual(new Refused.QueueFull({ bound: "items", limit: 0 }))
+      yield* Deferred.succeed(held, undefined)
     })
   )
 

@@ -13,6 +13,8 @@ import type * as Reason from "../Reason.ts"
 import { exitOf, isResult } from "./settled.ts"
 import type { Outcome } from "./settled.ts"
 import { Member, Shared } from "./shared.ts"
+import { Chain } from "./chain.ts"
+import type { Link } from "./chain.ts"
 import type { Offerer } from "./shared.ts"
 import type * as timer from "./timer.ts"
 
@@ -22,7 +24,7 @@ export class Partition {
   /** Takes what comes. */
   open: Batch | undefined = undefined
   /** Where batches go one after the other: those that are due, and the one that goes. */
-  readonly queue: Array<Batch> = []
+  readonly queue = new Chain<Batch>()
   going: Batch | undefined = undefined
   advancing = false
 
@@ -46,8 +48,13 @@ export class Entry extends Member {
   slot: Entry = this
   /** How many callers its item goes for; 0 where it is not in its own slot. */
   callers = 1
+  /** The others that it goes for. */
+  twins: Array<Entry> | undefined = undefined
   /** What its item came to. */
   outcome: Outcome | undefined = undefined
+  /** Whether it waits for room, and not in a batch. */
+  inRoom = false
+  private readonly owner: Owner
 
   constructor(
     owner: Owner,
@@ -59,10 +66,20 @@ export class Entry extends Member {
     identity: unknown
   ) {
     super(owner, fiber, resume)
+    this.owner = owner
     this.item = item
     this.bytes = bytes
     this.key = key
     this.identity = identity
+  }
+
+  override get what(): string | undefined {
+    return this.inRoom ? `room for ${this.owner.what}` : super.what
+  }
+
+  override told(reason: Reason.Reason): void {
+    if (!this.inRoom) super.told(reason)
+    else if (reason._tag === "Deadline") this.owner.roomTooLate(this)
   }
 }
 
@@ -71,6 +88,7 @@ export class Guest {
   readonly item: unknown
   readonly callers = 1
   outcome: Outcome | undefined = undefined
+  told = false
   private readonly resolve: (value: any) => void
   private readonly reject: (error: unknown) => void
 
@@ -94,18 +112,20 @@ export interface Owner extends Offerer {
   told(outcome: Outcome, batch: Batch): void
   /** It is to go, though it may not be full. */
   due(batch: Batch): void
+  /** One waits in vain for room. */
+  roomTooLate(entry: Entry): void
   /** One waits in vain for a batch that has not begun. */
   tooLate(batch: Batch, entry: Entry): void
 }
 
-export class Batch extends Shared<Entry> implements timer.Entry {
+export class Batch extends Shared<Entry> implements timer.Entry, Link {
   readonly owner: Owner
   readonly partition: Partition
   /** How many items it takes: what the size was when it was begun. */
   readonly limit: number
   state: "Gathering" | "Due" | "Going" | "Begun" = "Gathering"
   /** Every item that came, in the order in which they came; those whose callers have all left too. */
-  private readonly came: Array<Slot> = []
+  private came: Array<Slot> = []
   /** How many of them are promises. */
   private guests = 0
   private readonly byIdentity: Map<unknown, Entry> | undefined
@@ -115,6 +135,10 @@ export class Batch extends Shared<Entry> implements timer.Entry {
   /** Why it was never sent. */
   refused: Exit.Exit<any, any> | undefined = undefined
   at = Infinity
+  /** The run that goes on: with how many items, and since when. */
+  sending: { readonly items: number; readonly since: number } | undefined = undefined
+  before: Link | undefined = undefined
+  behind: Link | undefined = undefined
   index = -1
   order = 0
 
@@ -151,6 +175,8 @@ export class Batch extends Shared<Entry> implements timer.Entry {
       entry.callers = 0
       entry.slot = same
       same.callers++
+      if (same.twins === undefined) same.twins = [entry]
+      else same.twins.push(entry)
     }
     this.join(entry)
   }
@@ -167,7 +193,7 @@ export class Batch extends Shared<Entry> implements timer.Entry {
   }
 
   /** How many callers wait for it. */
-  get callers(): number {
+  override get callers(): number {
     return this.members.size + this.guests
   }
 
@@ -182,6 +208,8 @@ export class Batch extends Shared<Entry> implements timer.Entry {
     this.items--
     this.bytes -= slot.bytes
     this.byIdentity?.delete(slot.identity)
+    // A batch may wait for long, while many come and leave.
+    if (this.came.length > 2 * this.items + 16) this.came = this.came.filter(isWaitedFor)
   }
 
   /** The items to be sent: from now on nobody joins. */
@@ -195,11 +223,26 @@ export class Batch extends Shared<Entry> implements timer.Entry {
     const end = this.refused ?? rest
     this.tellEach(({ slot }) => (slot.outcome === undefined ? end : exitOf(slot.outcome)))
     if (this.guests === 0) return
-    for (const slot of this.came) if (slot instanceof Guest) this.tellGuest(slot, end)
+    for (const slot of this.came) if (slot instanceof Guest) this.tellGuest(slot, slot.outcome ?? end)
   }
 
-  private tellGuest(guest: Guest, rest: Exit.Exit<any, any>): void {
-    const outcome = guest.outcome ?? rest
+  /** A part of it is over: those callers are told. */
+  tellPart(slots: ReadonlyArray<Slot>): void {
+    for (const slot of slots) {
+      const outcome = slot.outcome!
+      if (slot instanceof Guest) {
+        this.tellGuest(slot, outcome)
+        continue
+      }
+      for (const entry of [slot, ...(slot.twins ?? [])]) {
+        if (entry.state === "Waiting") this.dismiss(entry, exitOf(outcome))
+      }
+    }
+  }
+
+  private tellGuest(guest: Guest, outcome: Outcome): void {
+    if (guest.told) return
+    guest.told = true
     this.guests--
     guest.tell(outcome)
     this.owner.told(outcome, this)

@@ -6,8 +6,8 @@
  * A batch that waits for its permit still takes items: under load they gather there, and linger only counts while there is
  * a permit for whoever comes.
  */
-import { Cause, Duration, Effect, Exit, Option, Random, Stream } from "effect"
-import type { Context, Fiber } from "effect"
+import { Cause, Context, Duration, Effect, Exit, Option, Random, Stream } from "effect"
+import type { Fiber } from "effect"
 import type { Options, Statistics, StreamOptions } from "../Batcher.ts"
 import type * as Gate from "../Gate.ts"
 import * as Reason from "../Reason.ts"
@@ -18,8 +18,9 @@ import * as boundary from "./boundary.ts"
 import { Chain } from "./chain.ts"
 import { Limiter } from "./limiter.ts"
 import * as millis from "./millis.ts"
+import { Patient } from "./patience.ts"
 import * as rate from "./rate.ts"
-import { exitOf, settled } from "./settled.ts"
+import { settled } from "./settled.ts"
 import type { Outcome } from "./settled.ts"
 import * as terms from "./terms.ts"
 import * as timer from "./timer.ts"
@@ -51,6 +52,8 @@ export class Batches implements Owner {
   private readonly only = new Partition(undefined)
   /** How many gather, are due, or go. (A set of them would keep dead ones: what V8 leaves of a set that grows refers to what follows.) */
   private batches = 0
+  /** How many ask for a permit, and have none yet. */
+  private asking = 0
   /** Who waits for room. */
   private readonly room = new Chain<Entry>()
   private admitting = false
@@ -105,7 +108,7 @@ export class Batches implements Owner {
 
   submitPromise(item: any): Promise<any> {
     // One that may go for several has what all of those have.
-    if (this.options.same !== undefined) return Effect.runPromiseWith(this.context)(this.submit(item))
+    if (this.options.same !== undefined) return Effect.runPromiseWith(ofNobody)(this.submit(item))
     return new Promise((resolve, reject) => this.receive(item, resolve, reject))
   }
 
@@ -119,7 +122,7 @@ export class Batches implements Owner {
       Stream.suspend(() =>
         Stream.onEnd(source, this.flush).pipe(
           Stream.mapEffect((item) => Effect.result(this.offer(item)), {
-            concurrency: maxAhead ?? 2 * this.size.most,
+            concurrency: terms.positive("maxAhead", maxAhead ?? Math.min(this.maxPending, 2 * this.size.most)),
             unordered
           })
         )
@@ -155,10 +158,10 @@ export class Batches implements Owner {
   }
 
   private ask(item: any, fiber: AnyFiber, waits: boolean): Effect.Effect<any, any> {
-    const { partition, same } = this.options
+    const { same } = this.options
     const bytes = this.weigh(item)
     const identity = same === undefined ? undefined : same(item)
-    const key = partition === undefined ? undefined : partition(item)
+    const key = this.keyOf(item)
     if (this.isWithin(fiber)) throw new Error(`Expected ${this.what} to send others its own items, got one of its run`)
     // All in one step: between the question for room and the place in a batch nothing may happen.
     return Effect.callback((resume) => {
@@ -166,8 +169,11 @@ export class Batches implements Owner {
       const entry = new Entry(this, fiber, resume, item, bytes, key, identity)
       if (this.closed) return resume(this.refuse(new Refused.ShuttingDown()))
       if (entry.deadline < Infinity && entry.deadline <= this.now + millis.grain) return resume(this.lapse(entry))
+      if (this.asking > 0 && !fiber.getRef(Patient)) {
+        return resume(this.refuse(new Refused.WaitExceeded({ maxWait: Duration.zero })))
+      }
       if (this.waiting < this.maxPending) this.take(entry)
-      else if (waits) this.room.push(entry)
+      else if (waits) this.awaitRoom(entry)
       else return resume(this.refuse(new Refused.QueueFull({ bound: "items", limit: this.maxPending }), fiber))
       // Where it has its outcome on the spot nobody has to wait.
       if (entry.state !== "Waiting") return entry.begin()
@@ -177,8 +183,7 @@ export class Batches implements Owner {
 
   private receive(item: any, resolve: (value: any) => void, reject: (error: unknown) => void): void {
     const bytes = this.weigh(item)
-    const { partition } = this.options
-    const key = partition === undefined ? undefined : partition(item)
+    const key = this.keyOf(item)
     this.offered++
     const refusal = this.closed
       ? new Refused.ShuttingDown()
@@ -187,8 +192,11 @@ export class Batches implements Owner {
         : undefined
     const guest = new Guest(item, resolve, reject)
     if (refusal !== undefined) return guest.tell(this.refuse(refusal, this.maker))
-    const batch = this.batchFor(key, bytes)
+    const partition = this.partitionOf(key)
+    const full = this.fullFor(partition, bytes)
+    const batch = this.openIn(partition)
     batch.addGuest(guest, bytes)
+    if (full !== undefined) this.due(full)
     if (batch.isFull(this.maxBytes)) this.fill(batch)
   }
 
@@ -197,6 +205,10 @@ export class Batches implements Owner {
     const bytes = weigh === undefined ? 0 : terms.bytes(weigh(item))
     if (bytes <= this.maxBytes) return bytes
     throw new RangeError(`Expected an item of at most ${this.maxBytes} bytes for ${this.what}, got one of ${bytes}`)
+  }
+
+  private keyOf(item: any): unknown {
+    return this.options.partition?.(item)
   }
 
   private get now(): number {
@@ -232,23 +244,52 @@ export class Batches implements Owner {
     return Effect.andThen(Effect.yieldNow, this.refuse(new Refused.TooLate({ short: Duration.zero })))
   }
 
+  private awaitRoom(entry: Entry): void {
+    entry.inRoom = true
+    this.room.push(entry)
+    entry.await()
+    // Nothing more can gather.
+    this.flushAll()
+  }
+
+  private leaveRoom(entry: Entry): void {
+    entry.inRoom = false
+    this.room.remove(entry)
+    entry.rest()
+  }
+
+  roomTooLate(entry: Entry): void {
+    this.leaveRoom(entry)
+    entry.tell(this.refuse(new Refused.TooLate({ short: Duration.zero })))
+  }
+
   /** Puts an item into the batch that gathers for its partition. */
   private take(entry: Entry): void {
-    const batch = this.batchFor(entry.key, entry.bytes, entry)
+    const partition = this.partitionOf(entry.key)
+    const full = this.fullFor(partition, entry.bytes, entry)
+    const batch = this.openIn(partition)
     batch.add(entry)
+    if (full !== undefined) this.due(full)
     if (batch.isFull(this.maxBytes)) this.fill(batch)
     else if (entry.deadline < Infinity) this.hasten(batch, entry.deadline)
   }
 
-  /** The batch of a partition that has room for so many bytes more, or for the same as is in it. */
-  private batchFor(key: unknown, bytes: number, entry?: Entry): Batch {
-    if (this.waiting++ === 0) this.rate = rate.resume(this.rate, this.now, this.begun, this.rested)
-    const partition = this.partitionOf(key)
+  /**
+   * The batch that gathers in a partition, where it has no room for so many bytes more, nor the same item: it takes no more. (It goes
+   * only once the newcomer has his place: a run may end on the spot, and bring others.)
+   */
+  private fullFor(partition: Partition, bytes: number, entry?: Entry): Batch | undefined {
     const { open } = partition
-    if (open !== undefined) {
-      if (open.bytes + bytes <= this.maxBytes || (entry !== undefined && open.same(entry) !== undefined)) return open
-      this.fill(open)
-    }
+    if (open === undefined || open.bytes + bytes <= this.maxBytes) return undefined
+    if (entry !== undefined && open.same(entry) !== undefined) return undefined
+    partition.open = undefined
+    return open
+  }
+
+  /** The batch that gathers in a partition; one caller more waits. */
+  private openIn(partition: Partition): Batch {
+    if (this.waiting++ === 0) this.rate = rate.resume(this.rate, this.now, this.begun, this.rested)
+    if (partition.open !== undefined) return partition.open
     const batch = new Batch(this, partition, this.size.limit, this.options.same !== undefined)
     partition.open = batch
     this.batches++
@@ -265,7 +306,7 @@ export class Batches implements Owner {
 
   /** It takes no more. */
   private fill(batch: Batch): void {
-    batch.partition.open = undefined
+    if (batch.partition.open === batch) batch.partition.open = undefined
     this.due(batch)
   }
 
@@ -314,7 +355,7 @@ export class Batches implements Owner {
     // A loop, for each may end on the spot.
     if (partition.advancing) return
     partition.advancing = true
-    while (partition.going === undefined && partition.queue.length > 0) {
+    while (partition.going === undefined && partition.queue.size > 0) {
       partition.going = partition.queue.shift()!
       this.launch(partition.going)
     }
@@ -325,40 +366,41 @@ export class Batches implements Owner {
   /** It asks for its permit, and goes. */
   private launch(batch: Batch): void {
     batch.state = "Going"
+    this.asking++
     const exit = batch.start(this.send(batch))
     if (exit !== undefined) this.ended(batch, exit)
   }
 
   /** Sends a batch, or a part of one that has failed as a whole; ends when its callers have been told. */
   private send(batch: Batch, part?: Part): Effect.Effect<void> {
+    const last = part?.last ?? true
     let slots: ReadonlyArray<Slot> = []
-    let began = 0
     const run = Effect.suspend(() => {
       slots = part === undefined ? this.begin(batch) : part.slots.filter(isWaitedFor)
       if (slots.length === 0) return Effect.succeed([])
       this.runs++
       this.sent += slots.length
-      began = this.now
+      batch.sending = { items: slots.length, since: this.now }
       return this.options.run(slots.map(itemOf) as [any, ...Array<any>], batch.partition.key)
     })
     return Effect.matchCauseEffect(this.gate.run(run as Effect.Effect<any, any>), {
       onSuccess: (results) =>
         Effect.sync(() => {
-          if (slots.length > 0) this.learn(batch, slots.length, began, Exit.void)
-          this.settle(batch, slots, settled(this.what, slots.length, results), part)
+          this.learn(batch, Exit.void)
+          this.settle(batch, slots, settled(this.what, slots.length, results), last)
         }),
       onFailure: (cause) =>
         Effect.suspend(() => {
           const exit = Exit.failCause(cause)
           if (slots.length > 0) {
-            this.learn(batch, slots.length, began, exit)
-            if (slots.length > 1 && this.splits(cause)) return this.bisect(batch, slots, exit)
-            this.settle(batch, slots, () => exit, part)
+            this.learn(batch, exit)
+            if (slots.length > 1 && this.splits(cause)) return this.bisect(batch, slots, exit, last)
+            this.settle(batch, slots, () => exit, last)
           } else if (part === undefined) {
             // The gate has refused it, or it was cut in the line.
             this.shut(batch)
             batch.refused = exit
-          } else this.settle(batch, part.slots, () => part.failed, part)
+          } else this.settle(batch, part.slots, () => part.failed, last)
           return Effect.void
         })
     })
@@ -366,6 +408,7 @@ export class Batches implements Owner {
 
   /** A batch has its permit: nobody joins it any more. Gives what is to be sent. */
   private begin(batch: Batch): ReadonlyArray<Slot> {
+    this.asking--
     this.shut(batch)
     const now = batch.hurried ? this.now : 0
     // Their timers have only not come round to them yet.
@@ -378,26 +421,26 @@ export class Batches implements Owner {
   }
 
   /** What these items came to. */
-  private settle(
-    batch: Batch,
-    slots: ReadonlyArray<Slot>,
-    outcomeOf: (index: number) => Outcome,
-    part: Part | undefined
-  ): void {
-    for (let i = 0; i < slots.length; i++) slots[i]!.outcome = outcomeOf(i)
-    if (part === undefined) return
+  private settle(batch: Batch, slots: ReadonlyArray<Slot>, outcomeOf: (index: number) => Outcome, last: boolean): void {
+    let callers = 0
+    for (let i = 0; i < slots.length; i++) {
+      const slot = slots[i]!
+      slot.outcome = outcomeOf(i)
+      callers += slot.callers
+    }
     // Those of a part need not wait for the rest. The last are told when the run has ended.
-    const members = batch.members.members
-    if (members.every(({ slot }) => slot.outcome !== undefined)) return
-    for (const entry of members) if (entry.slot.outcome !== undefined) batch.dismiss(entry, exitOf(entry.slot.outcome))
+    if (!last && callers < batch.callers) batch.tellPart(slots)
   }
 
   /** What a run took, and what it says of the size of batches: each item is an end, so that a batch is a round. */
-  private learn(batch: Batch, items: number, began: number, exit: AnyExit): void {
+  private learn(batch: Batch, exit: AnyExit): void {
+    if (batch.sending === undefined) return
     const { now } = this
-    this.usual.observe(now - began, Exit.hasInterrupts(exit))
+    const { items, since } = batch.sending
+    const latencyMillis = now - since
+    batch.sending = undefined
+    this.usual.observe(latencyMillis, Exit.hasInterrupts(exit))
     if (!this.size.adapts) return
-    const latencyMillis = now - began
     const full = items >= batch.limit
     for (let i = 0; i < items; i++) {
       const inFlight = full ? Math.max(items, this.size.limit) : items
@@ -411,13 +454,16 @@ export class Batches implements Owner {
   }
 
   /** Halves, one after the other, each through the gate: what is poisonous is alone after log₂ n rounds. */
-  private bisect(batch: Batch, slots: ReadonlyArray<Slot>, failed: AnyExit): Effect.Effect<void> {
+  private bisect(batch: Batch, slots: ReadonlyArray<Slot>, failed: AnyExit, last: boolean): Effect.Effect<void> {
     const half = slots.length >> 1
-    const rest = Effect.suspend(() => this.send(batch, { slots: slots.slice(half), failed }))
-    return Effect.andThen(this.send(batch, { slots: slots.slice(0, half), failed }), rest)
+    const rest = Effect.suspend(() => this.send(batch, { slots: slots.slice(half), failed, last }))
+    return Effect.andThen(this.send(batch, { slots: slots.slice(0, half), failed, last: false }), rest)
   }
 
   ended(batch: Batch, exit: AnyExit): void {
+    // One that was cut tells, too, that it would have taken longer.
+    this.learn(batch, exit)
+    if (batch.state === "Going") this.asking--
     // One without an outcome was cut.
     batch.tellOutcomes(exit)
     const { partition } = batch
@@ -430,8 +476,7 @@ export class Batches implements Owner {
   private remove(batch: Batch): void {
     this.batches--
     this.timer.clear(batch, this.maker)
-    const queued = batch.partition.queue.indexOf(batch)
-    if (queued >= 0) batch.partition.queue.splice(queued, 1)
+    if (batch.state === "Due") batch.partition.queue.remove(batch)
     this.shut(batch)
     if (this.batches === 0) this.onEmpty?.()
   }
@@ -442,17 +487,18 @@ export class Batches implements Owner {
   }
 
   private forget(partition: Partition): void {
-    if (partition.open !== undefined || partition.going !== undefined || partition.queue.length > 0) return
+    if (partition.open !== undefined || partition.going !== undefined || partition.queue.size > 0) return
     if (this.partitions.get(partition.key) === partition) this.partitions.delete(partition.key)
   }
 
   told(outcome: Outcome, batch: Batch): void {
-    if (batch.begun) this.running--
-    else this.less(1)
     if (outcome._tag === "Success") this.completed++
     else if (Exit.isExit(outcome) && Exit.hasInterrupts(outcome)) this.interrupted++
     else if (batch.begun) this.failed++
     else this.refused++
+    // Last, for it lets others in.
+    if (batch.begun) this.running--
+    else this.less(1)
   }
 
   /** So many less wait for their run to begin. */
@@ -464,7 +510,11 @@ export class Batches implements Owner {
     }
     if (this.admitting) return
     this.admitting = true
-    while (this.room.size > 0 && this.waiting < this.maxPending) this.take(this.room.shift()!)
+    while (this.room.first !== undefined && this.waiting < this.maxPending) {
+      const entry = this.room.first
+      this.leaveRoom(entry)
+      this.take(entry)
+    }
     this.admitting = false
   }
 
@@ -478,7 +528,7 @@ export class Batches implements Owner {
     }
     this.interrupted++
     if (batch === undefined) {
-      this.room.remove(entry)
+      this.leaveRoom(entry)
       entry.leave()
       return Effect.void
     }
@@ -515,7 +565,8 @@ export class Batches implements Owner {
   get close(): Effect.Effect<void> {
     return Effect.callback((resume) => {
       this.closed = true
-      for (let entry = this.room.shift(); entry !== undefined; entry = this.room.shift()) {
+      for (let entry = this.room.first; entry !== undefined; entry = this.room.first) {
+        this.leaveRoom(entry)
         entry.tell(this.refuse(new Refused.ShuttingDown()))
       }
       this.flushAll()
@@ -530,6 +581,11 @@ interface Part {
   readonly slots: ReadonlyArray<Slot>
   /** What the whole came to. */
   readonly failed: AnyExit
+  /** Whether none comes after it. */
+  readonly last: boolean
 }
+
+/** What a promise has: the usual urgency, and no deadline. */
+const ofNobody = Context.empty()
 
 const itemOf = ({ item }: Slot): unknown => item

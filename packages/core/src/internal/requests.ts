@@ -6,7 +6,7 @@
  * The batches are not Effect's: it is told of each request that it is not to be processed, as a resolver with a cache does
  * for those it knows.
  */
-import { Context, Effect, Exit, Request, RequestResolver, Scheduler } from "effect"
+import { Cause, Context, Effect, Exit, Request, RequestResolver, Scheduler } from "effect"
 import type { Fiber } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 
@@ -19,16 +19,41 @@ export const run =
     Effect.suspend(() => {
       const exits: Array<AnyExit | undefined> = entries.map(() => undefined)
       const inner = entries.map((entry, index) =>
-        Request.makeEntry<A>({ ...entry, completeUnsafe: (exit) => void (exits[index] ??= exit) })
+        Request.makeEntry<A>({
+          ...entry,
+          completeUnsafe: (exit) =>
+            void (exits[index] ??= Exit.isSuccess(exit) ? exit : Exit.failCause(owned(exit.cause)))
+        })
       )
       const all = (rest: AnyExit) => Effect.succeed(exits.map((exit) => exit ?? rest))
       return Effect.matchCauseEffect(self.runAll(inner as [Request.Entry<A>, ...Array<Request.Entry<A>>], key), {
         onSuccess: () => all(Exit.die(new Error("Expected the resolver to complete every request, got one left"))),
         // What it has completed stands.
         onFailure: (cause) =>
-          exits.every((exit) => exit === undefined) ? Effect.failCause(cause) : all(Exit.failCause(cause))
+          exits.every((exit) => exit === undefined) ? Effect.failCause(owned(cause)) : all(Exit.failCause(owned(cause)))
       })
     })
+
+/** An error of the resolver's: `Refused` may be among those, and is not the batcher's then. */
+export class Owned {
+  readonly error: unknown
+
+  constructor(error: unknown) {
+    this.error = error
+  }
+}
+
+const owned = (cause: Cause.Cause<unknown>): Cause.Cause<Owned> => Cause.map(cause, (error) => new Owned(error))
+
+/** To its caller a request fails as the resolver has said, and dies of a refusal, which is no error that it could have. */
+const toCaller = (exit: AnyExit): AnyExit => {
+  if (Exit.isSuccess(exit)) return exit
+  const reasons = exit.cause.reasons.map((reason) => {
+    if (!Cause.isFailReason(reason)) return reason
+    return reason.error instanceof Owned ? Cause.makeFailReason(reason.error.error) : Cause.makeDieReason(reason.error)
+  })
+  return Exit.failCause(Cause.fromReasons(reasons))
+}
 
 /** A resolver that submits every request, and completes it with what it came to. */
 export const through = <A extends Request.Any>(
@@ -42,7 +67,7 @@ export const through = <A extends Request.Any>(
       const scheduler = Context.get(entry.context as Context.Context<never>, Scheduler.Scheduler)
       const fiber = Effect.runForkWith(entry.context as Context.Context<never>)(submit(entry), { scheduler })
       fibers.set(entry, fiber)
-      fiber.addObserver((exit) => entry.completeUnsafe(exit as never))
+      fiber.addObserver((exit) => entry.completeUnsafe(toCaller(exit) as never))
       return false
     },
     // Of a request that is not processed it is asked when its caller is interrupted, and only then. See "a caller of a

@@ -67,6 +67,11 @@ export class Shared<M extends Member> extends boundary.Inner {
     return byDeadline.size < members.size || byDeadline.size === 0 ? Infinity : byDeadline.first!.deadline
   }
 
+  /** How many wait for it. */
+  get callers(): number {
+    return this.members.size
+  }
+
   /** Whether any of its members has a deadline. */
   get hurried(): boolean {
     return this.byDeadline.size > 0
@@ -149,7 +154,7 @@ export class Shared<M extends Member> extends boundary.Inner {
    * run's own.
    */
   expire(member: M, reason: Reason.Reason): void {
-    if (this.members.size === 1) this.cut(reason)
+    if (this.callers === 1) this.cut(reason)
     else this.dismiss(member, Exit.failCause(Cause.annotate(Cause.interrupt(), boundary.annotation(reason)!)))
   }
 
@@ -262,12 +267,18 @@ export class Member extends Step implements wait.Listed, Waiter, Link, Indexed, 
     this.boost?.begin(this)
   }
 
+  /** Waits no more, or for something else. */
+  rest(): void {
+    if (this.around !== undefined) wait.end(this.around, this)
+    this.boost?.end(this)
+  }
+
   boosted(): void {
     if (this.state === "Waiting" && this.asked !== this.urgency) this.run!.move(this, this.asked)
   }
 
   told(reason: Reason.Reason): void {
-    if (reason._tag === "Deadline" && this.state === "Waiting") this.run!.expire(this, reason)
+    if (reason._tag === "Deadline" && this.state === "Waiting") this.run?.expire(this, reason)
   }
 
   /** The run has ended; he goes on through the dispatcher. */
@@ -294,16 +305,15 @@ export class Member extends Step implements wait.Listed, Waiter, Link, Indexed, 
 
   private end(state: "Settled" | "Gone"): void {
     this.state = state
-    if (this.around !== undefined) wait.end(this.around, this)
-    this.boost?.end(this)
+    this.rest()
   }
 
   /** He has no time left; his region is told so, as one that he waits in. */
   lapse(): void {
-    const { around } = this
-    wait.begin(around!, this)
-    around!.lapse()
-    wait.end(around!, this)
+    const around = this.around!
+    wait.begin(around, this)
+    around.lapse()
+    wait.end(around, this)
   }
 
   get reason(): Reason.Reason | undefined {
