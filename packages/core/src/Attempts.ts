@@ -291,8 +291,9 @@ class Call extends Step implements race.Host {
   private since = 0
   /** It was left to a race to say how long that took. */
   private raced = false
-  /** The last of them is the hedge of the one before; it began in this stretch of the budget. */
+  /** The last of them is the hedge of the one before. */
   private hedged = false
+  /** In which of the budget the last extra attempt was reserved. */
   private stretch = 0
   private step: ((now: number, error: unknown) => Pull.Pull<[unknown, Duration.Duration], never, unknown>) | undefined
 
@@ -360,10 +361,12 @@ class Call extends Step implements race.Host {
       policy.tooLate++
       return undefined
     }
-    if (!policy.budget.reserve(now)) {
+    const stretch = policy.budget.reserve(now)
+    if (stretch === undefined) {
       policy.retriesDenied++
       return undefined
     }
+    this.stretch = stretch
     this.state = "Waiting"
     policy.running--
     policy.waiting++
@@ -393,7 +396,7 @@ class Call extends Step implements race.Host {
     if (state === "Trying") policy.running--
     else {
       policy.waiting--
-      policy.budget.release()
+      policy.budget.release(this.stretch)
     }
     if (Exit.isSuccess(exit)) {
       policy.succeeded++
@@ -412,12 +415,14 @@ class Call extends Step implements race.Host {
       policy.hedgesDenied++
       return false
     }
-    if (!policy.budget.reserve(now)) {
+    const stretch = policy.budget.reserve(now)
+    if (stretch === undefined) {
       hedging.giveBack()
       policy.hedgesDenied++
       return false
     }
-    this.stretch = policy.budget.begin(now)
+    this.stretch = stretch
+    policy.budget.begin(now)
     this.begun++
     this.hedged = true
     policy.hedges++

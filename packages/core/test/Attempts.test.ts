@@ -235,6 +235,31 @@ describe("the attempt budget", () => {
     })
   )
 
+  it.effect("what callers who left, and hedges that were refused, have given back is there at once for the next", () =>
+    Effect.gen(function* () {
+      const options = { backoff: steady("1 hour"), budget: { floor: 10, ratio: 0 } }
+      const attempts = yield* Attempts.make("api", options)
+      const { call } = upstream()
+      const fibers = yield* Effect.forEach(Array(10), () => fork(attempts.run(call)))
+      yield* Fiber.interruptAll(fibers)
+      const next = yield* fork(attempts.run(call))
+      expect(yield* attempts.statistics).toMatchObject({ waiting: 1, retriesDenied: 0, budget: { spent: 1 } })
+      yield* Fiber.interrupt(next)
+      yield* nothingLeft(attempts)
+      const gate = yield* Gate.make("upstream", { limit: 1 })
+      const hedging = yield* Attempts.make("api", { ...options, hedge: { after: "10 millis", ratio: 1 } })
+      for (let i = 0; i < 10; i++) {
+        const fiber = yield* fork(hedging.run(gate.run(Effect.sleep("20 millis")), { idempotent: true }))
+        yield* TestClock.adjust("20 millis")
+        yield* Fiber.join(fiber)
+      }
+      const retried = yield* fork(hedging.run(call))
+      expect(yield* hedging.statistics).toMatchObject({ hedgesRefused: 10, waiting: 1, retriesDenied: 0 })
+      yield* Fiber.interrupt(retried)
+      yield* nothingLeft(hedging)
+    })
+  )
+
   it.effect("is one for all callers of a dependency, and another's is another", () =>
     Effect.gen(function* () {
       const { call } = upstream()

@@ -40,7 +40,7 @@ export class Budget {
   private current = 0
   private callsOfWindow = 0
   private extraOfWindow = 0
-  /** How many were reserved in the stretch that goes on. */
+  /** How many were reserved in the stretch that goes on, and not given back. */
   private granted = 0
   /** Reserved and not begun. */
   waiting = 0
@@ -56,33 +56,37 @@ export class Budget {
     this.callsOfWindow++
   }
 
-  /** Reserves an extra attempt; false where nothing is left. One of `begin` and `release` follows. */
-  reserve(now: number): boolean {
+  /**
+   * Reserves an extra attempt: gives what `release` and `takeBack` have to be told, or `undefined` where nothing is left. One
+   * of `begin` and `release` follows.
+   */
+  reserve(now: number): number | undefined {
     const allowed = this.allowed(now)
     const left = allowed - this.spent(now)
     const pace = Math.max(this.terms.floor, allowed / parts, (left + this.granted) / atOnce)
-    if (left <= 0 || this.granted >= pace) return false
+    if (left <= 0 || this.granted >= pace) return undefined
     this.granted++
     this.waiting++
-    return true
-  }
-
-  /** What was reserved begins: gives what `takeBack` has to be told. */
-  begin(now: number): number {
-    this.waiting--
-    this.extra[this.at(now)]!++
-    this.extraOfWindow++
     return this.current
   }
 
-  /** What was reserved will not begin. */
-  release(): void {
+  /** What was reserved begins. */
+  begin(now: number): void {
     this.waiting--
+    this.extra[this.at(now)]!++
+    this.extraOfWindow++
   }
 
-  /** What began in that stretch has come to nothing: the dependency has not seen it. */
+  /** What was reserved in that stretch will not begin. */
+  release(stretch: number): void {
+    this.waiting--
+    this.giveBack(stretch)
+  }
+
+  /** What was reserved and began in that stretch has come to nothing: the dependency has not seen it. */
   takeBack(stretch: number, now: number): void {
     this.at(now)
+    this.giveBack(stretch)
     if (stretch <= this.current - buckets) return
     this.extra[slotOf(stretch)]!--
     this.extraOfWindow--
@@ -98,6 +102,11 @@ export class Budget {
   spent(now: number): number {
     this.at(now)
     return this.extraOfWindow + this.waiting
+  }
+
+  /** To the pace of that stretch, while it goes on: who comes next in it may have what nobody used. */
+  private giveBack(stretch: number): void {
+    if (stretch === this.current) this.granted--
   }
 
   /** Where to count what happens now; what is older than a window is forgotten. */

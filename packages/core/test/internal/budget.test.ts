@@ -13,7 +13,7 @@ const calls = (budget: Budget, count: number, now: number) => {
 const drain = (budget: Budget, now: number, millis = 0) => {
   let count = 0
   for (let at = now; at <= now + millis; at += 50) {
-    while (budget.reserve(at)) {
+    while (budget.reserve(at) !== undefined) {
       budget.begin(at)
       count++
     }
@@ -64,25 +64,48 @@ describe("a budget", () => {
 
   it("counts what waits, however long, until it begins or is released", () => {
     const budget = make()
-    expect([budget.reserve(0), budget.reserve(0), budget.reserve(0)]).toEqual([true, true, false])
-    expect(budget.reserve(60_000)).toBe(false)
+    const stretch = budget.reserve(0)!
+    expect([stretch, budget.reserve(0), budget.reserve(0)]).toEqual([0, 0, undefined])
+    expect(budget.reserve(60_000)).toBeUndefined()
     budget.begin(60_000)
-    budget.release()
+    budget.release(stretch)
     expect(budget.spent(60_000)).toBe(1)
     expect(drain(budget, 60_000)).toBe(1)
   })
 
   it("what is taken back was never there; what has left the window is not taken back twice", () => {
     const budget = make()
-    budget.reserve(0)
-    const stretch = budget.begin(0)
+    const stretch = budget.reserve(0)!
+    budget.begin(0)
     budget.takeBack(stretch, 50)
     expect(budget.spent(50)).toBe(0)
-    budget.reserve(50)
-    const old = budget.begin(50)
+    const old = budget.reserve(50)!
+    budget.begin(50)
     expect(budget.spent(5000)).toBe(0)
     budget.takeBack(old, 5000)
     expect(budget.spent(5000)).toBe(0)
+  })
+
+  it("what is given back may be used again in the same stretch, and adds nothing to a later one", () => {
+    const budget = make({ floor: 10, ratio: 0 })
+    const reserved = Array.from({ length: 10 }, () => budget.reserve(0)!)
+    for (const stretch of reserved) budget.release(stretch)
+    expect(drain(budget, 50)).toBe(10)
+    const hedges = make({ floor: 10, ratio: 0 })
+    for (let i = 0; i < 20; i++) {
+      const stretch = hedges.reserve(0)!
+      hedges.begin(0)
+      hedges.takeBack(stretch, 0)
+    }
+    expect(drain(hedges, 50)).toBe(10)
+    // Of forty a stretch may have twenty: of a calm one, not twenty and what another has given back.
+    const paced = make({ floor: 20, ratio: 0.4 })
+    calls(paced, 100, 0)
+    const early = Array.from({ length: 20 }, () => paced.reserve(0)!)
+    expect(drain(paced, 100)).toBe(20)
+    for (const stretch of early) paced.release(stretch)
+    expect(drain(paced, 100)).toBe(0)
+    expect(drain(paced, 200)).toBe(20)
   })
 
   it("at no instant grants more than the window before it allows, and no window sees more than one was allowed", () => {
@@ -97,41 +120,39 @@ describe("a budget", () => {
       (acts, ratio, floor) => {
         const budget = make({ ratio, floor })
         let now = 12_345
-        let waiting = 0
+        const waiting: Array<number> = []
         let most = floor
-        let last: number | undefined
         const called: Array<number> = []
         const begun: Array<number> = []
         const within = (times: ReadonlyArray<number>) => times.filter((at) => at > now - 1000).length
         const begins = () => {
           begun.push(now)
-          last = budget.begin(now)
+          budget.begin(now)
         }
         for (const { act, gap } of acts) {
           now += gap
           if (act === "call") {
             called.push(now)
             budget.called(now)
-          } else if (act === "begin" && waiting > 0) {
-            waiting--
+          } else if (act === "begin" && waiting.length > 0) {
+            waiting.shift()
             begins()
-          } else if (act === "release" && waiting > 0) {
-            waiting--
-            budget.release()
+          } else if (act === "release" && waiting.length > 0) {
+            budget.release(waiting.shift()!)
           } else if (act === "reserve" || act === "hedge") {
             const bound = Math.max(floor, ratio * within(called))
-            const granted = budget.reserve(now)
-            if (granted) {
-              if (within(begun) + waiting + 1 > Math.max(bound, Math.ceil(bound))) return false
+            const stretch = budget.reserve(now)
+            if (stretch !== undefined) {
+              if (within(begun) + waiting.length + 1 > Math.max(bound, Math.ceil(bound))) return false
               most = Math.max(most, Math.ceil(bound))
               if (act === "hedge") begins()
-              else waiting++
+              else waiting.push(stretch)
             }
           }
           if (within(begun) > most) return false
-          if (budget.waiting !== waiting) return false
+          if (budget.waiting !== waiting.length) return false
         }
-        return last === undefined || budget.spent(now) >= waiting
+        return budget.spent(now) >= waiting.length
       }
     )
     expect(fc.check(holds, { numRuns: 2000 }).failed).toBe(false)
