@@ -140,7 +140,10 @@ export const check = (self: Statistics): ReadonlyArray<string> => {
     `attempts = calls + retries + hedges, got ${attempts} = ${calls} + ${retries} + ${hedges}`
   )
   expect(hedgesWon <= hedges, `no more hedges that won than there were, got ${hedgesWon} of ${hedges}`)
+  // Not that no more is spent than is allowed: what has been spent counts for a bucket longer than the calls it was spent for.
   expect(budget.spent >= waiting, `what waits in the budget, got ${budget.spent} spent and ${waiting} waiting`)
+  const extra = retries + hedges + waiting
+  expect(budget.spent <= extra, `no more spent than there were, got ${budget.spent} spent of ${extra}`)
   return broken
 }
 

@@ -198,7 +198,7 @@ const program = Effect.gen(function* () {
   // In every window no more extra attempts than the most calls of any window allow.
   const most = (times: ReadonlyArray<number>) =>
     Math.max(0, ...times.map((end) => times.filter((at) => at > end - window && at <= end).length))
-  const bound = Math.max(floor, Math.ceil(ratio * most(called)))
+  const bound = Math.max(floor, ratio * most(called))
   if (!waits && most(extra) > bound) throw new Error(`Expected ${bound} extra attempts in a window, got ${most(extra)}`)
   return statistics.attempts
 })

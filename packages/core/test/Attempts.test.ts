@@ -184,6 +184,9 @@ describe("Attempts", () => {
           expect(registry.snapshot()).toMatchObject([{ kind: "attempts", name: "api", statistics: { calls: 0 } }])
           const statistics = yield* attempts.statistics
           expect(Attempts.check({ ...statistics, calls: 1, attempts: 2, hedgesWon: 1, waiting: 1 })).toHaveLength(3)
+          expect(Attempts.check({ ...statistics, budget: { allowed: 10, spent: 1 } })).toEqual([
+            "api: expected no more spent than there were, got 1 spent of 0"
+          ])
         })
       ).pipe(Effect.provideService(Registry.Registry, registry))
       expect(registry.snapshot()).toEqual([])

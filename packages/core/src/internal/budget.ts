@@ -1,7 +1,7 @@
 /**
  * How many extra attempts a dependency may see: a part of its calls, with a floor.
  *
- *     calls    ▁▃▅▂▃▄▃▅▂▃   of the last window                      at most max(floor, ratio × calls)
+ *     calls    ▁▃▅▂▃▄▃▅▂▃   of the last window                      at most max(floor, ratio × calls), whole ones
  *     extra      ▁  ▁▁ ▁ ─► of the last window, and what waits in backoff now
  *
  * What waits counts from when it is reserved. Else an outage as long as a backoff would let all of its retries through, to
@@ -23,6 +23,8 @@ const parts = 10
 const buckets = parts + 1
 /** One stretch may have this part of what was left when it began; or its even part, or the floor. */
 const atOnce = 3
+/** A whole one, as floats go: ten times a tenth is less than one, and a hundred times 0.07 more than seven. */
+export const one = 1 - 1e-9
 
 export interface Terms {
   readonly ratio: number
@@ -64,7 +66,7 @@ export class Budget {
     const allowed = this.allowed(now)
     const left = allowed - this.spent(now)
     const pace = Math.max(this.terms.floor, allowed / parts, (left + this.granted) / atOnce)
-    if (left <= 0 || this.granted >= pace) return undefined
+    if (left < one || this.granted >= pace) return undefined
     this.granted++
     this.waiting++
     return this.current

@@ -14,6 +14,7 @@
  * Hedged requests are from "The Tail at Scale" (Dean, Barroso, 2013); a bound on them as a part of the calls is in Finagle's
  * backup requests and in gRPC's hedging (A6).
  */
+import { one } from "./budget.ts"
 import { Histogram } from "./histogram.ts"
 
 export interface Terms {
@@ -31,8 +32,6 @@ const enough = 100
 const every = 16
 /** So many hedges may follow one another at once when there were none for a while. */
 const atOnce = 10
-/** Ten times a tenth is less than one, in floats. */
-const nearly = 1e-9
 
 export class Hedging {
   private readonly terms: Terms
@@ -68,7 +67,7 @@ export class Hedging {
 
   /** Whether there may be one more; then it is spent. */
   take(): boolean {
-    if (this.credit < 1 - nearly) return false
+    if (this.credit < one) return false
     this.credit--
     return true
   }

@@ -40,6 +40,26 @@ describe("a budget", () => {
     expect(drain(all, 0, 900)).toBe(7)
   })
 
+  it("has no part of an attempt: a fifth of four calls is none, and 7 % of a hundred are seven, in floats too", () => {
+    const fifth = make({ floor: 0 })
+    calls(fifth, 4, 0)
+    expect(drain(fifth, 0, 900)).toBe(0)
+    calls(fifth, 1, 900)
+    expect(drain(fifth, 900)).toBe(1)
+    for (const [ratio, count] of [
+      [0.07, 100],
+      [0.29, 100],
+      [0.1, 10],
+      [0.7, 10]
+    ] as const) {
+      const budget = make({ floor: 0, ratio })
+      calls(budget, count, 0)
+      expect(drain(budget, 0, 900)).toBe(Math.round(ratio * count))
+    }
+    const half = make({ floor: 1.5, ratio: 0 })
+    expect(drain(half, 0, 900)).toBe(1)
+  })
+
   it("is not spent at once: a third of what is left, and then evenly", () => {
     const budget = make()
     calls(budget, 1000, 0)
@@ -143,8 +163,8 @@ describe("a budget", () => {
             const bound = Math.max(floor, ratio * within(called))
             const stretch = budget.reserve(now)
             if (stretch !== undefined) {
-              if (within(begun) + waiting.length + 1 > Math.max(bound, Math.ceil(bound))) return false
-              most = Math.max(most, Math.ceil(bound))
+              if (within(begun) + waiting.length + 1 > bound) return false
+              most = Math.max(most, bound)
               if (act === "hedge") begins()
               else waiting.push(stretch)
             }
