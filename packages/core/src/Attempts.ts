@@ -109,7 +109,10 @@ export interface Statistics {
   readonly attempts: number
   readonly retries: number
   readonly hedges: number
-  /** How many hedges succeeded before the first attempt; and how many were refused, since they would have had to wait. These are no attempts. */
+  /**
+   * How many hedges succeeded before the first attempt; and how many were refused on the spot, since they would have had to
+   * wait. These are no attempts.
+   */
   readonly hedgesWon: number
   readonly hedgesRefused: number
   /** How many retries and hedges there were not, since the budget was spent. */

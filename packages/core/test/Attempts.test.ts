@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Cause, Data, Duration, Effect, Exit, Fiber, Option, Random, Schedule } from "effect"
+import { Cause, Data, Duration, Effect, Exit, Fiber, Option, Random, Schedule, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import {
   Attempts,
@@ -13,6 +13,7 @@ import {
   Tenant,
   WorkQueue
 } from "@fairlead/core"
+import { CircuitBreaker } from "@fairlead/core/http"
 import { defect, endOf, fork, settle, timers } from "./gates.ts"
 
 class Busy extends Data.TaggedError("Busy")<{ readonly attempt: number; readonly after?: Duration.Input }> {}
@@ -553,6 +554,73 @@ describe("hedging", () => {
         yield* nothingLeft(attempts)
       }
       expect((yield* gate.statistics).refused).toBe(2)
+    })
+  )
+
+  it.effect("a hedge is refused on the spot behind other doors, too, and in regions and scopes of its own", () =>
+    Effect.gen(function* () {
+      const [outer, gate] = [yield* Gate.make("outer", { limit: 10 }), yield* Gate.make("gate", { limit: 1 })]
+      const [breaker, asked] = [yield* CircuitBreaker.make("b"), yield* CircuitBreaker.make("b", { failures: {} })]
+      const inner = yield* Attempts.make("inner", { max: 1 })
+      const body = gate.run(Effect.sleep("1 second"))
+      for (const call of [
+        outer.run(body),
+        breaker.run(body),
+        asked.run(body),
+        inner.run(body, { idempotent: true }),
+        Deadline.within(body, "1 hour"),
+        Effect.scoped(Effect.andThen(Scope.Scope, body)),
+        Effect.withSpan(body, "call"),
+        Effect.gen(function* () {
+          yield* Tenant.Tenant
+          return yield* body
+        })
+      ]) {
+        const attempts = yield* hedged({ max: 2 })
+        const fiber = yield* fork(attempts.run(call as Effect.Effect<void>, idempotent))
+        yield* TestClock.adjust("200 millis")
+        expect(yield* attempts.statistics).toMatchObject({ hedges: 0, hedgesRefused: 1, budget: { spent: 0 } })
+        yield* TestClock.adjust("1 second")
+        expect(Exit.isSuccess(endOf(fiber))).toBe(true)
+        yield* nothingLeft(attempts)
+      }
+    })
+  )
+
+  it.effect("a hedge that has made its request and then is refused has been, and failed: credit and budget hold", () =>
+    Effect.gen(function* () {
+      const second = yield* Gate.make("second", { limit: 1 })
+      const holder = yield* fork(second.run(Effect.never))
+      let requests = 0
+      const call = Effect.sync(() => requests++).pipe(
+        Effect.andThen(Effect.sleep("8 millis")),
+        Effect.andThen(second.run(Effect.void)),
+        Effect.timeoutOption("20 millis")
+      )
+      const twentieth = yield* hedged({ max: 2, budget: { floor: 1000 }, hedge: { after: "5 millis", ratio: 0.05 } })
+      for (let i = 0; i < 100; i++) {
+        const fiber = yield* fork(Effect.ignore(twentieth.run(call, idempotent)))
+        yield* TestClock.adjust("20 millis")
+        yield* Fiber.join(fiber)
+      }
+      expect(requests).toBe(105)
+      expect(yield* twentieth.statistics).toMatchObject({ hedges: 5, hedgesRefused: 0, budget: { spent: 5 } })
+      yield* nothingLeft(twentieth)
+      // What it was refused for is told, as of any attempt that failed.
+      const dropped: Array<string> = []
+      const attempts = yield* hedged({ max: 2 })
+      let n = 0
+      const slow = Effect.suspend(() =>
+        n++ === 0 ? Effect.sleep("300 millis") : Effect.delay(second.run(Effect.void), 1)
+      )
+      const told = (error: Refused.Refused, attempt: number) =>
+        Effect.sync(() => void dropped.push(`${attempt} ${error.reason._tag}`))
+      const fiber = yield* fork(attempts.run(slow, { idempotent: true, dropped: told }))
+      yield* TestClock.adjust("300 millis")
+      expect(Exit.isSuccess(endOf(fiber))).toBe(true)
+      expect(dropped).toEqual(["2 WaitExceeded"])
+      yield* Fiber.interrupt(holder)
+      yield* nothingLeft(attempts)
     })
   )
 

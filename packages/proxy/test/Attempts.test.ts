@@ -117,7 +117,8 @@ const setup = (upstream: object, ...ends: ReadonlyArray<End>) =>
         }
       }
     })
-    return { call, informed, log, nothingLeft, told, opened: () => open }
+    const counted = () => registry.snapshot().find(({ kind }) => kind === "attempts")!.statistics
+    return { call, counted, informed, log, nothingLeft, told, opened: () => open }
   })
 
 /** What it comes to, whatever it waits for. */
@@ -374,13 +375,17 @@ describe("a slow call", () => {
       yield* earn(one.call)
       yield* through(one.call({ method: "POST" }))
       expect(one.told.length).toBe(21)
-      const full = yield* setup({ ...hedged, concurrency: 1 }, ...fast, slow("1 second", answer(200)))
-      yield* earn(full.call)
-      expect((yield* through(full.call())).status).toBe(200)
-      expect(full.told.length).toBe(21)
-      expect(full.log.at(-1)).toMatchObject({ attempts: undefined })
+      for (const breaker of [{}, { breaker: {} }]) {
+        const upstream = { ...hedged, ...breaker, concurrency: 1 }
+        const full = yield* setup(upstream, ...fast, slow("1 second", answer(200)))
+        yield* earn(full.call)
+        expect((yield* through(full.call())).status).toBe(200)
+        expect(full.told.length).toBe(21)
+        expect(full.log.at(-1)).toMatchObject({ attempts: undefined })
+        expect(full.counted()).toMatchObject({ attempts: 21, hedges: 0, hedgesRefused: 1, budget: { spent: 0 } })
+        yield* full.nothingLeft
+      }
       yield* one.nothingLeft
-      yield* full.nothingLeft
     })
   )
 

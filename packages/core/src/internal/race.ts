@@ -5,8 +5,10 @@
  *        at its moment ─► second ──► success: what it comes to
  *
  * Each is a region of its own, started on the spot. The first success wins; the other is cut, and nothing of either outlives the
- * race. One that fails leaves it to the other; where both have failed, it is what the first has come to. A second that is
- * refused has not been.
+ * race. One that fails leaves it to the other; where both have failed, it is what the first has come to.
+ *
+ * A second that is refused on the spot has not been: no door let it wait, and no answer can have come back to it. One that is
+ * refused later may have asked the other side before, so it has failed.
  *
  * A first that ends before its moment costs one entry in the timer, and none where it ends at once. Interrupting the caller
  * cuts both, and waits for them.
@@ -27,7 +29,7 @@ type AnyEffect = Effect.Effect<any, any, any>
 export interface Host {
   /** The moment of the second has come: whether it may begin. */
   hedge(): boolean
-  /** It was refused: it has not been. */
+  /** It was refused on the spot: it has not been. */
   unhedged(): void
   /** The second has succeeded, and the first had not. */
   overtook(): void
@@ -50,6 +52,8 @@ export const run = (
 
 class Racer extends boundary.Inner {
   exit: AnyExit | undefined = undefined
+  /** It has ended in the step in which it began. */
+  onTheSpot = false
 }
 
 class Race implements timer.Entry {
@@ -112,6 +116,7 @@ class Race implements timer.Entry {
     racer.exit = fiber.pollUnsafe()
     if (racer.exit !== undefined) {
       this.going--
+      racer.onTheSpot = true
       return true
     }
     racer.attach()
@@ -138,7 +143,7 @@ class Race implements timer.Entry {
   /** What the end of one decides. */
   private judge(racer: Racer): void {
     const exit = racer.exit!
-    if (racer === this.second && isRefused(exit)) {
+    if (racer === this.second && racer.onTheSpot && isRefused(exit)) {
       this.second = undefined
       this.host.unhedged()
       // The first may have failed, and left it to this one.
