@@ -11,8 +11,8 @@
  * share one budget: a ratio of its calls, with a floor, in which an attempt counts from when it begins to wait. Once that is
  * spent a failure is a failure, at once.
  *
- * No sleep outlasts the ambient deadline: where it would, the failure comes at once. What the other side says of when to come
- * back is heeded as a minimum, and the backoff goes on top of it.
+ * No attempt begins after the ambient deadline: where a sleep would outlast it, the failure comes at once. What the other
+ * side says of when to come back is heeded as a minimum, and the backoff goes on top of it.
  *
  * A call runs on the caller's own fiber, but for hedging: then each attempt is a region, the loser is cut, and its clean-up
  * is waited for. Interrupting the caller in backoff gives back what was reserved; in a hedge it cuts both attempts.
@@ -118,7 +118,7 @@ export interface Statistics {
   /** How many retries and hedges there were not, since the budget was spent. */
   readonly retriesDenied: number
   readonly hedgesDenied: number
-  /** How many retries there were not, since they would have begun after the deadline. */
+  /** How many retries and hedges there were not, since they would have begun after the deadline. */
   readonly tooLate: number
   /** Extra attempts that the last window may have, and has had; those in backoff count. */
   readonly budget: { readonly allowed: number; readonly spent: number }
@@ -363,10 +363,7 @@ class Call extends Step implements race.Host {
     const { fiber, policy } = this
     const { now } = policy
     const at = now + delayMillis
-    if (at >= (boundary.current(fiber)?.deadline ?? Infinity) - millis.grain) {
-      policy.tooLate++
-      return undefined
-    }
+    if (this.tooLate(at)) return undefined
     const stretch = policy.budget.reserve(now)
     if (stretch === undefined) {
       policy.retriesDenied++
@@ -382,6 +379,13 @@ class Call extends Step implements race.Host {
     const dropped = this.ask.dropped?.(error, this.begun - (this.hedged ? 1 : 0))
     const wait = dropped === undefined ? sleep : Effect.andThen(dropped, sleep)
     return Effect.flatMap(wait, () => this.retry())
+  }
+
+  /** Whether what begins at this instant would begin after the deadline. */
+  private tooLate(at: number): boolean {
+    const late = at >= (boundary.current(this.fiber)?.deadline ?? Infinity) - millis.grain
+    if (late) this.policy.tooLate++
+    return late
   }
 
   private retry(): AnyEffect {
@@ -417,6 +421,8 @@ class Call extends Step implements race.Host {
     const { policy } = this
     const { now } = policy
     const hedging = policy.hedging!
+    // Of a caller who cannot be interrupted it may have passed long ago.
+    if (this.tooLate(now)) return false
     if (!hedging.take()) {
       policy.hedgesDenied++
       return false

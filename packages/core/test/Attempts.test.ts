@@ -421,6 +421,26 @@ describe("hedging", () => {
     })
   )
 
+  it.effect("not at the deadline, nor after it, of one who cannot be interrupted", () =>
+    Effect.gen(function* () {
+      const { begun, call } = timed(150, 150, 150)
+      const attempts = yield* hedged()
+      const fibers = [
+        yield* fork(Effect.exit(Effect.uninterruptible(attempts.run(call, idempotent)).pipe(Deadline.within(30)))),
+        yield* fork(Effect.exit(Effect.uninterruptible(attempts.run(call, idempotent)).pipe(Deadline.within(100))))
+      ]
+      yield* TestClock.adjust("150 millis")
+      expect(fibers.map((fiber) => Exit.isSuccess(endOf(fiber)))).toEqual([true, true])
+      expect(begun).toEqual([0, 0])
+      expect(yield* attempts.statistics).toMatchObject({ hedges: 0, hedgesDenied: 0, tooLate: 2, budget: { spent: 0 } })
+      const intime = yield* fork(Effect.uninterruptible(attempts.run(call, idempotent)).pipe(Deadline.within(101)))
+      yield* TestClock.adjust("150 millis")
+      yield* Fiber.await(intime)
+      expect(yield* attempts.statistics).toMatchObject({ hedges: 1, tooLate: 2 })
+      yield* nothingLeft(attempts)
+    })
+  )
+
   it.effect("only what is idempotent", () =>
     Effect.gen(function* () {
       const { begun, call } = timed(5000)
