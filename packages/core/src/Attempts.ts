@@ -333,17 +333,20 @@ class Call extends Step implements race.Host {
     return Effect.catchCause(attempt, (cause) => this.failed(cause))
   }
 
-  /** What follows a failure: the next attempt, or the failure itself. */
+  /** What follows a failure: the next attempt, or the failure itself, and beside it what went wrong on the way to the next. */
   private failed(cause: Cause.Cause<unknown>): AnyEffect {
     const failure = Effect.failCause(cause)
     const { policy } = this
     const error = failureOf(cause)
     if (error === undefined || this.begun >= policy.max) return failure
-    const again = policy.again(error.error)
-    if (again === false) return failure
-    const least = again === true ? 0 : millis.from(again)
-    return Pull.matchEffect(this.next(error.error), {
-      onSuccess: ([, delay]) => this.waitFor(least + millis.from(delay), error.error) ?? failure,
+    const next = Effect.suspend(() => {
+      const least = leastOf(policy.again(error.error))
+      return least === undefined
+        ? Cause.done()
+        : Effect.map(this.next(error.error), ([, delay]) => least + Math.max(0, millis.from(delay)))
+    })
+    return Pull.matchEffect(next, {
+      onSuccess: (delay) => this.waitFor(delay, error.error, cause) ?? failure,
       onFailure: (why) => Effect.failCause(Cause.combine(cause, why)),
       onDone: () => failure
     })
@@ -359,7 +362,7 @@ class Call extends Step implements race.Host {
   }
 
   /** The next attempt after so many milliseconds; `undefined` where there is none. */
-  private waitFor(delayMillis: number, error: unknown): AnyEffect | undefined {
+  private waitFor(delayMillis: number, error: unknown, cause: Cause.Cause<unknown>): AnyEffect | undefined {
     const { fiber, policy } = this
     const { now } = policy
     const at = now + delayMillis
@@ -376,9 +379,19 @@ class Call extends Step implements race.Host {
     const what = `backoff of ${policy.name}, attempt ${this.begun + 1}`
     const sleep =
       delayMillis > 0 ? backoff.until(at, what, fiber, policy.clock, policy.wake) : (Effect.void as Effect.Effect<void>)
-    const dropped = this.ask.dropped?.(error, this.begun - (this.hedged ? 1 : 0))
-    const wait = dropped === undefined ? sleep : Effect.andThen(dropped, sleep)
+    const dropped = this.dropped(error, this.begun - (this.hedged ? 1 : 0))
+    const wait = dropped === undefined ? sleep : Effect.andThen(race.beside(dropped, cause), sleep)
     return Effect.flatMap(wait, () => this.retry())
+  }
+
+  private dropped(error: unknown, attempt: number): AnyEffect | undefined {
+    const { dropped } = this.ask
+    if (dropped === undefined) return undefined
+    return Effect.suspend(() => {
+      const told: unknown = dropped(error, attempt)
+      if (Effect.isEffect(told)) return told as Effect.Effect<void>
+      throw new TypeError(`Expected \`dropped\` to give an effect, got ${String(told)}`)
+    })
   }
 
   /** Whether what begins at this instant would begin after the deadline. */
@@ -461,13 +474,22 @@ class Call extends Step implements race.Host {
   }
 
   lost(error: unknown, which: "first" | "second"): AnyEffect | undefined {
-    return this.ask.dropped?.(error, which === "first" ? this.begun - 1 : this.begun)
+    return this.dropped(error, which === "first" ? this.begun - 1 : this.begun)
   }
 }
 
 /** The failure of the world, where there is nothing but that. */
 const failureOf = (cause: Cause.Cause<unknown>): Cause.Fail<unknown> | undefined =>
   cause.reasons.every(Cause.isFailReason) ? cause.reasons[0] : undefined
+
+/** How many milliseconds it waits at the least; `undefined` where it is not tried again. */
+const leastOf = (again: Again): number | undefined => {
+  if (typeof again === "boolean") return again ? 0 : undefined
+  // Effect takes any object for a duration.
+  const least = Effect.isEffect(again) ? NaN : millis.from(again)
+  if (least >= 0) return least
+  throw new RangeError(`Expected \`again\` to give true, false, or a time of at least 0, got ${String(again)}`)
+}
 
 const wholeFrom1 = (what: string, value: number): number => {
   if (Number.isInteger(value) && value >= 1) return value
@@ -489,7 +511,8 @@ const budgetTerms = ({ floor = 10, ratio = 0.2, window = "10 seconds" }: BudgetO
 
 const hedgeTerms = ({ after = "p95", max = Infinity, min = 10, ratio = 0.05 }: HedgeOptions) => {
   const percent = typeof after === "string" && after.startsWith("p") ? Number(after.slice(1)) : undefined
-  if (percent !== undefined && !(percent > 0 && percent < 100)) {
+  const afterMillis = percent === undefined ? millis.from(after as Duration.Input) : undefined
+  if (percent === undefined ? afterMillis! < 0 : !(percent > 0 && percent < 100)) {
     throw new RangeError(`Expected to hedge after p1 to p99, or after a time, got ${String(after)}`)
   }
   const minMillis = millis.from(min)
@@ -497,7 +520,7 @@ const hedgeTerms = ({ after = "p95", max = Infinity, min = 10, ratio = 0.05 }: H
   if (minMillis > maxMillis) throw new RangeError(`Expected min of at most max, got ${minMillis} and ${maxMillis} ms`)
   if (!(ratio >= 0 && ratio <= 1)) throw new RangeError(`Expected a ratio of hedges from 0 to 1, got ${ratio}`)
   return {
-    afterMillis: percent === undefined ? millis.from(after as Duration.Input) : undefined,
+    afterMillis,
     quantile: (percent ?? 0) / 100,
     minMillis,
     maxMillis,

@@ -848,6 +848,9 @@ describe("misuse", () => {
       expect(yield* of({ hedge: { after: "p100" } })).toBe(
         "RangeError: Expected to hedge after p1 to p99, or after a time, got p100"
       )
+      expect(yield* of({ hedge: { after: -5 } })).toBe(
+        "RangeError: Expected to hedge after p1 to p99, or after a time, got -5"
+      )
       expect(yield* of({ hedge: { min: 20, max: 10 } })).toBe(
         "RangeError: Expected min of at most max, got 20 and 10 ms"
       )
@@ -855,15 +858,77 @@ describe("misuse", () => {
     })
   )
 
-  it.effect("an `again` that throws is a defect of that call, and nothing stays counted", () =>
-    Effect.gen(function* () {
-      const attempts = yield* Attempts.make("api", {
-        again: () => {
-          throw new Error("bug")
+  /** The failure, and what stands beside it. */
+  const both = (exit: Exit.Exit<unknown, unknown>) =>
+    Exit.isFailure(exit) ? exit.cause.reasons.map((reason) => String(Cause.squash(Cause.fromReasons([reason])))) : exit
+
+  const bug = () => {
+    throw new Error("bug")
+  }
+
+  it.effect(
+    "an `again` that throws, or gives nonsense, is a defect beside the failure, and nothing stays counted",
+    () =>
+      Effect.gen(function* () {
+        const expected = "RangeError: Expected `again` to give true, false, or a time of at least 0, got"
+        const duration = 'RangeError: Expected a duration such as "2 seconds" or 200 (milliseconds), got'
+        for (const [again, defect] of [
+          [bug, "Error: bug"],
+          [() => -1000, `${expected} -1000`],
+          [() => -Infinity, `${expected} -Infinity`],
+          [() => Effect.succeed(true), `${expected} Success(true)`],
+          [() => Number.NaN, "RangeError: Expected a duration, got NaN"],
+          [() => undefined, `${duration} undefined`],
+          [() => "soon", `${duration} "soon"`]
+        ] as const) {
+          const attempts = yield* Attempts.make("api", { backoff: steady(0), again: again as () => boolean })
+          expect(both(yield* Effect.exit(attempts.run(Effect.fail("no"))))).toEqual(["no", defect])
+          expect(yield* attempts.statistics).toMatchObject({ failed: 1, retries: 0, budget: { spent: 0 } })
+          yield* nothingLeft(attempts)
         }
       })
-      expect(yield* defect(() => attempts.run(Effect.fail("no")))).toBe("Error: bug")
-      yield* nothingLeft(attempts)
-    })
+  )
+
+  it.effect(
+    "so is a schedule that throws; and one with a time below zero does not shorten what the other side said",
+    () =>
+      Effect.gen(function* () {
+        const scheduled = (delay: () => number) =>
+          Schedule.fromStep(Effect.succeed(() => Effect.succeed([0, delay()] as any)))
+        const attempts = yield* Attempts.make("api", { backoff: scheduled(bug) })
+        expect(both(yield* Effect.exit(attempts.run(Effect.fail("no"))))).toEqual(["no", "Error: bug"])
+        yield* nothingLeft(attempts)
+        const { call, calls } = upstream(1)
+        const below = yield* Attempts.make("api", { again: () => "1 second", backoff: scheduled(() => -900) })
+        const fiber = yield* fork(below.run(call))
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(fiber)
+        expect(calls).toEqual([0, 1000])
+        yield* nothingLeft(below)
+      })
+  )
+
+  it.effect(
+    "a `dropped` that throws, dies, or is no effect is a defect beside the failure, before a backoff or in a race",
+    () =>
+      Effect.gen(function* () {
+        for (const [dropped, defect] of [
+          [bug, "Error: bug"],
+          [() => Effect.die("bug"), "bug"],
+          [() => undefined, "TypeError: Expected `dropped` to give an effect, got undefined"]
+        ] as const) {
+          const ask = { idempotent: true, dropped: dropped as () => Effect.Effect<void> }
+          const attempts = yield* hedged({ backoff: steady(0) })
+          expect(both(yield* Effect.exit(attempts.run(Effect.fail("no"), ask)))).toEqual(["no", defect])
+          expect(yield* attempts.statistics).toMatchObject({ failed: 1, retries: 0, budget: { spent: 0 } })
+          // In place of the value of the other; beside its failure.
+          const won = yield* fork(attempts.run(timed(300, -50).call, ask))
+          const lost = yield* fork(attempts.run(timed(-300, -50).call, ask))
+          yield* TestClock.adjust("1 second")
+          expect(both(endOf(won))).toEqual([defect])
+          expect(both(endOf(lost))).toEqual(["no 0", defect])
+          yield* nothingLeft(attempts)
+        }
+      })
   )
 })

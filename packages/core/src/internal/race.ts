@@ -179,7 +179,8 @@ class Race implements timer.Entry {
     }
     const error = loser.exit!.cause.reasons.find(Cause.isFailReason)
     const lost = error && this.host.lost(error.error, loser === this.first ? "first" : "second")
-    return lost === undefined ? exit! : Effect.andThen(lost, exit!)
+    if (lost === undefined) return exit!
+    return Effect.andThen(Exit.isFailure(exit!) ? beside(lost, exit!.cause) : lost, exit!)
   }
 
   /** The caller was interrupted. */
@@ -201,6 +202,10 @@ class Race implements timer.Entry {
     return Exit.asVoidAll(cut.map((racer) => boundary.cleanUp(racer!.exit!)))
   }
 }
+
+/** What goes wrong in `effect` stands beside `cause`. */
+export const beside = (effect: AnyEffect, cause: Cause.Cause<unknown>): AnyEffect =>
+  Effect.catchCause(effect, (why) => Effect.failCause(Cause.combine(cause, why)))
 
 /** Whether it is nothing but a failure of the world: that of one leaves it to the other. */
 const hasFailed = (exit: Exit.Failure<unknown, unknown>): boolean => exit.cause.reasons.every(Cause.isFailReason)
