@@ -54,7 +54,8 @@ export interface Options {
   readonly maxOpen?: Duration.Input | undefined
   /**
    * What an end says. Default: a success is one; `Refused` says nothing; other failures and defects are failures, a deadline
-   * inside of the call among them. What is only an interruption never says anything, and is not asked about.
+   * inside of the call among them. What is only an interruption never says anything, and is not asked about. To throw, or to
+   * give anything but these three, is a defect of that call, which then says nothing.
    */
   readonly judge?: ((exit: Exit.Exit<unknown, unknown>) => Outcome) | undefined
   /** How many keys it remembers something of; beyond that, the one that was asked about least lately is as new. Default: 1,000. */

@@ -77,10 +77,11 @@ export class Breaker {
   private openings = 0
 
   constructor(name: string, options: Options, clock: Clock.Clock) {
-    const { failures = 5, judge = byExit, maxKeys = 1000, maxOpen, open = "10 seconds", store } = options
+    const { failures = 5, judge, maxKeys = 1000, maxOpen, open = "10 seconds", store } = options
     if (!(maxKeys >= 1)) throw new RangeError(`Expected maxKeys of at least 1, got ${maxKeys}`)
     this.name = name
-    this.judge = (exit) => (Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause) ? Effects.ignored : judge(exit))
+    const ofEnd = judge === undefined ? byExit : (exit: AnyExit) => outcomeOf(judge(exit))
+    this.judge = (exit) => (Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause) ? Effects.ignored : ofEnd(exit))
     this.clock = clock
     this.foreign = store
     this.sparing = typeof failures === "number" && store === undefined
@@ -373,6 +374,14 @@ class Call extends Step {
     if (this.state === "Asked") this.breaker.endAsked(this.ask!)
     return undefined
   }
+}
+
+/** One of the three. Anything else would lose the probe whose end it is said of, and with it the key, for good. */
+const outcomeOf = (judged: unknown): Effects.Outcome => {
+  const outcome = judged as Effects.Outcome | null | undefined
+  const tag = outcome?._tag
+  if ((tag === "Success" || tag === "Failure" || tag === "Ignored") && !Effect.isEffect(judged)) return outcome!
+  throw new TypeError(`Expected judge to give success, failure() or ignored, got ${String(judged)}`)
 }
 
 /** What an end says of the other side unless somebody else judges it. */

@@ -298,6 +298,52 @@ describe("CircuitBreaker, what counts", () => {
     })
   )
 
+  it.effect(
+    "one whose judge gives nonsense dies of that, beside its failure, says nothing, and its probe is not lost",
+    () =>
+      Effect.gen(function* () {
+        for (const [nonsense, got] of [
+          [undefined, "undefined"],
+          [null, "null"],
+          [{}, "[object Object]"],
+          [Number.NaN, "NaN"],
+          ["Success", "Success"],
+          [Effect.succeed(CircuitBreaker.success), "Success("],
+          [Effect.fail("no"), "Failure("],
+          [{ _tag: "Success!" }, "[object Object]"]
+        ] as const) {
+          for (const failures of [1, { of: 1 }]) {
+            let judged: unknown = nonsense
+            const judge = () => judged as CircuitBreaker.Outcome
+            const breaker = yield* CircuitBreaker.make("api", { failures, judge, open: "1 second" })
+            const died = (exit: Exit.Exit<unknown, unknown>) =>
+              Exit.isFailure(exit)
+                ? exit.cause.reasons
+                    .filter(Cause.isDieReason)
+                    .map(({ defect }) => String(defect))
+                    .at(-1)
+                : ""
+            const wrong = `TypeError: Expected judge to give success, failure() or ignored, got ${got}`
+            expect(died(yield* Effect.exit(breaker.run(works)))).toContain(wrong)
+            const failed = yield* Effect.exit(breaker.run(fails))
+            expect(died(failed)).toContain(wrong)
+            expect(Exit.isFailure(failed) && failed.cause.reasons.length).toBe(2)
+            expect(yield* breaker.statistics).toMatchObject({ ignored: 2, open: 0 })
+            judged = CircuitBreaker.failure()
+            yield* fail(breaker, 1)
+            yield* TestClock.adjust("1 second")
+            judged = nonsense
+            expect(died(yield* Effect.exit(breaker.run(works)))).toContain(wrong)
+            judged = CircuitBreaker.success
+            expect(yield* breaker.run(works)).toBe("yes")
+            expect(yield* stateOf(breaker)).toBe("closed")
+            expect(yield* breaker.statistics).toMatchObject({ ignored: 3, failed: 1, completed: 1 })
+            yield* nothingLeft(breaker)
+          }
+        }
+      })
+  )
+
   it.effect("an error of another breaker inside of the call is the call's own", () =>
     Effect.gen(function* () {
       const outer = yield* CircuitBreaker.make("outer", { failures: {} })
