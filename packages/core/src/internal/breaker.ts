@@ -94,7 +94,7 @@ export class Breaker {
       openDuration: Schedule.isSchedule(open) ? open : Duration.millis(millis.from(open)),
       maxOpenDuration: maxOpen === undefined ? undefined : Duration.millis(millis.from(maxOpen))
     }
-    // `Effect.forEach(all, breaker.run)` is what one writes.
+    // `pipe(breaker.run)` is what one writes. (With `Effect.forEach` the index would be the key.)
     this.run = this.run.bind(this)
   }
 
