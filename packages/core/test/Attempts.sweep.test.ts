@@ -5,8 +5,9 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Clock, Effect, Option, Random, Schedule } from "effect"
 import { Attempts, Deadline, Gate } from "@fairlead/core"
-import { Simulation, Sweep } from "@fairlead/testing"
+import { Simulation } from "@fairlead/testing"
 import * as timer from "../src/internal/timer.ts"
+import { interruptedAnywhere } from "./sweeps.ts"
 
 interface Setup {
   readonly attempts: Attempts.Attempts<any>
@@ -113,21 +114,7 @@ const scenes: Record<
 
 describe("Attempts, interrupted anywhere", () => {
   for (const [name, { options, places, subject }] of Object.entries(scenes)) {
-    const plan = { setup: make(options), subject, check: nothingLeft }
-    it.live(`passes the sweep: ${name}`, () =>
-      Effect.gen(function* () {
-        expect(yield* Sweep.sweep(plan)).toBeGreaterThanOrEqual(places)
-      })
-    )
-
-    it.live(`passes for pairs of places: ${name}`, () =>
-      Effect.gen(function* () {
-        const { pairs } = yield* Sweep.pairs(plan, { limit: 300 })
-        expect(pairs).toBeGreaterThan(200)
-      })
-    )
-
-    it.live(`passes in random interleavings: ${name}`, () => Simulation.simulate(100, plan, { cancelPoints: 10 }))
+    interruptedAnywhere(name, { setup: make(options), subject, check: nothingLeft }, { places })
   }
 })
 

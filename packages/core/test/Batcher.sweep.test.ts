@@ -8,6 +8,7 @@ import { TestClock } from "effect/testing"
 import { Batcher, Deadline, Gate, Priority } from "@fairlead/core"
 import { Simulation, Sweep } from "@fairlead/testing"
 import * as timer from "../src/internal/timer.ts"
+import { interruptedAnywhere } from "./sweeps.ts"
 
 interface Setup {
   readonly items: Batcher.Batcher<string, string, string>
@@ -109,21 +110,7 @@ const scenes: Record<
 
 describe("Batcher, interrupted anywhere", () => {
   for (const [name, { options, places, subject }] of Object.entries(scenes)) {
-    const plan = { setup: make(options), subject, check: nothingLeft }
-    it.live(`passes the sweep: ${name}`, () =>
-      Effect.gen(function* () {
-        expect(yield* Sweep.sweep(plan)).toBeGreaterThanOrEqual(places)
-      })
-    )
-
-    it.live(`passes for pairs of places: ${name}`, () =>
-      Effect.gen(function* () {
-        const { pairs } = yield* Sweep.pairs(plan, { limit: 300 })
-        expect(pairs).toBeGreaterThan(200)
-      })
-    )
-
-    it.live(`passes in random interleavings: ${name}`, () => Simulation.simulate(100, plan, { cancelPoints: 10 }))
+    interruptedAnywhere(name, { setup: make(options), subject, check: nothingLeft }, { places })
   }
 
   // Of a stream only the whole is interrupted: Effect's own hangs when one of its inner fibers is.

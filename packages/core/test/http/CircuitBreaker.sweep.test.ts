@@ -2,12 +2,12 @@
  * A breaker with an interrupt at every place where one can land, for pairs of places, and in interleavings made by chance: one
  * probe at a time, each call counted once, and nothing left.
  */
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { Clock, Effect } from "effect"
 import { Deadline } from "@fairlead/core"
 import { CircuitBreaker } from "@fairlead/core/http"
-import { Simulation, Sweep } from "@fairlead/testing"
 import * as timer from "../../src/internal/timer.ts"
+import { interruptedAnywhere } from "../sweeps.ts"
 
 interface Setup {
   readonly breaker: CircuitBreaker.CircuitBreaker
@@ -104,20 +104,10 @@ const scenes: Record<
 
 describe("CircuitBreaker, interrupted anywhere", () => {
   for (const [name, { options, places, subject }] of Object.entries(scenes)) {
-    const plan = { setup: make(options), subject, check: nothingLeft }
-    it.live(`passes the sweep: ${name}`, () =>
-      Effect.gen(function* () {
-        expect(yield* Sweep.sweep(plan)).toBeGreaterThanOrEqual(places)
-      })
+    interruptedAnywhere(
+      name,
+      { setup: make(options), subject, check: nothingLeft },
+      { places, pairs: 100, interleavings: 200 }
     )
-
-    it.live(`passes for pairs of places: ${name}`, () =>
-      Effect.gen(function* () {
-        const { pairs } = yield* Sweep.pairs(plan, { limit: 300 })
-        expect(pairs).toBeGreaterThan(100)
-      })
-    )
-
-    it.live(`passes in random interleavings: ${name}`, () => Simulation.simulate(200, plan, { cancelPoints: 10 }))
   }
 })
