@@ -6,10 +6,11 @@
  * A route is the method and the first segments of the path behind the upstream's own: `POST /v1/chat`. APIs limit by
  * endpoint more often than as a whole, and one that is worn out must not stop the rest.
  */
-import { Transport } from "@fairlead/core"
+import type { Transport } from "@fairlead/core"
 import { RetryAfter } from "@fairlead/core/http"
 import { Duration } from "effect"
 import type { Cooling } from "./Config.ts"
+import * as Headers from "./Headers.ts"
 
 /** Names the route of a call. `from`: where the path begins that is the caller's. */
 export const routeOf = (method: string, target: string, from: number, segments: number): string => {
@@ -32,7 +33,7 @@ const longestName = 256
 export const closedFor = (reply: Transport.Reply, { longest }: Cooling): number | undefined => {
   if (reply.status !== 429 && reply.status !== 503) return undefined
   // A proxy on the way, such as another of these, refused this one call by its urgency and its place in a queue.
-  if (Transport.combined(reply.headers, "proxy-status")?.includes("error=proxy_internal_response")) return undefined
+  if (Headers.refusedOnTheWay(reply.headers)) return undefined
   const millis = RetryAfter.millis(reply.headers)
   return millis === undefined || millis === 0 ? undefined : Math.min(millis, Duration.toMillis(longest))
 }

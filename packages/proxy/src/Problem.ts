@@ -47,7 +47,7 @@ export interface Problem {
   readonly detail: string
   /** A more exact type than the catalogue's, from RFC 9209's registry. */
   readonly error?: string | undefined
-  /** `false`: not a byte of the call has left for the upstream, so it may be tried again whatever it is. */
+  /** `false`: not a byte of the call has left for the upstream, in no attempt, so it may be tried again whatever it is. */
   readonly sent?: boolean | undefined
   readonly retryAfter?: Duration.Duration | undefined
   /** Further header fields. */
@@ -64,13 +64,13 @@ export const make = (name: Name, detail: string, more?: Omit<Problem, "name" | "
   ...more
 })
 
-/** The problem of a failure. `sent`: whether the call's first byte has left for the upstream. */
+/** The problem of a failure. `sent`: whether the call's first byte has left for the upstream, in this attempt or one before. */
 export const of = (failure: Failure, sent: boolean): Problem => {
   switch (failure._tag) {
     case "Refused":
-      return ofRefusal(failure)
+      return ofRefusal(failure, sent)
     case "UpstreamFailed":
-      return ofUpstream(failure.kind, failure.sent)
+      return ofUpstream(failure.kind, failure.sent || sent)
     case "DeadlineExceeded":
       return sent
         ? make(
@@ -91,9 +91,12 @@ export const of = (failure: Failure, sent: boolean): Problem => {
   }
 }
 
-const ofRefusal = (refused: Refused.Refused): Problem => {
+const ofRefusal = (refused: Refused.Refused, sent: boolean): Problem => {
   const tell = (name: Name, detail: string) =>
-    make(name, detail, { sent: false, retryAfter: Option.getOrUndefined(refused.retryAfter) })
+    make(name, sent ? `${detail} An earlier attempt was sent: repeat only what is safe to repeat.` : detail, {
+      sent,
+      retryAfter: Option.getOrUndefined(refused.retryAfter)
+    })
   const waited = Duration.format(Duration.millis(Math.round(Duration.toMillis(refused.waited))))
   const reason = refused.reason
   switch (reason._tag) {
@@ -203,6 +206,18 @@ export const ofUpstream = (kind: Transport.Kind, sent: boolean): Problem => {
   }
 }
 
+/**
+ * Its type in `Proxy-Status`. `proxy_internal_response` says that the call was not sent on, which other proxies go by: of one
+ * that was, in an earlier attempt, it would be untrue.
+ */
+const errorOf = ({ error, name, sent }: Problem): string => {
+  const usual = error ?? catalogue[name][2]
+  if (sent !== true || usual !== "proxy_internal_response") return usual
+  if (name === "circuit-open") return "destination_unavailable"
+  if (name === "too-late") return "http_response_timeout"
+  return name === "shutting-down" ? "proxy_internal_error" : "connection_limit_reached"
+}
+
 /** How a problem is answered. That the answer to a HEAD has no body is the server's business. */
 export const toReply = (problem: Problem): Transport.Reply => {
   const headers = [
@@ -212,7 +227,7 @@ export const toReply = (problem: Problem): Transport.Reply => {
     "cache-control",
     "no-store",
     "proxy-status",
-    `fairlead; error=${problem.error ?? catalogue[problem.name][2]}`
+    `fairlead; error=${errorOf(problem)}`
   ]
   if (problem.retryAfter !== undefined) {
     const millis = Math.min(Math.ceil(Duration.toMillis(problem.retryAfter)), maxRetryAfterMillis)

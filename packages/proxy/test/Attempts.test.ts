@@ -100,7 +100,8 @@ const setup = (upstream: object, ...ends: ReadonlyArray<End>) =>
             const reply = yield* handler(request, region)
             const during = open
             yield* Effect.sync(() => request.observer!.onEnd())
-            return { status: reply.status, headers: reply.headers, during }
+            const problem = reply.body.bytes && JSON.parse(Buffer.from(reply.body.bytes).toString() || "{}")
+            return { status: reply.status, headers: reply.headers, during, problem }
           })
         )
       )
@@ -147,6 +148,7 @@ describe("a call that failed", () => {
   it.effect("is sent again where it may be: by what has happened, and by what it is", () =>
     Effect.gen(function* () {
       const inner = answer(503, "Proxy-Status", "fairlead; error=proxy_internal_response", "Retry-After", "1")
+      const sentBefore = answer(429, "Proxy-Status", "fairlead; error=connection_limit_reached")
       const cases: ReadonlyArray<readonly [end: End, get: number, post: number]> = [
         [answer(200), 1, 1],
         [answer(404), 1, 1],
@@ -156,6 +158,7 @@ describe("a call that failed", () => {
         [answer(503), 2, 1],
         [answer(504), 2, 1],
         [inner, 2, 2],
+        [sentBefore, 2, 1],
         [failed("refused", false), 2, 2],
         [failed("dns", false), 2, 2],
         [failed("reset", false), 2, 2],
@@ -255,6 +258,23 @@ describe("a call that failed", () => {
       expect([status, during, told.length]).toEqual([429, 1, 1])
       yield* Fiber.interrupt(first)
       yield* nothingLeft
+    })
+  )
+
+  it.effect("what an attempt was sent of is told as sent, whatever becomes of the next", () =>
+    Effect.gen(function* () {
+      const one = yield* setup(retry, failed("reset", true), failed("refused", false), failed("dns", false))
+      expect((yield* through(one.call())).problem).toMatchObject({ sent: true })
+      const two = yield* setup({ ...retry, concurrency: 1, queue: { items: 0 } }, answer(503), Effect.never)
+      const again = yield* Effect.forkChild(two.call(), { startImmediately: true })
+      const meanwhile = yield* Effect.forkChild(two.call(), { startImmediately: true })
+      yield* TestClock.adjust("1 minute")
+      const { headers, problem } = yield* Fiber.join(again)
+      expect(problem).toMatchObject({ error: { code: "queue-full" }, sent: true })
+      expect(Transport.header(headers, "proxy-status")).toBe("fairlead; error=connection_limit_reached")
+      yield* Fiber.interrupt(meanwhile)
+      yield* one.nothingLeft
+      yield* two.nothingLeft
     })
   )
 

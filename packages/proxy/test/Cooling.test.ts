@@ -50,6 +50,7 @@ describe("an answer", () => {
   it("closes nothing when it is a proxy's on the way: that is about one call, not about its route", () => {
     const refusal = ["Retry-After", "20", "Proxy-Status", "fairlead; error=proxy_internal_response"]
     expect(closedFor(503, refusal)).toBeUndefined()
+    expect(closedFor(429, [...refusal.slice(0, 3), "fairlead; error=connection_limit_reached"])).toBeUndefined()
     expect(closedFor(503, ["Retry-After", "20", "Proxy-Status", "cdn; received-status=503"])).toBe(20_000)
   })
 

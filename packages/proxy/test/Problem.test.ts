@@ -64,6 +64,28 @@ describe("Problem", () => {
     expect(Problem.of(refused(reason), false)).toMatchObject({ name, status, sent: false })
   })
 
+  it("tells a refusal after an attempt that was sent as sent, and in no words that have it sent again", () => {
+    const told = (reason: Refused.Reason) => {
+      const problem = Problem.of(refused(reason), true)
+      expect(problem.detail).toMatch(/ An earlier attempt was sent: repeat only what is safe to repeat\.$/)
+      return [problem.sent, header(Problem.toReply(problem), "proxy-status")]
+    }
+    expect(told(new Refused.CircuitOpen({ failures: 5 }))).toEqual([true, "fairlead; error=destination_unavailable"])
+    expect(told(new Refused.TooLate({ short: Duration.millis(10) }))).toEqual([
+      true,
+      "fairlead; error=http_response_timeout"
+    ])
+    expect(told(new Refused.ShuttingDown())).toEqual([true, "fairlead; error=proxy_internal_error"])
+    const full = "fairlead; error=connection_limit_reached"
+    expect(told(new Refused.QueueFull({ bound: "items", limit: 5 }))).toEqual([true, full])
+    expect(told(new Refused.WaitExceeded({ maxWait: Duration.millis(10) }))).toEqual([true, full])
+    for (const error of ["destination_unavailable", "http_response_timeout", "proxy_internal_error"]) {
+      expect(registered.has(error)).toBe(true)
+    }
+    const unreached = new Transport.UpstreamFailed({ kind: "refused", sent: false, cause: undefined })
+    expect([Problem.of(unreached, true).sent, Problem.of(unreached, false).sent]).toEqual([true, false])
+  })
+
   it("says when to come back in whole seconds rounded up, exactly beside it, and an hour at most", () => {
     const advice = (after: Duration.Input | undefined) => {
       const reply = Problem.toReply(Problem.of(refused(new Refused.ShuttingDown(), after), false))

@@ -20,6 +20,7 @@ import type { Attempts, Refused } from "@fairlead/core"
 import { RetryAfter } from "@fairlead/core/http"
 import { Context, Effect, Exit, Scope } from "effect"
 import type { Call, Facts, Handler, Stage } from "../Call.ts"
+import * as Headers from "../Headers.ts"
 import * as Idempotency from "../Idempotency.ts"
 
 export interface Options {
@@ -158,9 +159,10 @@ const holds = (exit: Exit.Exit<Answered, Failure>): boolean =>
 const whenAgain = (reply: Transport.Reply, idempotent: boolean, longestMillis: number): Attempts.Again => {
   const { headers, status } = reply
   if (status !== 429 && status !== 502 && status !== 503 && status !== 504) return false
-  // Another proxy on the way has refused it: it was not sent on.
-  const refused = Transport.combined(headers, "proxy-status")?.includes("error=proxy_internal_response") === true
-  if (status !== 429 && !idempotent && !refused) return false
+  // Another proxy on the way has refused it, and has not sent it on; or had sent it before.
+  const onTheWay = Headers.refusedOnTheWay(headers)
+  const refused = onTheWay === undefined ? status === 429 : onTheWay === "unsent"
+  if (!idempotent && !refused) return false
   const millis = RetryAfter.millis(headers)
   if (millis === undefined) return true
   return millis <= longestMillis && millis

@@ -7,6 +7,7 @@ import { Refused, Transport } from "@fairlead/core"
 import { CircuitBreaker, RetryAfter } from "@fairlead/core/http"
 import { Cause, Effect, Exit } from "effect"
 import type { Stage } from "../Call.ts"
+import * as Headers from "../Headers.ts"
 
 export const stage =
   (breaker: CircuitBreaker.CircuitBreaker): Stage =>
@@ -28,8 +29,7 @@ const ofReply = ({ headers, status }: Transport.Reply): CircuitBreaker.Outcome =
   // 429 says that it works and has enough: see `Cooling`. 501 and the like are about the call.
   if (status < 500 || status === 501 || status > 504) return CircuitBreaker.success
   // Another of these on the way refused this one call.
-  if (Transport.combined(headers, "proxy-status")?.includes("error=proxy_internal_response"))
-    return CircuitBreaker.ignored
+  if (Headers.refusedOnTheWay(headers)) return CircuitBreaker.ignored
   const retryAfter = RetryAfter.millis(headers)
   return retryAfter === undefined ? CircuitBreaker.failure() : CircuitBreaker.failure({ retryAfter })
 }
