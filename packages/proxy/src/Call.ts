@@ -1,7 +1,7 @@
 /**
  * One call on its way through the stages.
  *
- *     AccessLog → Deadline → Callers → Route → Coalesce → Attempts → Breaker → Admission → Credentials → Exchange
+ *     AccessLog → Deadline → Callers → Route → Coalesce → Attempts → Breaker → Admission → Breaker → Credentials → Exchange
  *
  * A `Handler` answers a call with a `Reply` whose body has not begun to flow; a `Stage` wraps a handler in one concern. A
  * call that is wrong is answered on the spot (`refuse`); what fails on the way fails as such, and becomes a problem at the end (see `Proxy`).
@@ -51,6 +51,7 @@ export class Facts implements NodeHttp.Observer {
   streamDeadline = Infinity
   /** The wait that the client asked for, in seconds, where that was heeded. */
   wait: number | undefined = undefined
+  /** In the queue, in all of its attempts. */
   queueMillis: number | undefined = undefined
   /** How often it was sent, or was about to be. */
   attempts = 1
@@ -76,6 +77,11 @@ export class Facts implements NodeHttp.Observer {
   note(text: string): void {
     if (this.notes === undefined) this.notes = [text]
     else if (!this.notes.includes(text)) this.notes.push(text)
+  }
+
+  /** It stood in the queue for so long, in one attempt. */
+  queued(millis: number): void {
+    this.queueMillis = (this.queueMillis ?? 0) + millis
   }
 
   /** Those of one attempt beside another: what becomes known is its own, until it joins. */

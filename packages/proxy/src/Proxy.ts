@@ -1,8 +1,8 @@
 /**
  * The proxy: config → gates → stages → one server.
  *
- *     client ─▶ AccessLog → Deadline → Callers → Route ─┬▶ Coalesce → Attempts → Breaker → Admission → Credentials → Exchange ─▶ github
- *                                                       └▶ Coalesce → Attempts → Breaker → Admission → Credentials → Exchange ─▶ openai
+ *     client ─▶ AccessLog → Deadline → Callers → Route ─┬▶ Coalesce → Attempts → Breaker → Admission → Breaker → Credentials → Exchange ─▶ github
+ *                                                       └▶ Coalesce → Attempts → Breaker → Admission → Breaker → Credentials → Exchange ─▶ openai
  *
  * Each upstream has one gate, named after it, and it alone decides what starts there. Closing the scope drains the
  * server first: what is in flight ends, then gates, connections and log close.
@@ -63,6 +63,7 @@ export const make = Effect.fnUntraced(function* (
   const upstreams = new Map<string, Route.Upstream>()
   for (const upstream of config.upstreams) {
     const gate = yield* makeGate(upstream)
+    const breaker = yield* breakerOf(upstream)
     const base = upstream.url.pathname.replace(/\/+$/, "")
     upstreams.set(upstream.name, {
       base,
@@ -70,7 +71,7 @@ export const make = Effect.fnUntraced(function* (
       handler: stack(
         yield* coalesceOf(upstream),
         yield* attemptsOf(upstream, base.length),
-        yield* breakerOf(upstream),
+        breaker === undefined ? alone : Breaker.door(breaker),
         Admission.stage(gate, {
           name: upstream.name,
           pathFrom: base.length,
@@ -78,6 +79,7 @@ export const make = Effect.fnUntraced(function* (
           adaptive: typeof upstream.concurrency !== "number",
           answers: upstream.rate.some(({ counts }) => counts === "answer")
         }),
+        breaker === undefined ? alone : Breaker.stage(breaker),
         Credentials.stage(upstream.headers)
       )(
         Exchange.handler(transport, {
@@ -115,13 +117,13 @@ const coalesceOf = ({ coalesce, headers, name }: Upstream): Effect.Effect<Stage,
   return Coalesce.make({ name, maxBytes: coalesce.maxBytes, ignore })
 }
 
-const breakerOf = ({ breaker, name }: Upstream): Effect.Effect<Stage, never, Scope.Scope> => {
-  if (breaker === undefined) return Effect.succeed(alone)
+const breakerOf = ({
+  breaker,
+  name
+}: Upstream): Effect.Effect<CircuitBreaker.CircuitBreaker | undefined, never, Scope.Scope> => {
+  if (breaker === undefined) return Effect.succeed(undefined)
   const { failures, longest, open } = breaker
-  return Effect.map(
-    CircuitBreaker.make(name, { failures, open, maxOpen: longest, judge: Breaker.judge }),
-    Breaker.stage
-  )
+  return CircuitBreaker.make(name, { failures, open, maxOpen: longest, judge: Breaker.judge })
 }
 
 /** Calls are sent once unless the config says otherwise. */
@@ -183,7 +185,7 @@ const answer = (handler: Handler, call: Call): Effect.Effect<Transport.Reply, ne
       if (failure !== undefined) {
         const problem = Problem.of(failure, facts.sentAt !== undefined)
         if (failure._tag !== "Refused") return Effect.succeed(facts.tell(problem))
-        facts.queueMillis = Duration.toMillis(failure.waited)
+        facts.queued(Duration.toMillis(failure.waited))
         return Effect.map(facts.limits ?? Effect.succeed([]), (headers) => facts.tell({ ...problem, headers }))
       }
       if (Cause.hasInterrupts(cause)) return Exit.failCause(cause as Cause.Cause<never>)

@@ -82,6 +82,60 @@ describe("Breaker", () => {
     })
   )
 
+  const reply = (status: number) => ({ status })
+
+  it.effect("its probe goes when it has a permit; those who come while it waits for one wait, too", () =>
+    Effect.gen(function* () {
+      const { exchange, exchanges } = Proxied.upstream()
+      const { ask } = yield* Proxied.make("rate: 1 per 15 seconds, breaker: { failures: 1, open: 10 s }", exchange)
+      const fork = Effect.forkChild(ask(), { startImmediately: true })
+      const first = yield* fork
+      yield* exchanges[0]!.reply(reply(500))
+      expect((yield* Fiber.join(first)).status).toBe(500)
+      yield* TestClock.adjust("10 seconds")
+      const waiting = [yield* fork, yield* fork]
+      expect(waiting.map((fiber) => fiber.pollUnsafe())).toEqual([undefined, undefined])
+      for (const i of [1, 2]) {
+        yield* TestClock.adjust("15 seconds")
+        expect(exchanges.length).toBe(i + 1)
+        yield* exchanges[i]!.reply(reply(200))
+        yield* TestClock.adjust(0)
+      }
+      expect((yield* Effect.forEach(waiting, Fiber.join)).map(({ status }) => status)).toEqual([200, 200])
+    })
+  )
+
+  it.effect("refuses at its turn what the circuit does not let through then, and that has its grant back", () =>
+    Effect.gen(function* () {
+      const { exchange, exchanges } = Proxied.upstream()
+      const { ask, log } = yield* Proxied.make(
+        "concurrency: 2, rate: 4 per hour, breaker: { failures: 1, open: 10 s }",
+        exchange
+      )
+      const fork = Effect.forkChild(ask(), { startImmediately: true })
+      const [first, slow, waited] = [yield* fork, yield* fork, yield* fork]
+      yield* TestClock.adjust("1 second")
+      yield* exchanges[0]!.reply(reply(500))
+      yield* Fiber.join(first)
+      // It opened while that one waited.
+      const refused = yield* Fiber.join(waited)
+      expect([refused.status, refused.header("retry-after"), exchanges.length]).toEqual([503, "10", 2])
+      expect(JSON.parse(refused.body)).toMatchObject({ error: { code: "circuit-open" }, sent: false })
+      expect(log.at(-1)).toMatchObject({ reason: "circuit-open", queueMillis: 1000 })
+      yield* exchanges[1]!.reply(reply(200))
+      yield* Fiber.join(slow)
+      yield* TestClock.adjust("10 seconds")
+      const probe = yield* fork
+      // There is a permit for it, and the probe is not back.
+      expect(yield* ask()).toMatchObject({ status: 503 })
+      yield* exchanges[2]!.reply(reply(200))
+      yield* Fiber.join(probe)
+      const last = yield* fork
+      yield* exchanges[3]!.reply(reply(200))
+      expect((yield* Fiber.join(last)).status).toBe(200)
+    })
+  )
+
   it.effect("is open for as long as the upstream says, and no longer than the config does", () =>
     Effect.gen(function* () {
       const { ask } = yield* Proxied.make(

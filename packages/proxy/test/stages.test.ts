@@ -207,7 +207,7 @@ describe("Admission", () => {
         (call, told) =>
           Effect.gen(function* () {
             yield* stage(call)
-            expect(told).toEqual(["continue"])
+            expect(told).toEqual([])
             expect(calls[0]!.facts).toMatchObject({ urgency: 2, wait: 4, notes: undefined })
             // The scope of the call is still open.
             expect(yield* gate.statistics).toMatchObject({ running: 0, completed: 1 })

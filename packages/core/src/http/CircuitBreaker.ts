@@ -13,6 +13,9 @@
  * Interrupting a call says nothing about the dependency; a probe that is interrupted makes room for the next. What began before
  * a circuit opened ends as it would, and changes nothing any more.
  *
+ * Before a line (a `Gate` around the `run`) stands `breaker.admit`: while the circuit is open nobody takes a place in vain, and the
+ * probe is taken by whoever's turn it is, not by one who waits.
+ *
  * It decides as Effect's own `CircuitBreaker` (`effect/persistence`) does, and asks it wherever the answer is not known. What
  * is added: an error that says the same as every other door's, statistics in the `Registry`, a bound on keys, and speed.
  *
@@ -71,6 +74,12 @@ export interface CircuitBreaker {
   readonly name: string
   /** Runs `effect` where the circuit of `key` lets it. Default key: the empty one. */
   readonly run: <A, E, R>(effect: Effect.Effect<A, E, R>, key?: string) => Effect.Effect<A, E | Refused.Refused, R>
+  /**
+   * Refuses as `run` would while the circuit of `key` is open and its time is not over, and takes nothing: for the door of a
+   * line at whose end `run` is. While a probe runs it lets in, for that may be over when the turn comes. Of a `store` elsewhere it
+   * goes by what this breaker has seen.
+   */
+  readonly admit: (key?: string) => Effect.Effect<void, Refused.Refused>
   /** One consistent snapshot. */
   readonly statistics: Effect.Effect<Statistics>
 }

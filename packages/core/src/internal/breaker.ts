@@ -96,6 +96,7 @@ export class Breaker {
     }
     // `pipe(breaker.run)` is what one writes. (With `Effect.forEach` the index would be the key.)
     this.run = this.run.bind(this)
+    this.admit = this.admit.bind(this)
   }
 
   get start(): Effect.Effect<void, never, Scope.Scope> {
@@ -107,6 +108,16 @@ export class Breaker {
 
   run(effect: AnyEffect, key = ""): AnyEffect {
     return Effect.suspend(() => guarded(new Call(this, effect, key)))
+  }
+
+  admit(key = ""): Effect.Effect<void, Refused.Refused> {
+    return Effect.suspend(() => {
+      const circuit = this.circuits.get(key)
+      const retryAfter = circuit?.state === "open" ? circuit.refuses(this.now) : undefined
+      if (retryAfter === undefined) return Effect.void
+      this.offered++
+      return Effect.fail(this.refuse(circuit!, retryAfter))
+    })
   }
 
   get statistics(): Effect.Effect<Statistics> {
@@ -134,16 +145,19 @@ export class Breaker {
     const circuit = this.circuits.get(call.key)
     if (circuit !== undefined && this.foreign === undefined) {
       const retryAfter = circuit.refuses(this.now)
-      if (retryAfter !== undefined) {
-        this.refused++
-        circuit.refused++
-        return Effect.fail(this.refusal(this.touch(circuit), retryAfter))
-      }
+      if (retryAfter !== undefined) return Effect.fail(this.refuse(circuit, retryAfter))
     }
     this.running++
     if (!this.sparing || (circuit !== undefined && !circuit.calm)) return this.ask(call)
     call.begin(circuit, this.forgotten)
     return call.effect
+  }
+
+  /** The store would refuse it, too. */
+  private refuse(circuit: Circuit, retryAfter: Option.Option<Duration.Duration>): Refused.Refused {
+    this.refused++
+    circuit.refused++
+    return this.refusal(this.touch(circuit), retryAfter)
   }
 
   private ask(call: Call): AnyEffect {

@@ -84,6 +84,31 @@ describe("CircuitBreaker", () => {
     })
   )
 
+  it.effect("at its door it refuses while it is open, takes nothing, and lets in while a probe runs", () =>
+    Effect.gen(function* () {
+      const breaker = yield* CircuitBreaker.make("api", { failures: 1, open: "10 seconds" })
+      yield* breaker.admit()
+      yield* fail(breaker, 1)
+      yield* TestClock.adjust("4 seconds")
+      expect(refusal(yield* Effect.exit(breaker.admit()))).toMatchObject({
+        gate: "api",
+        reason: new Refused.CircuitOpen({ failures: 1 }),
+        retryAfter: Option.some(Duration.seconds(6))
+      })
+      yield* breaker.admit("another")
+      expect(yield* breaker.statistics).toMatchObject({ offered: 2, failed: 1, refused: 1, circuits: [{ refused: 1 }] })
+      yield* TestClock.adjust("6 seconds")
+      // Whoever is let in is not the probe.
+      yield* Effect.forEach([1, 2], () => breaker.admit())
+      expect(yield* stateOf(breaker)).toBe("open")
+      const probe = yield* call(breaker)
+      yield* breaker.admit()
+      yield* probe.fail
+      expect(refusal(yield* Effect.exit(breaker.admit())).reason._tag).toBe("CircuitOpen")
+      yield* nothingLeft(breaker)
+    })
+  )
+
   it.effect("a probe that is interrupted makes room for the next", () =>
     Effect.gen(function* () {
       const breaker = yield* CircuitBreaker.make("api", { failures: 1, open: "1 second" })

@@ -52,8 +52,7 @@ export const stage =
         key: cools ? Cooling.routeOf(request.method, call.target, pathFrom, cooling.segments) : undefined
       })
       return Effect.flatMap(facts.urgency === 3 ? hold : Priority.at(hold, facts.urgency), (permit) => {
-        facts.queueMillis = Duration.toMillis(permit.waited)
-        if (request.expectsContinue) request.continue()
+        facts.queued(Duration.toMillis(permit.waited))
         return Effect.map(send(call, permit), (reply) => {
           const closedFor = cools ? Cooling.closedFor(reply, cooling) : undefined
           if (closedFor !== undefined) permit.tighten({ closedFor })

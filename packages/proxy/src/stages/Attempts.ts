@@ -2,9 +2,9 @@
  * Sends a call again after what says that it may be sent again, and a second time beside a slow one: under one budget per
  * upstream, and within the call's deadline.
  *
- *     attempt ──▶ Breaker → Admission → Credentials → Exchange ──▶ a head, or none
- *        ▲                                                │ 429, not sent, refused by a proxy on the way: any call
- *        └──────────── backoff ◀──────────────────────────┘ 502, 503, 504, broke off, silent: what is idempotent
+ *     attempt ──▶ Breaker → Admission → Breaker → Credentials → Exchange ──▶ a head, or none
+ *        ▲                                                          │ 429, not sent, refused by a proxy on the way: any call
+ *        └──────────── backoff ◀────────────────────────────────────┘ 502, 503, 504, broke off, silent: what is idempotent
  *
  * It decides at the head. An answer that is not the call's is dropped before the backoff: its permit and its connection are
  * free meanwhile. Each attempt has a scope of its own, within the call's.

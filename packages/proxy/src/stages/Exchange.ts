@@ -19,6 +19,8 @@ export const handler = (transport: Transport.Transport, options: Options): Handl
   const via = `1.1 ${options.pseudonym}`
   return (call) => {
     const { facts, request } = call
+    // Now it is certain that its content is wanted.
+    if (request.expectsContinue) request.continue()
     const asked = { method: request.method, target: call.target, headers: onward(call, via), body: call.body }
     return Effect.map(
       transport.exchange(origin, asked, {
