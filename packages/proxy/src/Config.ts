@@ -456,7 +456,7 @@ const Coalesce = Schema.Union([
   Schema.Boolean.annotate({ expected: coalesce, description: "`true`: with what holds unless said." }),
   Schema.Struct({
     maxBytes: Schema.optionalKey(
-      text(form.bytes, ConfigValue.bytes, {
+      text(`${form.bytes}, more than nothing`, (text) => ConfigValue.bytes(text) || undefined, {
         description: "How much of an answer is held in memory; a longer one is not shared.",
         examples: ["1 MiB", "256 KiB"],
         default: "1 MiB"

@@ -308,7 +308,8 @@ describe("Coalesce, which answers", () => {
     ["that may not be stored", ["Cache-Control", "private, No-Store"]],
     ["that is to be asked for anew", ["Cache-Control", "no-cache"]],
     ["that is old at once", ["Cache-Control", "max-age=0, must-revalidate"]],
-    ["that varies by what nobody knows", ["Vary", "Accept, *"]]
+    ["that varies by what nobody knows", ["Vary", "Accept, *"]],
+    ["that is a stream of events which has ended", ["Content-Type", "text/event-stream"]]
   ] as const)("go to one alone, and the others ask for theirs: one %s", ([, headers]) =>
     Effect.gen(function* () {
       const { bodies, exchanges } = yield* asked({ headers })
@@ -333,6 +334,14 @@ describe("Coalesce, which answers", () => {
       expect((yield* asked({ body: endless }, lines)).bodies).toEqual(own)
       const justFits = Proxied.streaming(["12345", "67890"])
       expect((yield* asked({ body: justFits }, lines)).bodies[2]).toBe("1234567890")
+    })
+  )
+
+  it.effect("go to one alone where they are longer than may be held, though they are in memory", () =>
+    Effect.gen(function* () {
+      const { bodies, exchanges } = yield* asked({ body: Transport.text("12345") }, "coalesce: { maxBytes: 4 B }")
+      expect([bodies.toSorted(), exchanges.length]).toEqual([["12345", "own", "own"], 3])
+      expect((yield* asked({ body: Transport.text("1234") }, "coalesce: { maxBytes: 4 B }")).exchanges.length).toBe(1)
     })
   )
 

@@ -549,6 +549,12 @@ const table: ReadonlyArray<readonly [name: string, source: string, ...parts: Rea
     "a size with its unit"
   ],
   [
+    "to coalesce nothing",
+    upstream("coalesce: { maxBytes: 0 B }"),
+    "upstreams.a.coalesce.maxBytes",
+    "more than nothing"
+  ],
+  [
     "to ignore what is no header",
     upstream("coalesce: { ignore: [x-a, Host, a b] }"),
     "upstreams.a.coalesce.ignore[1]",

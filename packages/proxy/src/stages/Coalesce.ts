@@ -222,10 +222,10 @@ const collect = (
 ): Effect.Effect<Answer, Transport.UpstreamFailed | Unshared> => {
   const { body, headers, status } = reply
   const answer = (body: Transport.Body, mayShare = true): Answer => ({ status, headers, body, mayShare, taken: false })
-  const mayShare = Sharing.mayShare(reply)
+  const mayShare = Sharing.mayShare(reply) && (body.length ?? 0) <= maxBytes && !isEventStream(headers)
   // It is whole: one may have it in any case.
   if (body.bytes !== undefined) return Effect.succeed(answer(body, mayShare))
-  if (!mayShare || (body.length ?? 0) > maxBytes || isEventStream(headers)) {
+  if (!mayShare) {
     body.abort()
     return Effect.fail(new Unshared())
   }
