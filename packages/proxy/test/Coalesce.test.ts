@@ -345,6 +345,20 @@ describe("Coalesce, which answers", () => {
     })
   )
 
+  it.effect("go to one alone where they come in chunks, and are short; not where that takes long", () =>
+    Effect.gen(function* () {
+      const headers = ["Set-Cookie", "id=1"]
+      const first = yield* asked({ headers, body: Proxied.streaming(["12", "345"]) })
+      expect([first.bodies.toSorted(), first.exchanges.length]).toEqual([["12345", "own", "own"], 3])
+      const { ask, exchanges } = yield* make()
+      const fiber = yield* fork(ask())
+      yield* exchanges[0]!.reply({ headers, body: { ...Proxied.streaming([]), pipeTo: () => Effect.never } })
+      yield* TestClock.adjust("1 second")
+      yield* exchanges[1]!.reply({ headers, body: Proxied.streaming(["own"]) })
+      expect([(yield* Fiber.join(fiber)).body, exchanges[0]!.closed]).toEqual(["own", true])
+    })
+  )
+
   it.effect("that could not be shared are expected of their route for a minute, and of no other", () =>
     Effect.gen(function* () {
       const { ask, exchanges } = yield* asked({ headers: ["Set-Cookie", "id=1"] })

@@ -8,8 +8,8 @@
  * The run has nothing of the first caller's: a call of its own, with no client to inform. It is as urgent as the most urgent
  * who waits for it, and has until the latest of their deadlines; the last to leave cuts it, and its connection.
  *
- * What may be shared, see `Sharing`. An answer that is longer than `maxBytes`, or a stream of events, is cut as soon as that is
- * known; then each calls by itself, and so do those of its route for a minute.
+ * What may be shared, see `Sharing`. Another answer goes to one of them, if it is short. An answer that is longer than `maxBytes`, or
+ * a stream of events, is cut as soon as that is known. Then each calls by itself, and so do those of its route for a minute.
  */
 import { Coalesce, Deadline, Priority, Refused, Transport } from "@fairlead/core"
 import { Cause, Clock, Data, Deferred, Duration, Effect, Exit, Option } from "effect"
@@ -35,6 +35,13 @@ export interface Options {
 /** For how long the calls of a route that cannot be shared go each by itself, and how many routes are known. */
 const aloneMillis = 60_000
 const maxRoutes = 1000
+
+/**
+ * An answer that is not for all goes to one who waits, where it is in memory. One of unknown length is taken in up to this, and for
+ * no longer: whoever waits for a stream that goes on would not have its first byte.
+ */
+const oneBytes = 64 * 1024
+const oneMillis = 1000
 
 /** The server takes as many connections at most: they are what bounds it. */
 const most = 10_000
@@ -225,17 +232,20 @@ const collect = (
   const mayShare = Sharing.mayShare(reply) && (body.length ?? 0) <= maxBytes && !isEventStream(headers)
   // It is whole: one may have it in any case.
   if (body.bytes !== undefined) return Effect.succeed(answer(body, mayShare))
-  if (!mayShare) {
+  // And one of unknown length, if it is short: a call that costs quota is not to be made twice for him.
+  const forOne = !mayShare && body.length === undefined && !isEventStream(headers)
+  if (!mayShare && !forOne) {
     body.abort()
     return Effect.fail(new Unshared())
   }
+  const bound = forOne ? oneBytes : maxBytes
   return Effect.suspend(() => {
     const chunks: Array<Uint8Array> = []
     const tooMuch = Deferred.makeUnsafe<never, Unshared>()
     let bytes = 0
     const write = (chunk: Uint8Array): boolean => {
       bytes += chunk.length
-      if (bytes <= maxBytes) return chunks.push(chunk) > 0
+      if (bytes <= bound) return chunks.push(chunk) > 0
       // Not on this stack, which is that of whoever sends.
       queueMicrotask(() => Deferred.doneUnsafe(tooMuch, Effect.fail(new Unshared())))
       return false
@@ -244,9 +254,9 @@ const collect = (
       body.pipeTo({ write, onDrain: unheard }),
       ({ cause, kind }) => new Transport.UpstreamFailed({ kind, sent: true, cause })
     )
-    return Effect.map(Effect.raceFirst(flown, Deferred.await(tooMuch)), () =>
-      answer(Transport.bytes(Buffer.concat(chunks, bytes)))
-    )
+    const collected = Effect.raceFirst(flown, Deferred.await(tooMuch))
+    const soon = forOne ? Effect.raceFirst(collected, Effect.delay(Effect.fail(new Unshared()), oneMillis)) : collected
+    return Effect.map(soon, () => answer(Transport.bytes(Buffer.concat(chunks, bytes)), mayShare))
   })
 }
 
