@@ -53,6 +53,8 @@ export class Facts implements NodeHttp.Observer {
   wait: number | undefined = undefined
   /** In the queue, in all of its attempts. */
   queueMillis: number | undefined = undefined
+  /** Between its attempts, in all. */
+  backoffMillis = 0
   /** How often it was sent, or was about to be. */
   attempts = 1
   sentAt: number | undefined = undefined
@@ -77,6 +79,12 @@ export class Facts implements NodeHttp.Observer {
   note(text: string): void {
     if (this.notes === undefined) this.notes = [text]
     else if (!this.notes.includes(text)) this.notes.push(text)
+  }
+
+  /** For how many milliseconds more it may wait by the client's word, of all that it waits. */
+  get waitLeftMillis(): number {
+    if (this.wait === undefined) return Infinity
+    return Math.max(0, this.wait * 1000 - (this.queueMillis ?? 0) - this.backoffMillis)
   }
 
   /** It stood in the queue for so long, in one attempt. */

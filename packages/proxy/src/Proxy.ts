@@ -145,6 +145,7 @@ const attemptsOf = (
     Attempts.make<AttemptsStage.Failure>(name, {
       max,
       again: AttemptsStage.again,
+      backoff: AttemptsStage.backoff,
       budget: { ratio: budget },
       hedge: hedge === undefined ? undefined : { after: hedge }
     }),

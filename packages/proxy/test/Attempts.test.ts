@@ -249,6 +249,39 @@ describe("a call that failed", () => {
     })
   )
 
+  it.effect("waits no longer than its client will, in backoff and in the queue of all attempts together", () =>
+    Effect.gen(function* () {
+      const busy = answer(429, "Retry-After", "3")
+      const one = yield* setup({ ...retry, cooling: { longest: "0 s" } }, busy, busy)
+      // The backoff is longer than that.
+      expect((yield* one.call({ headers: ["Prefer", "wait=2"] })).status).toBe(429)
+      const fiber = yield* Effect.forkChild(one.call({ headers: ["Prefer", "wait=5"] }), { startImmediately: true })
+      yield* TestClock.adjust("4 seconds")
+      expect((yield* Fiber.join(fiber)).status).toBe(200)
+      // Of five seconds it has waited for one in the queue, and then for three: no second backoff of two.
+      const slow: End = Effect.delay(answer(200), "1 second")
+      const two = yield* setup(
+        { ...retry, concurrency: 1, cooling: { longest: "0 s" } },
+        slow,
+        busy,
+        answer(429, "Retry-After", "2")
+      )
+      const before = yield* Effect.forkChild(two.call({ target: "/up/y" }), { startImmediately: true })
+      const patient = yield* Effect.forkChild(two.call({ headers: ["Prefer", "wait=5"] }), { startImmediately: true })
+      yield* TestClock.adjust("4200 millis")
+      expect([(yield* Fiber.join(before)).status, (yield* Fiber.join(patient)).status]).toEqual([200, 429])
+      expect([two.told.length, two.log.at(-1)!.queueMillis]).toEqual([3, 1000])
+      // Nor longer in the queue than is left.
+      const three = yield* setup({ ...retry, concurrency: 1, cooling: { longest: "0 s" } }, busy, Effect.never)
+      const waits = yield* Effect.forkChild(three.call({ headers: ["Prefer", "wait=5"] }), { startImmediately: true })
+      const hanging = yield* Effect.forkChild(three.call(), { startImmediately: true })
+      yield* TestClock.adjust("5 seconds")
+      expect((yield* Fiber.join(waits)).problem).toMatchObject({ error: { code: "wait-exceeded" }, sent: true })
+      yield* Fiber.interrupt(hanging)
+      for (const { nothingLeft } of [one, two, three]) yield* nothingLeft
+    })
+  )
+
   it.effect("what our own gate refuses is told at once", () =>
     Effect.gen(function* () {
       const hang: End = Effect.never

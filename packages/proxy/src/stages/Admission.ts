@@ -48,7 +48,7 @@ export const stage =
       const hold = gate.hold({
         pending: true,
         bytes: heldBytes(call),
-        maxWait: facts.wait === undefined ? undefined : facts.wait * 1000,
+        maxWait: facts.wait === undefined ? undefined : facts.waitLeftMillis,
         key: cools ? Cooling.routeOf(request.method, call.target, pathFrom, cooling.segments) : undefined
       })
       return Effect.flatMap(facts.urgency === 3 ? hold : Priority.at(hold, facts.urgency), (permit) => {

@@ -16,9 +16,10 @@
  * first attempt. What is longer, of unknown length, or waits for a `100 Continue` goes once.
  */
 import { Transport } from "@fairlead/core"
-import type { Attempts, Refused } from "@fairlead/core"
+import { Attempts } from "@fairlead/core"
+import type { Refused } from "@fairlead/core"
 import { RetryAfter } from "@fairlead/core/http"
-import { Context, Effect, Exit, Scope } from "effect"
+import { Clock, Context, Duration, Effect, Exit, Schedule, Scope } from "effect"
 import type { Call, Facts, Handler, Stage } from "../Call.ts"
 import * as Headers from "../Headers.ts"
 import * as Idempotency from "../Idempotency.ts"
@@ -42,11 +43,15 @@ export type Failure = Tried | Refused.Refused | Transport.UpstreamFailed
 /** The end of an attempt after which another may be made. */
 export class Tried {
   readonly end: Answered | Transport.UpstreamFailed
-  readonly again: Attempts.Again
+  /** Whether, and after how many milliseconds at the least. */
+  readonly again: boolean | number
+  /** How long the call may wait. */
+  readonly leftMillis: number
 
-  constructor(end: Answered | Transport.UpstreamFailed, again: Attempts.Again) {
+  constructor(end: Answered | Transport.UpstreamFailed, again: boolean | number, { waitLeftMillis }: Facts) {
     this.end = end
     this.again = again
+    this.leftMillis = waitLeftMillis
   }
 }
 
@@ -65,6 +70,14 @@ class Answered {
 
 /** What an upstream's attempts make of a failure. */
 export const again = (failure: Failure): Attempts.Again => (failure instanceof Tried ? failure.again : false)
+
+/** When, where the client waits for so long: its `Prefer: wait` is for all waits of its call together. */
+export const backoff: Schedule.Schedule<unknown, Failure> = Attempts.fullJitter().pipe(
+  Schedule.while(({ duration, input }: Schedule.Metadata<unknown, Failure>) => {
+    if (!(input instanceof Tried)) return true
+    return Number(input.again === true ? 0 : input.again) + Duration.toMillis(duration) <= input.leftMillis
+  })
+)
 
 export const stage =
   (attempts: Attempts.Attempts<Failure>, options: Options): Stage =>
@@ -104,10 +117,20 @@ const tries = (attempts: Attempts.Attempts<Failure>, options: Options, next: Han
     const idempotent = Idempotency.holds(options.idempotency, call, options.pathFrom)
     const hedged = options.hedges && idempotent
     const answers = new Set<Answered>()
+    const clock = fiber.getRef(Clock.Clock)
+    /** Since when it waits to be sent again. */
+    let idleSince: number | undefined
+    const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
     facts.attempts = 0
+    const tried = (end: Answered | Transport.UpstreamFailed, when: true | number, own: Facts) => {
+      idleSince = now()
+      return Effect.fail<Failure>(new Tried(end, when, own))
+    }
     const attempt = Effect.suspend(() => {
       const scope = Scope.forkUnsafe(around)
       const number = ++facts.attempts
+      if (idleSince !== undefined) facts.backoffMillis += now() - idleSince
+      idleSince = undefined
       // Two at once would write over what the other has noted.
       const own = hedged ? facts.branch() : facts
       const sent = { ...call, facts: own, quiet: number > 1, onSent: () => (facts.sentAt ??= own.sentAt) }
@@ -116,13 +139,13 @@ const tries = (attempts: Attempts.Attempts<Failure>, options: Options, next: Han
           facts.join(own)
           if (failure._tag === "Refused") facts.attempts--
           const may = failure._tag === "UpstreamFailed" && mayFail(failure, idempotent)
-          return Effect.fail<Failure>(may ? new Tried(failure, true) : failure)
+          return may ? tried(failure, true, own) : Effect.fail<Failure>(failure)
         },
         onSuccess: (reply) => {
           const answered = new Answered(reply, scope, own)
           answers.add(answered)
           const when = whenAgain(reply, idempotent, options.longestMillis)
-          return when === false ? Effect.succeed(answered) : Effect.fail<Failure>(new Tried(answered, when))
+          return when === false ? Effect.succeed(answered) : tried(answered, when, own)
         }
       })
       return Effect.onExitPrimitive(ended, (exit) => (holds(exit) ? undefined : Scope.close(scope, exit)))
@@ -156,7 +179,7 @@ const holds = (exit: Exit.Exit<Answered, Failure>): boolean =>
   )
 
 /** Whether, and after how long at the least, a call may be sent again after this answer. */
-const whenAgain = (reply: Transport.Reply, idempotent: boolean, longestMillis: number): Attempts.Again => {
+const whenAgain = (reply: Transport.Reply, idempotent: boolean, longestMillis: number): boolean | number => {
   const { headers, status } = reply
   if (status !== 429 && status !== 502 && status !== 503 && status !== 504) return false
   // Another proxy on the way has refused it, and has not sent it on; or had sent it before.
