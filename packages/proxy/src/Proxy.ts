@@ -70,7 +70,7 @@ export const make = Effect.fnUntraced(function* (
       totalMillis: upstream.timeout.total === undefined ? Infinity : Duration.toMillis(upstream.timeout.total),
       handler: stack(
         yield* coalesceOf(upstream),
-        yield* attemptsOf(upstream, base.length),
+        yield* attemptsOf(upstream, base.length, breaker),
         breaker === undefined ? alone : Breaker.door(breaker),
         Admission.stage(gate, {
           name: upstream.name,
@@ -129,7 +129,8 @@ const breakerOf = ({
 /** Calls are sent once unless the config says otherwise. */
 const attemptsOf = (
   { idempotency, name, queue, retry }: Upstream,
-  pathFrom: number
+  pathFrom: number,
+  breaker: CircuitBreaker.CircuitBreaker | undefined
 ): Effect.Effect<Stage, never, Scope.Scope> => {
   if (retry === undefined || retry.attempts === 1) return Effect.succeed(alone)
   const { attempts: max, budget, hedge, replay } = retry
@@ -139,7 +140,8 @@ const attemptsOf = (
     replayBytes: replay,
     collectBytes: queue.bytes,
     longestMillis: Duration.toMillis(queue.wait),
-    hedges: hedge !== undefined
+    hedges: hedge !== undefined,
+    isOpen: breaker === undefined ? Effect.succeed(false) : Effect.map(breaker.statistics, isOpen)
   }
   return Effect.map(
     Attempts.make<AttemptsStage.Failure>(name, {
@@ -152,6 +154,10 @@ const attemptsOf = (
     (attempts) => AttemptsStage.stage(attempts, options)
   )
 }
+
+/** Whether it lets nobody through now. */
+const isOpen = ({ circuits }: CircuitBreaker.Statistics): boolean =>
+  circuits.some(({ retryAfterMillis }) => retryAfterMillis !== null && retryAfterMillis > 0)
 
 const limitOf = (concurrency: Concurrency): number | ConcurrencyLimit.ConcurrencyLimit => {
   if (typeof concurrency === "number") return concurrency

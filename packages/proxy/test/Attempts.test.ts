@@ -311,12 +311,20 @@ describe("a call that failed", () => {
     })
   )
 
-  it.effect("each attempt counts for the circuit, and none is made once it is open", () =>
+  it.effect("each attempt counts for the circuit; once it is open none is made, and the upstream's word is told", () =>
     Effect.gen(function* () {
-      const { call, nothingLeft, told } = yield* setup({ ...retry, breaker: { failures: 2 } }, answer(503), answer(503))
-      expect((yield* through(call())).status).toBe(503)
-      expect(told.length).toBe(2)
+      const { call, log, nothingLeft, told } = yield* setup(
+        { ...retry, breaker: { failures: 2 } },
+        answer(503),
+        answer(504)
+      )
+      const { problem, status } = yield* through(call())
+      expect([status, problem, told.length]).toEqual([504, undefined, 2])
+      expect(log[0]).toMatchObject({ attempts: 2, reason: undefined })
       yield* nothingLeft
+      const silent = yield* setup({ ...retry, breaker: { failures: 1 } }, failed("reset", true))
+      expect((yield* silent.call()).problem).toMatchObject({ error: { code: "upstream-broken" }, sent: true })
+      yield* silent.nothingLeft
     })
   )
 

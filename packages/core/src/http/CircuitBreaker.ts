@@ -20,7 +20,7 @@
  * is added: an error that says the same as every other door's, statistics in the `Registry`, a bound on keys, and speed.
  *
  * It bounds neither how much runs nor how long (`Gate`, `Deadline`), and tries nothing again. Put a deadline inside, so that
- * silence counts; put retries inside too, so that a call which was rescued counts as one success.
+ * silence counts. With retries inside, a call which was rescued counts as one success; with retries outside each attempt counts.
  */
 import { Clock, Effect } from "effect"
 import type { Duration, Exit, Schedule, Scope } from "effect"

@@ -10,7 +10,7 @@
  * free meanwhile. Each attempt has a scope of its own, within the call's.
  *
  * What our own circuit and gate refuse is told at once: the queue is where to wait, and its bounds would be none if calls waited here
- * besides.
+ * besides. Where the circuit is open at the end of an attempt, that end is the call's.
  *
  * A call can be sent again only with its content in memory: up to `replayBytes` of a known length are collected before the
  * first attempt. What is longer, of unknown length, or waits for a `100 Continue` goes once.
@@ -35,6 +35,8 @@ export interface Options {
   readonly longestMillis: number
   /** Whether calls are hedged. */
   readonly hedges: boolean
+  /** Whether the upstream's circuit is open. */
+  readonly isOpen: Effect.Effect<boolean>
 }
 
 /** What an attempt fails with: what may be tried again, and what may not. */
@@ -124,7 +126,8 @@ const tries = (attempts: Attempts.Attempts<Failure>, options: Options, next: Han
     facts.attempts = 0
     const tried = (end: Answered | Transport.UpstreamFailed, when: true | number, own: Facts) => {
       idleSince = now()
-      return Effect.fail<Failure>(new Tried(end, when, own))
+      // An attempt would be refused then: the upstream's own word says more.
+      return Effect.flatMap(options.isOpen, (isOpen) => Effect.fail<Failure>(new Tried(end, !isOpen && when, own)))
     }
     const attempt = Effect.suspend(() => {
       const scope = Scope.forkUnsafe(around)
