@@ -91,6 +91,11 @@ export interface Attempts<in E = unknown> {
   readonly name: string
   /** Runs `effect`, and again as the options say. Fails as the last attempt has failed. */
   readonly run: <A, E1 extends E, R>(effect: Effect.Effect<A, E1, R>, ask?: Ask<E1>) => Effect.Effect<A, E1, R>
+  /**
+   * From now on nothing is tried again: a failure is the call's at once, and whoever waits in backoff is given his last, also if
+   * `dropped` was told of it. For a program that ends, and lets end what is in flight.
+   */
+  readonly drain: Effect.Effect<void>
   /** One consistent snapshot. */
   readonly statistics: Effect.Effect<Statistics>
 }
@@ -216,6 +221,8 @@ class Policy implements Attempts<any> {
   readonly budget: Budget
   readonly hedging: Hedging | undefined
   readonly wake = new Wake()
+  readonly sleepers = new backoff.Sleepers()
+  draining = false
   calls = 0
   running = 0
   waiting = 0
@@ -251,6 +258,13 @@ class Policy implements Attempts<any> {
     return Effect.withFiber((fiber) => {
       const call = new Call(this, fiber, effect, ask)
       return Effect.onExitPrimitive(call as unknown as Effect.Effect<A, E, R>, call.ended.bind(call))
+    })
+  }
+
+  get drain(): Effect.Effect<void> {
+    return Effect.sync(() => {
+      this.draining = true
+      this.sleepers.wake()
     })
   }
 
@@ -338,7 +352,7 @@ class Call extends Step implements race.Host {
     const failure = Effect.failCause(cause)
     const { policy } = this
     const error = failureOf(cause)
-    if (error === undefined || this.begun >= policy.max) return failure
+    if (error === undefined || this.begun >= policy.max || policy.draining) return failure
     const next = Effect.suspend(() => {
       const least = leastOf(policy.again(error.error))
       return least === undefined
@@ -377,11 +391,15 @@ class Call extends Step implements race.Host {
     policy.running--
     policy.waiting++
     const what = `backoff of ${policy.name}, attempt ${this.begun + 1}`
-    const sleep =
-      delayMillis > 0 ? backoff.until(at, what, fiber, policy.clock, policy.wake) : (Effect.void as Effect.Effect<void>)
+    const sleep: Effect.Effect<void> =
+      delayMillis > 0
+        ? Effect.suspend(() =>
+            policy.draining ? Effect.void : backoff.until(at, what, fiber, policy.clock, policy.wake, policy.sleepers)
+          )
+        : Effect.void
     const dropped = this.dropped(error, this.begun - (this.hedged ? 1 : 0))
     const wait = dropped === undefined ? sleep : Effect.andThen(race.beside(dropped, cause), sleep)
-    return Effect.flatMap(wait, () => this.retry())
+    return Effect.flatMap(wait, () => (policy.draining ? Effect.failCause(cause) : this.retry()))
   }
 
   private dropped(error: unknown, attempt: number): AnyEffect | undefined {

@@ -133,6 +133,34 @@ describe("Attempts", () => {
     })
   )
 
+  it.effect("once it drains nothing is tried again, and who waits to be is given his last failure", () =>
+    Effect.gen(function* () {
+      const { call, calls } = upstream()
+      const dropped: Array<number> = []
+      const attempts = yield* Attempts.make("api", { backoff: steady() })
+      const run = attempts.run(call, { dropped: (_, attempt) => Effect.sync(() => void dropped.push(attempt)) })
+      const waiting = yield* fork(Effect.flip(run))
+      const slow = yield* fork(Effect.flip(attempts.run(Effect.delay(call, "5 seconds"))))
+      const busy = yield* fork(Effect.flip(attempts.run(call, { dropped: () => Effect.sleep("3 seconds") })))
+      yield* TestClock.adjust("500 millis")
+      expect(yield* attempts.statistics).toMatchObject({ running: 1, waiting: 2 })
+      yield* attempts.drain
+      yield* settle
+      expect(waiting.pollUnsafe()).toEqual(Exit.succeed(new Busy({ attempt: 1 })))
+      yield* TestClock.adjust("10 seconds")
+      expect([yield* Fiber.join(busy), yield* Fiber.join(slow)]).toEqual([
+        new Busy({ attempt: 2 }),
+        new Busy({ attempt: 3 })
+      ])
+      expect(yield* Effect.flip(run)).toEqual(new Busy({ attempt: 4 }))
+      expect([calls.length, dropped]).toEqual([4, [1]])
+      const { budget, ...counts } = yield* attempts.statistics
+      expect(counts).toMatchObject({ calls: 4, failed: 4, retries: 0 })
+      expect(budget.spent).toBe(0)
+      yield* nothingLeft(attempts)
+    })
+  )
+
   it.effect("ends where its schedule ends", () =>
     Effect.gen(function* () {
       const { call, calls } = upstream()

@@ -11,7 +11,7 @@ import { Attempts, ConcurrencyLimit, Gate, RateWindow } from "@fairlead/core"
 import type { Deadline, Transport } from "@fairlead/core"
 import { CircuitBreaker } from "@fairlead/core/http"
 import { NodeHttp, NodeTransport } from "@fairlead/platform-node"
-import { Cause, Duration, Effect, Exit } from "effect"
+import { Cause, Deferred, Duration, Effect, Exit } from "effect"
 import type { Scope } from "effect"
 import * as AccessLog from "./AccessLog.ts"
 import { Facts, stack } from "./Call.ts"
@@ -44,19 +44,26 @@ export interface Options {
 export const serve = Effect.fnUntraced(function* (config: Config, options: Options = {}) {
   const log = options.log ?? (yield* AccessLog.make())
   const transport = options.transport ?? (yield* NodeTransport.make())
-  return yield* NodeHttp.serve(yield* make(config, transport, log), {
+  const draining = yield* Deferred.make<void>()
+  const server = yield* NodeHttp.serve(yield* make(config, transport, log, Deferred.await(draining)), {
     ...config.listen,
     drain: options.drain,
     // Route looks at it, so that it is logged and told like everything else.
     maxTargetBytes: Infinity
   })
+  const begin = Deferred.succeed(draining, undefined)
+  // Before the server's own.
+  yield* Effect.addFinalizer(() => begin)
+  const drain: NodeHttp.Server["drain"] = (budget) => Effect.andThen(begin, server.drain(budget))
+  return { ...server, drain }
 })
 
-/** The whole of it, without a server. */
+/** The whole of it, without a server. Once `draining` succeeds no call is sent again that has failed. */
 export const make = Effect.fnUntraced(function* (
   config: Config,
   transport: Transport.Transport,
-  log: AccessLog.AccessLog
+  log: AccessLog.AccessLog,
+  draining: Effect.Effect<void> = Effect.never
 ): Effect.fn.Return<NodeHttp.Handler<never>, never, Scope.Scope> {
   const word = randomWord()
   const pseudonym = `fairlead-${word}`
@@ -70,7 +77,7 @@ export const make = Effect.fnUntraced(function* (
       totalMillis: upstream.timeout.total === undefined ? Infinity : Duration.toMillis(upstream.timeout.total),
       handler: stack(
         yield* coalesceOf(upstream),
-        yield* attemptsOf(upstream, base.length, breaker),
+        yield* attemptsOf(upstream, base.length, breaker, draining),
         breaker === undefined ? alone : Breaker.door(breaker),
         Admission.stage(gate, {
           name: upstream.name,
@@ -130,7 +137,8 @@ const breakerOf = ({
 const attemptsOf = (
   { idempotency, name, queue, retry }: Upstream,
   pathFrom: number,
-  breaker: CircuitBreaker.CircuitBreaker | undefined
+  breaker: CircuitBreaker.CircuitBreaker | undefined,
+  draining: Effect.Effect<void>
 ): Effect.Effect<Stage, never, Scope.Scope> => {
   if (retry === undefined || retry.attempts === 1) return Effect.succeed(alone)
   const { attempts: max, budget, hedge, replay } = retry
@@ -143,16 +151,17 @@ const attemptsOf = (
     hedges: hedge !== undefined,
     isOpen: breaker === undefined ? Effect.succeed(false) : Effect.map(breaker.statistics, isOpen)
   }
-  return Effect.map(
-    Attempts.make<AttemptsStage.Failure>(name, {
+  return Effect.gen(function* () {
+    const attempts = yield* Attempts.make<AttemptsStage.Failure>(name, {
       max,
       again: AttemptsStage.again,
       backoff: AttemptsStage.backoff,
       budget: { ratio: budget },
       hedge: hedge === undefined ? undefined : { after: hedge }
-    }),
-    (attempts) => AttemptsStage.stage(attempts, options)
-  )
+    })
+    yield* Effect.forkScoped(Effect.andThen(draining, attempts.drain))
+    return AttemptsStage.stage(attempts, options)
+  })
 }
 
 /** Whether it lets nobody through now. */

@@ -41,6 +41,22 @@ describe("over sockets", () => {
     )
   )
 
+  it.live("a drain does not wait for what would be sent again", () =>
+    withProxy(
+      (_, response) => void response.writeHead(503, { "retry-after": "20" }).end(),
+      { upstream: { retry, concurrency: 1 } },
+      ({ proxy, stop, upstream }) =>
+        Effect.gen(function* () {
+          const fiber = yield* Effect.forkChild(call(proxy.url), { startImmediately: true })
+          yield* until(() => upstream.served.length === 1)
+          yield* Effect.sleep(50)
+          // None was cut.
+          expect(yield* stop).toBe(0)
+          expect((yield* Fiber.join(fiber)).json()).toMatchObject({ error: { code: "shutting-down" }, sent: true })
+        })
+    )
+  )
+
   it.live("an answer that is dropped is cut, however long it is, and frees its permit", () => {
     let calls = 0
     return withProxy(

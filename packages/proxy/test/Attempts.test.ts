@@ -2,7 +2,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Attempts, Deadline, Gate, Registry, Transport } from "@fairlead/core"
 import type { NodeHttp } from "@fairlead/platform-node"
-import { Effect, Fiber, Result } from "effect"
+import { Deferred, Effect, Fiber, Result } from "effect"
 import type { Duration } from "effect"
 import { TestClock } from "effect/testing"
 import type { Entry } from "../src/AccessLog.ts"
@@ -73,13 +73,20 @@ const setup = (upstream: object, ...ends: ReadonlyArray<End>) =>
         })
     }
     const registry = Registry.make()
+    const draining = yield* Deferred.make<void>()
+    const drain = Effect.andThen(Deferred.succeed(draining, undefined), TestClock.adjust(0))
     const config = Result.getOrThrow(
       Config.decode({ upstreams: { up: { url: "https://up.example/api", ...upstream } } })
     )
-    const handler = yield* Proxy.make(config, transport, {
-      write: (entry) => void log.push(entry),
-      flush: Effect.void
-    }).pipe(Effect.provideService(Registry.Registry, registry))
+    const handler = yield* Proxy.make(
+      config,
+      transport,
+      {
+        write: (entry) => void log.push(entry),
+        flush: Effect.void
+      },
+      Deferred.await(draining)
+    ).pipe(Effect.provideService(Registry.Registry, registry))
     const informed: Array<number> = []
     const call = ({ body = Transport.empty, headers = [], method = "GET", target = "/up/x" }: Asked = {}) =>
       Deadline.region((region) =>
@@ -119,7 +126,7 @@ const setup = (upstream: object, ...ends: ReadonlyArray<End>) =>
       }
     })
     const counted = () => registry.snapshot().find(({ kind }) => kind === "attempts")!.statistics
-    return { call, counted, informed, log, nothingLeft, told, opened: () => open }
+    return { call, counted, drain, informed, log, nothingLeft, told, opened: () => open }
   })
 
 /** What it comes to, whatever it waits for. */
@@ -279,6 +286,26 @@ describe("a call that failed", () => {
       expect((yield* Fiber.join(waits)).problem).toMatchObject({ error: { code: "wait-exceeded" }, sent: true })
       yield* Fiber.interrupt(hanging)
       for (const { nothingLeft } of [one, two, three]) yield* nothingLeft
+    })
+  )
+
+  it.effect("while the proxy drains it is told at once, and what waits to be sent again waits no more", () =>
+    Effect.gen(function* () {
+      const busy = answer(503, "Retry-After", "20")
+      const { call, drain, log, nothingLeft, told } = yield* setup(
+        { ...retry, cooling: { longest: "0 s" } },
+        busy,
+        failed("reset", true),
+        busy
+      )
+      const answered = yield* Effect.forkChild(call(), { startImmediately: true })
+      const broken = yield* Effect.forkChild(call(), { startImmediately: true })
+      yield* drain
+      expect((yield* Fiber.join(answered)).problem).toMatchObject({ error: { code: "shutting-down" }, sent: true })
+      expect((yield* Fiber.join(broken)).problem).toMatchObject({ error: { code: "upstream-broken" }, sent: true })
+      expect((yield* call()).problem).toBeUndefined()
+      expect([told.length, log.map(({ status }) => status).length]).toEqual([3, 3])
+      yield* nothingLeft
     })
   )
 

@@ -13,10 +13,26 @@ import type { Wake, Waiter } from "./wake.ts"
 
 type AnyFiber = Fiber.Fiber<unknown, unknown>
 
+/** Sleepers, who can be told that there is nothing to wait for any more. */
+export class Sleepers {
+  readonly all = new Set<timer.Entry>()
+
+  wake(): void {
+    for (const sleeper of Array.from(this.all)) sleeper.ring()
+  }
+}
+
 /** Sleeps until `at`, in milliseconds of `clock`. `what` is what the region waits for meanwhile. */
-export const until = (at: number, what: string, fiber: AnyFiber, clock: Clock.Clock, wake: Wake): Effect.Effect<void> =>
+export const until = (
+  at: number,
+  what: string,
+  fiber: AnyFiber,
+  clock: Clock.Clock,
+  wake: Wake,
+  sleepers: Sleepers
+): Effect.Effect<void> =>
   Effect.callback((resume) => {
-    const backoff = new Backoff(at, what, fiber, clock, wake, resume)
+    const backoff = new Backoff(at, what, fiber, clock, wake, sleepers, resume)
     backoff.await()
     return Effect.sync(() => backoff.end("Gone"))
   })
@@ -34,6 +50,7 @@ class Backoff implements timer.Entry, wait.Listed, Waiter {
   private readonly fiber: AnyFiber
   private readonly clock: Clock.Clock
   private readonly wake: Wake
+  private readonly sleepers: Sleepers
   private readonly around: boundary.Region | undefined
   private readonly resume: (exit: Exit.Exit<void>) => void
 
@@ -43,6 +60,7 @@ class Backoff implements timer.Entry, wait.Listed, Waiter {
     fiber: AnyFiber,
     clock: Clock.Clock,
     wake: Wake,
+    sleepers: Sleepers,
     resume: (exit: Exit.Exit<void>) => void
   ) {
     this.at = at
@@ -50,6 +68,7 @@ class Backoff implements timer.Entry, wait.Listed, Waiter {
     this.fiber = fiber
     this.clock = clock
     this.wake = wake
+    this.sleepers = sleepers
     this.around = boundary.current(fiber)
     this.resume = resume
   }
@@ -57,6 +76,7 @@ class Backoff implements timer.Entry, wait.Listed, Waiter {
   await(): void {
     if (this.around !== undefined) wait.begin(this.around, this)
     timer.of(this.clock).set(this, this.fiber)
+    this.sleepers.all.add(this)
   }
 
   ring(): void {
@@ -77,6 +97,7 @@ class Backoff implements timer.Entry, wait.Listed, Waiter {
   end(state: "Settled" | "Gone"): void {
     if (this.state === "Waiting") {
       timer.of(this.clock).clear(this, this.fiber)
+      this.sleepers.all.delete(this)
       if (this.around !== undefined) wait.end(this.around, this)
     }
     this.state = state

@@ -15,11 +15,9 @@
  * A call can be sent again only with its content in memory: up to `replayBytes` of a known length are collected before the
  * first attempt. What is longer, of unknown length, or waits for a `100 Continue` goes once.
  */
-import { Transport } from "@fairlead/core"
-import { Attempts } from "@fairlead/core"
-import type { Refused } from "@fairlead/core"
+import { Attempts, Refused, Transport } from "@fairlead/core"
 import { RetryAfter } from "@fairlead/core/http"
-import { Clock, Context, Duration, Effect, Exit, Schedule, Scope } from "effect"
+import { Clock, Context, Duration, Effect, Exit, Option, Schedule, Scope } from "effect"
 import type { Call, Facts, Handler, Stage } from "../Call.ts"
 import * as Headers from "../Headers.ts"
 import * as Idempotency from "../Idempotency.ts"
@@ -169,10 +167,16 @@ const tries = (attempts: Attempts.Attempts<Failure>, options: Options, next: Han
       onSuccess: give,
       onFailure: (failure) => {
         if (!(failure instanceof Tried)) return Effect.fail(failure)
-        return failure.end instanceof Answered ? give(failure.end) : Effect.fail(failure.end)
+        const { end } = failure
+        if (!(end instanceof Answered)) return Effect.fail(end)
+        // It was dropped when the call began to wait, and is the call's since nothing is waited for any more.
+        return answers.has(end) ? give(end) : Effect.fail(shuttingDown(attempts.name))
       }
     })
   })
+
+const shuttingDown = (gate: string) =>
+  new Refused.Refused({ reason: new Refused.ShuttingDown(), gate, waited: Duration.zero, retryAfter: Option.none() })
 
 /** Whether the attempt has come to an answer, which its scope goes on holding. */
 const holds = (exit: Exit.Exit<Answered, Failure>): boolean =>
