@@ -97,9 +97,11 @@ export class Facts implements NodeHttp.Observer {
     return Object.create(this) as Facts
   }
 
-  /** Takes up what became known of the attempt that counts. */
-  join({ headAt, limits, notes, queueMillis, sentAt, urgency, wait }: Facts): void {
-    Object.assign(this, { headAt, limits, notes, queueMillis, sentAt, urgency, wait })
+  /** Takes up what became known of an attempt; of two beside each other the one that counts comes last. */
+  join({ headAt, limits, notes, queueMillis = this.queueMillis, sentAt, urgency, wait }: Facts): void {
+    // A hedge does not wait, and the call has.
+    const waited = queueMillis === undefined ? undefined : Math.max(queueMillis, this.queueMillis ?? 0)
+    Object.assign(this, { headAt, limits, notes, queueMillis: waited, sentAt, urgency, wait })
   }
 
   /** The answer that tells of a problem. */

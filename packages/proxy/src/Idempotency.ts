@@ -21,11 +21,14 @@ export interface Idempotency {
 // TRACE is idempotent, too, and not forwarded.
 const methods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
 
+/** An empty one tells no call from another, in quotes or without. */
+const isKey = /[^\s",]/
+
 /** Whether it holds of a call whose own path begins at `pathFrom` in its target. */
 export const holds = ({ key, routes }: Idempotency, { headers, request, target }: Call, pathFrom: number): boolean => {
   const { method } = request
   if (methods.has(method)) return true
-  if (key && Transport.combined(headers, "idempotency-key") !== undefined) return true
+  if (key && isKey.test(Transport.combined(headers, "idempotency-key") ?? "")) return true
   if (routes.length === 0) return false
   const [path] = target.slice(pathFrom).split("?", 1) as [string]
   return routes.some((route) => {

@@ -104,9 +104,9 @@ const setup = (upstream: object, ...ends: ReadonlyArray<End>) =>
               progress: { status: 200, bytes: 0, received: 0, end: "complete" },
               observer: undefined
             }
+            yield* Effect.addFinalizer(() => Effect.sync(() => request.observer!.onEnd()))
             const reply = yield* handler(request, region)
             const during = open
-            yield* Effect.sync(() => request.observer!.onEnd())
             const problem = reply.body.bytes && JSON.parse(Buffer.from(reply.body.bytes).toString() || "{}")
             return { status: reply.status, headers: reply.headers, during, problem }
           })
@@ -208,6 +208,9 @@ describe("a call that failed", () => {
       expect(yield* times({}, { headers: key })).toBe(1)
       expect(yield* times({ key: true }, { headers: key })).toBe(2)
       expect(yield* times({ key: true }, {})).toBe(1)
+      for (const empty of ["", '""', " "]) {
+        expect(yield* times({ key: true }, { headers: ["Idempotency-Key", empty] })).toBe(1)
+      }
     })
   )
 
@@ -500,6 +503,35 @@ describe("a slow call", () => {
       yield* TestClock.adjust("1 second")
       expect(opened()).toBe(2)
       yield* Fiber.interrupt(fiber)
+      yield* nothingLeft
+    })
+  )
+
+  it.effect("that is left says in the log what was known of it: its wait, its attempts, its head", () =>
+    Effect.gen(function* () {
+      const { call, log, nothingLeft } = yield* setup(
+        { ...hedged, concurrency: 2 },
+        ...fast,
+        Effect.never,
+        slow("50 millis", answer(200)),
+        Effect.never,
+        Effect.never,
+        answer(503, "Retry-After", "5")
+      )
+      yield* earn(call)
+      const first = yield* Effect.forkChild(call({ method: "POST" }), { startImmediately: true })
+      const second = yield* Effect.forkChild(call({ method: "POST" }), { startImmediately: true })
+      const waited = yield* Effect.forkChild(call(), { startImmediately: true })
+      yield* TestClock.adjust("50 millis")
+      yield* Fiber.join(second)
+      yield* Fiber.interrupt(first)
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.interrupt(waited)
+      expect(log.at(-1)).toMatchObject({ attempts: 2, queueMillis: 50 })
+      const failed = yield* Effect.forkChild(call(), { startImmediately: true })
+      yield* TestClock.adjust("50 millis")
+      yield* Fiber.interrupt(failed)
+      expect(log.at(-1)).toMatchObject({ queueMillis: 0, ttfbMillis: expect.any(Number) })
       yield* nothingLeft
     })
   )

@@ -137,7 +137,6 @@ const tries = (attempts: Attempts.Attempts<Failure>, options: Options, next: Han
       const sent = { ...call, facts: own, quiet: number > 1, onSent: () => (facts.sentAt ??= own.sentAt) }
       const ended = Effect.matchEffect(Scope.provide(next(sent), scope), {
         onFailure: (failure) => {
-          facts.join(own)
           if (failure._tag === "Refused") facts.attempts--
           const may = failure._tag === "UpstreamFailed" && mayFail(failure, idempotent)
           return may ? tried(failure, true, own) : Effect.fail<Failure>(failure)
@@ -149,7 +148,11 @@ const tries = (attempts: Attempts.Attempts<Failure>, options: Options, next: Han
           return when === false ? Effect.succeed(answered) : tried(answered, when, own)
         }
       })
-      return Effect.onExitPrimitive(ended, (exit) => (holds(exit) ? undefined : Scope.close(scope, exit)))
+      return Effect.onExitPrimitive(ended, (exit) => {
+        // However it ends, cut too: what is known of it is known of the call. The attempt that wins joins once more, and last.
+        if (own !== facts) facts.join(own)
+        return holds(exit) ? undefined : Scope.close(scope, exit)
+      })
     })
     const drop = (answered: Answered) => {
       answers.delete(answered)
