@@ -110,9 +110,11 @@ upstreams:
     expect(warnings("")).toEqual([])
     expect(warnings("timeout: { total: 30 s, firstByte: 10 s }")).toEqual([])
     expect(warnings("timeout: 30 s")).toEqual([
-      "`breaker` of a does not count silence: `timeout.total` (30s) ends calls before `timeout.firstByte` (1m) does. " +
-        "Make that shorter."
+      "`breaker` of a may not count silence: `timeout.total` (30s) ends calls before `timeout.firstByte` (1m, kept within " +
+        "a second) does. Make that shorter."
     ])
+    expect(warnings("timeout: { total: 11 s, firstByte: 10 s }").length).toBe(1)
+    expect(warnings("timeout: { total: 11100 ms, firstByte: 10 s }")).toEqual([])
   })
 
   it("warns where others can reach it, and no name is let in by which they would call", () => {

@@ -125,11 +125,12 @@ const sentOnceAnyway = ({ idempotency: { key, routes }, name, retry }: Upstream)
     : [`\`idempotency\` of ${name} changes nothing: without \`retry\` every call is sent once.`]
 
 const unheardSilence = ({ breaker, name, timeout: { firstByte, total } }: Upstream): ReadonlyArray<string> =>
-  breaker === undefined || total === undefined || Duration.isLessThan(firstByte, total)
+  // `timeout.firstByte` is kept within a second.
+  breaker === undefined || total === undefined || Duration.toMillis(firstByte) + 1000 < Duration.toMillis(total)
     ? []
     : [
-        `\`breaker\` of ${name} does not count silence: \`timeout.total\` (${Duration.format(total)}) ends calls before ` +
-          `\`timeout.firstByte\` (${Duration.format(firstByte)}) does. Make that shorter.`
+        `\`breaker\` of ${name} may not count silence: \`timeout.total\` (${Duration.format(total)}) ends calls before ` +
+          `\`timeout.firstByte\` (${Duration.format(firstByte)}, kept within a second) does. Make that shorter.`
       ]
 
 const upsideDown = ({ name, shares }: Upstream): ReadonlyArray<string> => {
