@@ -426,34 +426,47 @@ const Cooling = Schema.Struct({
   description: "What a 429 or 503 of the upstream with `Retry-After` does: its route is left alone for so long."
 })
 
-const Breaker = Schema.Struct({
-  failures: Schema.optionalKey(
-    whole(1, { description: "After how many failures in a row the circuit opens.", default: defaults.breaker.failures })
-  ),
-  open: Schema.optionalKey(
-    timeout({
-      description: "For how long it is open, before one call is let through.",
-      examples: ["10 seconds"],
-      default: "10 seconds"
-    })
-  ),
-  longest: Schema.optionalKey(
-    text(`${form.duration}, an hour at most`, (text) => anHourAtMost(ConfigValue.duration(text)), {
-      description: "For how long it is open at most by `Retry-After`; `0 seconds`: the upstream's word is not heeded.",
-      examples: ["1 minute"],
-      default: "1 minute"
-    })
-  )
-}).annotate({
-  expected: "`{ failures, open, longest }`",
-  description:
-    "Calls the upstream no more while it keeps failing: 500, 502, 503, 504, silence, or no connection. Off unless given."
-})
+/** Its keys, or whether it is there at all, with what holds unless said. */
+const orBoolean = <S extends Schema.Struct<any>>(expected: string, description: string, keys: S) =>
+  Schema.Union([
+    Schema.Boolean.annotate({ expected, description: "`true`: with what holds unless said." }),
+    keys
+  ]).annotate({
+    expected,
+    description
+  })
 
-const coalesce = "`true`, or `{ maxBytes, ignore }`"
+const Breaker = orBoolean(
+  "`true`, or `{ failures, open, longest }`",
+  "Calls the upstream no more while it keeps failing: 500, 502, 503, 504, silence, or no connection. Off unless given.",
+  Schema.Struct({
+    failures: Schema.optionalKey(
+      whole(1, {
+        description: "After how many failures in a row the circuit opens.",
+        default: defaults.breaker.failures
+      })
+    ),
+    open: Schema.optionalKey(
+      timeout({
+        description: "For how long it is open, before one call is let through.",
+        examples: ["10 seconds"],
+        default: "10 seconds"
+      })
+    ),
+    longest: Schema.optionalKey(
+      text(`${form.duration}, an hour at most`, (text) => anHourAtMost(ConfigValue.duration(text)), {
+        description:
+          "For how long it is open at most by `Retry-After`; `0 seconds`: the upstream's word is not heeded.",
+        examples: ["1 minute"],
+        default: "1 minute"
+      })
+    )
+  })
+)
 
-const Coalesce = Schema.Union([
-  Schema.Boolean.annotate({ expected: coalesce, description: "`true`: with what holds unless said." }),
+const Coalesce = orBoolean(
+  "`true`, or `{ maxBytes, ignore }`",
+  "Identical GET and HEAD calls that come at the same time share one call of the upstream. Off unless given.",
   Schema.Struct({
     maxBytes: Schema.optionalKey(
       text(`${form.bytes}, more than nothing`, (text) => ConfigValue.bytes(text) || undefined, {
@@ -477,11 +490,7 @@ const Coalesce = Schema.Union([
       })
     )
   })
-]).annotate({
-  expected: coalesce,
-  description:
-    "Identical GET and HEAD calls that come at the same time share one call of the upstream. Off unless given."
-})
+)
 
 const idempotentRoute = "a method and a path behind the `url`, such as `POST /v1/embeddings` or `POST /v1/search/*`"
 
@@ -512,36 +521,37 @@ const Idempotent = Schema.Union([
   }).annotate({ expected: idempotency, description: "By route, and by a key that the upstream heeds." })
 ]).annotate({ expected: idempotency, description: "Which calls may be sent twice, where `retry` is given." })
 
-const Retry = Schema.Struct({
-  attempts: Schema.optionalKey(
-    whole(1, { description: "How often a call is sent at the most; 1: once.", default: defaults.retry.attempts })
-  ),
-  budget: Schema.optionalKey(
-    text("a part of the calls, from `0%` to `100%`", ConfigValue.percent, {
-      description:
-        "What is sent beyond the first attempt of each call, as a part of the calls (10 in 10 seconds in any case).",
-      examples: ["20%", "5%"],
-      default: "20%"
-    })
-  ),
-  hedge: Schema.optionalKey(
-    text("`p95`, or a duration with its unit, such as `200 ms`", ConfigValue.hedge, {
-      description:
-        "When an idempotent call that has no answer yet is sent a second time: when slower than 95 in 100, or after a time. Never unless said.",
-      examples: ["p95", "200 ms"]
-    })
-  ),
-  replay: Schema.optionalKey(
-    text(form.bytes, ConfigValue.bytes, {
-      description: "Up to which length the content of a call is kept, to be sent again; a longer one is sent once.",
-      examples: ["64 KiB", "1 MiB"],
-      default: "64 KiB"
-    })
-  )
-}).annotate({
-  expected: "`{ attempts, budget, hedge, replay }`",
-  description: "Sends calls again that failed, under a budget. Off unless given."
-})
+const Retry = orBoolean(
+  "`true`, or `{ attempts, budget, hedge, replay }`",
+  "Sends calls again that failed, under a budget. Off unless given.",
+  Schema.Struct({
+    attempts: Schema.optionalKey(
+      whole(1, { description: "How often a call is sent at the most; 1: once.", default: defaults.retry.attempts })
+    ),
+    budget: Schema.optionalKey(
+      text("a part of the calls, from `0%` to `100%`", ConfigValue.percent, {
+        description:
+          "What is sent beyond the first attempt of each call, as a part of the calls (10 in 10 seconds in any case).",
+        examples: ["20%", "5%"],
+        default: "20%"
+      })
+    ),
+    hedge: Schema.optionalKey(
+      text("`p1` to `p99`, such as `p95`, or a duration with its unit, such as `200 ms`", ConfigValue.hedge, {
+        description:
+          "When an idempotent call that has no answer yet is sent a second time: when slower than 95 in 100, or after a time. Never unless said.",
+        examples: ["p95", "200 ms"]
+      })
+    ),
+    replay: Schema.optionalKey(
+      text(form.bytes, ConfigValue.bytes, {
+        description: "Up to which length the content of a call is kept, to be sent again; a longer one is sent once.",
+        examples: ["64 KiB", "1 MiB"],
+        default: "64 KiB"
+      })
+    )
+  })
+)
 
 const Timeouts = Schema.Struct({
   total: Schema.optionalKey(
@@ -777,9 +787,9 @@ const toConfig = (file: typeof File.Type): Config => ({
     shares: upstream.shares ?? defaults.shares,
     queue: { ...defaults.queue, ...upstream.queue },
     cooling: { ...defaults.cooling, ...upstream.cooling },
-    breaker: upstream.breaker && { ...defaults.breaker, ...upstream.breaker },
-    coalesce: toCoalesce(upstream.coalesce ?? false),
-    retry: upstream.retry && { ...defaults.retry, ...upstream.retry },
+    breaker: orDefaults<Breaker>(defaults.breaker, upstream.breaker),
+    coalesce: orDefaults<Coalesce>(defaults.coalesce, upstream.coalesce),
+    retry: orDefaults<Retry>(defaults.retry, upstream.retry),
     idempotency: toIdempotency(upstream.idempotency ?? []),
     timeout: {
       ...defaults.timeout,
@@ -799,8 +809,8 @@ const toIdempotency = (it: NonNullable<(typeof Upstream.Type)["idempotency"]>): 
   ...("length" in it ? { routes: it } : it)
 })
 
-const toCoalesce = (it: NonNullable<(typeof Upstream.Type)["coalesce"]>): Coalesce | undefined =>
-  it === false ? undefined : { ...defaults.coalesce, ...(it === true ? {} : it) }
+const orDefaults = <A>(usual: A, it: boolean | Partial<A> = false): A | undefined =>
+  it === false ? undefined : { ...usual, ...(it === true ? {} : it) }
 
 /** A config from plain values, in the words of the file: all of it, or every mistake. */
 export const decode = (input: unknown): Result.Result<Config, ReadonlyArray<Mistake>> =>

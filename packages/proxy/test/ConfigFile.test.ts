@@ -562,7 +562,7 @@ const table: ReadonlyArray<readonly [name: string, source: string, ...parts: Rea
     "upstreams.a.coalesce.ignore[2]",
     "the name of a header"
   ],
-  ["a breaker by a word", upstream("breaker: on"), "upstreams.a.breaker", "`{ failures, open, longest }`"],
+  ["a breaker by a word", upstream("breaker: on"), "upstreams.a.breaker", "`true`, or `{ failures, open, longest }`"],
   ["cooling for days", upstream("cooling: { longest: 2 days }"), "an hour at most", "found     `2 days`"],
   [
     "cooling as a duration",

@@ -68,10 +68,14 @@ upstreams:
         .split("\n")
         .find((line) => line.includes("retry"))
         ?.trim()
-    expect(line("{}")).toBe("retry        3 attempts at the most, 20 % more calls · content up to 64 KiB")
+    expect(line("{}")).toBe(
+      "retry        3 attempts at the most, 20 % more calls (10 in 10 s in any case) · content up to 64 KiB"
+    )
+    expect(line("true")).toBe(line("{}"))
+    expect(line("false")).toBeUndefined()
     expect(line("{ attempts: 1 }")).toBeUndefined()
     expect(line("{ budget: 7%, hedge: p95 }", "{ routes: [POST /x], key: true }")).toBe(
-      "retry        3 attempts at the most, 7 % more calls · hedged after p95 · content up to 64 KiB · " +
+      "retry        3 attempts at the most, 7 % more calls (10 in 10 s in any case) · hedged after p95 · content up to 64 KiB · " +
         "idempotent, too: POST /x · by Idempotency-Key"
     )
   })
@@ -102,6 +106,31 @@ upstreams:
     const warning = "`idempotency` of a changes nothing: without `retry` every call is sent once."
     expect(warnings("")).toEqual([warning])
     expect(warnings("retry: { attempts: 1 }")).toEqual([warning])
+  })
+
+  it("warns of what changes nothing beside something else, and of users who would share answers", () => {
+    const warnings = (more: string) => summary.warnings(read(`upstreams: { a: { url: https://a.example, ${more} } }`))
+    const fine = [
+      "retry: { hedge: 1 s }, coalesce: { ignore: [user-agent] }, breaker: { open: 1 m }",
+      "retry: { hedge: p99 }, timeout: { firstByte: 1 s }, breaker: { longest: 0 s }"
+    ]
+    for (const one of fine) expect(warnings(one)).toEqual([])
+    expect(warnings("retry: { attempts: 1, hedge: p95 }")).toEqual([
+      "`retry.hedge` of a changes nothing: with 1 attempt there is no second one."
+    ])
+    expect(warnings("retry: { hedge: 1 s }, timeout: { firstByte: 1 s }")).toEqual([
+      "`retry.hedge` of a (1s) changes nothing: `timeout.firstByte` (1s) ends the first attempt before."
+    ])
+    expect(warnings("retry: { replay: 2 MiB }, queue: { bytes: 1 MiB }")).toEqual([
+      "`retry.replay` of a is more than `queue.bytes` (1 MiB): contents that are longer than that are sent once."
+    ])
+    expect(warnings("coalesce: { ignore: [Cookie, x-a, Authorization] }")).toEqual([
+      expect.stringMatching(/^`coalesce.ignore` of a has `cookie`: users share answers/),
+      expect.stringMatching(/^`coalesce.ignore` of a has `authorization`: users share answers/)
+    ])
+    expect(warnings("breaker: { longest: 5 s }")).toEqual([
+      "`breaker.longest` of a (5s) is shorter than `open` (10s): no `Retry-After` changes anything."
+    ])
   })
 
   it("warns of a breaker that never sees silence", () => {

@@ -91,7 +91,7 @@ const retried = (
   { key, routes }: Upstream["idempotency"]
 ) =>
   [
-    `${attempts} attempts at the most, ${Number((budget * 100).toFixed(3))} % more calls`,
+    `${attempts} attempts at the most, ${Number((budget * 100).toFixed(3))} % more calls (10 in 10 s in any case)`,
     ...(hedge === undefined ? [] : [`hedged after ${typeof hedge === "string" ? hedge : Duration.format(hedge)}`]),
     `content up to ${ConfigValue.formatBytes(replay)}`,
     ...(routes.length === 0 ? [] : [`idempotent, too: ${routes.map(Idempotency.format).join(", ")}`]),
@@ -116,8 +116,50 @@ export const warnings = (config: Config): ReadonlyArray<string> => [
   ...outsiders(config),
   ...config.upstreams.flatMap(upsideDown),
   ...config.upstreams.flatMap(unheardSilence),
-  ...config.upstreams.flatMap(sentOnceAnyway)
+  ...config.upstreams.flatMap(sentOnceAnyway),
+  ...config.upstreams.flatMap(inVain)
 ]
+
+/** What stands in the way of what was asked for. */
+const inVain = ({ breaker, coalesce, name, queue, retry, timeout: { firstByte } }: Upstream): ReadonlyArray<string> => {
+  const warnings: Array<string> = []
+  if (retry !== undefined) {
+    const { attempts, hedge, replay } = retry
+    if (hedge !== undefined && attempts === 1) {
+      warnings.push(`\`retry.hedge\` of ${name} changes nothing: with 1 attempt there is no second one.`)
+    }
+    if (Duration.isDuration(hedge) && Duration.isGreaterThanOrEqualTo(hedge, firstByte)) {
+      warnings.push(
+        `\`retry.hedge\` of ${name} (${Duration.format(hedge)}) changes nothing: \`timeout.firstByte\` ` +
+          `(${Duration.format(firstByte)}) ends the first attempt before.`
+      )
+    }
+    if (attempts > 1 && replay > queue.bytes) {
+      warnings.push(
+        `\`retry.replay\` of ${name} is more than \`queue.bytes\` (${ConfigValue.formatBytes(queue.bytes)}): ` +
+          "contents that are longer than that are sent once."
+      )
+    }
+  }
+  const secrets = coalesce?.ignore.filter((header) => header === "authorization" || header === "cookie") ?? []
+  for (const header of secrets) {
+    warnings.push(
+      `\`coalesce.ignore\` of ${name} has \`${header}\`: users share answers then, and none of theirs is sent. ` +
+        "Ignore it only where the upstream needs none."
+    )
+  }
+  if (
+    breaker !== undefined &&
+    !Duration.isZero(breaker.longest) &&
+    Duration.isLessThan(breaker.longest, breaker.open)
+  ) {
+    warnings.push(
+      `\`breaker.longest\` of ${name} (${Duration.format(breaker.longest)}) is shorter than \`open\` ` +
+        `(${Duration.format(breaker.open)}): no \`Retry-After\` changes anything.`
+    )
+  }
+  return warnings
+}
 
 const sentOnceAnyway = ({ idempotency: { key, routes }, name, retry }: Upstream): ReadonlyArray<string> =>
   (retry !== undefined && retry.attempts > 1) || (!key && routes.length === 0)
