@@ -414,6 +414,23 @@ describe("Admission, where the limit adapts", () => {
     })
   )
 
+  it.effect("does not take the time since an earlier attempt for that of one which was not sent", () =>
+    Effect.gen(function* () {
+      const { stage, told } = scripted()
+      // It usually takes ten minutes.
+      yield* inCall({}, stage(answering(200, 16 * 600_000)))
+      const failing: Handler = () =>
+        Effect.fail(new Transport.UpstreamFailed({ kind: "headersTimeout", sent: false, cause: undefined }))
+      yield* Effect.exit(
+        inCall({}, (call) => {
+          call.facts.sentAt = performance.now() - 3_600_000
+          return stage(failing)(call)
+        })
+      )
+      expect(told.at(-1)).toEqual(["release", "ignore"])
+    })
+  )
+
   it.effect("does not blame the upstream for a client whose upload stalls, but for refusing the connection to it", () =>
     Effect.gen(function* () {
       const { stage, told } = scripted()

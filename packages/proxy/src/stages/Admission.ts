@@ -87,10 +87,13 @@ const learning = (next: Handler): Send => {
     const { facts, region } = call
     const body = new TimedBody(call.body)
     const admittedAt = performance.now()
+    /** Of an earlier attempt. */
+    const sentBefore = facts.sentAt
     const sent = Effect.suspend(() => next({ ...call, body, onSent: () => begun(call, permit) }))
     return Effect.onExitPrimitive(sent, (exit) => {
       // The client's own time for its upload is not the upstream's.
-      const since = Math.max(facts.sentAt ?? admittedAt, body.endedAt ?? -Infinity)
+      const sentAt = facts.sentAt === sentBefore ? undefined : facts.sentAt
+      const since = Math.max(sentAt ?? admittedAt, body.endedAt ?? -Infinity)
       if (Exit.isSuccess(exit)) {
         const millis = facts.headAt! - since
         const verdict = Verdict.ofStatus(exit.value.status)
