@@ -18,9 +18,10 @@
  *
  * It knows no signals and no process: `NodeMain` of `@fairlead/platform-node` does, and closes the scope at the end.
  */
-import { Clock, Context, Effect, Layer } from "effect"
-import type { Duration, Scope, Stream } from "effect"
+import { Clock, Context, Duration, Effect, Layer } from "effect"
+import type { Scope, Stream } from "effect"
 import { dual } from "effect/Function"
+import * as millis from "./internal/millis.ts"
 import { Stopping } from "./internal/stopping.ts"
 import type * as Refused from "./Refused.ts"
 import * as Registry from "./Registry.ts"
@@ -154,7 +155,10 @@ export const make = (budgets: Budgets = {}): Effect.Effect<Stops, never, Scope.S
   Effect.withFiber((fiber) => {
     const stopping = new Stopping(budgets, fiber.getRef(Clock.Clock), fiber)
     return Effect.as(
-      Registry.register("shutdown", "shutdown", () => stopping.snapshot()),
+      Effect.acquireRelease(
+        Registry.register("shutdown", "shutdown", () => stopping.snapshot()),
+        () => Effect.sync(() => stopping.close())
+      ),
       stopping
     )
   })
@@ -180,6 +184,41 @@ export const untilDrain: {
 /** An edge of the shutdown in the context; see `Stops.edge`. */
 export const edge = (name: string): Effect.Effect<Edge, never, Shutdown | Scope.Scope> =>
   Shutdown.use((shutdown) => shutdown.edge(name))
+
+/** A plan as lines for people. */
+export const formatPlan = ({ budgets, phases }: Plan): string => {
+  const lines = phases.map(({ budgetMillis, phase, steps }) => {
+    const what = steps.map(({ after, kind, name }) => {
+      const title = kind === "hook" ? name : `${kind} ${name}`
+      return after === null ? title : `${title} (after ${after})`
+    })
+    return [phase, time(budgetMillis), what.join(", ")]
+  })
+  const all = [...lines, ["in all", time(budgets.totalMillis), ""]]
+  return all
+    .map(([phase, budget, what]) => `${phase!.padEnd(12)}  ${budget!.padStart(6)}  ${what}`.trimEnd())
+    .join("\n")
+}
+
+/** A ledger as lines for people: what was lost first. */
+export const formatLedger = ({ clean, entries, phases, tookMillis }: Ledger): string => {
+  const last = phases.at(-1)?.phase
+  const head = `${last === "interrupting" ? "stopped" : "drained"} in ${time(tookMillis)}${clean ? "" : ", not clean"}`
+  const lines = outcomes.flatMap((outcome) =>
+    entries.filter((entry) => entry.outcome === outcome).map((entry) => `  ${outcome.padEnd(6)}  ${lineOf(entry)}`)
+  )
+  return [head, ...lines].join("\n")
+}
+
+const outcomes = ["left", "cut", "failed", "done"] as const
+
+const lineOf = ({ ageMillis, count, error, kind, name, waitingFor }: Entry): string => {
+  const many = count === 1 ? "" : ` × ${count}, the oldest`
+  const waited = waitingFor === null ? "" : `, waiting for ${waitingFor}`
+  return `${kind} ${name}${many} ${time(ageMillis)} old${waited}${error === null ? "" : `: ${error}`}`
+}
+
+const time = (ms: number): string => millis.format(Duration.millis(ms))
 
 /** A step of the shutdown in the context; see `Stops.hook`. */
 export const hook = <R>(

@@ -414,6 +414,36 @@ describe("drain and undrain", () => {
   )
 })
 
+describe("for people", () => {
+  it.effect("the plan, before it runs, and the ledger", () =>
+    Effect.gen(function* () {
+      const { shutdown } = yield* stage({ drain: "5 seconds", interrupt: "1 second" })
+      yield* shutdown.edge("http")
+      yield* shutdown.hook("flush", { phase: "draining" }, Effect.void)
+      yield* shutdown.hook("tell", { phase: "draining", after: "flush" }, Effect.fail("nobody there"))
+      expect(Shutdown.formatPlan(yield* shutdown.plan).split("\n")).toEqual([
+        "notice           0ms",
+        "closing           1s  edge http",
+        "draining          5s  flush, tell (after flush)",
+        "interrupting      1s",
+        "in all           30s"
+      ])
+      const gate = yield* Gate.make("db", { limit: 1 })
+      yield* fork(gate.run(Effect.never))
+      yield* Effect.forEach([1, 2], () => fork(shutdown.beacon("mail", gate.run(Effect.void))))
+      const stop = yield* fork(shutdown.stop)
+      yield* TestClock.adjust("5 seconds")
+      expect(Shutdown.formatLedger(yield* Fiber.join(stop)).split("\n")).toEqual([
+        "stopped in 5s, not clean",
+        "  cut     beacon mail × 2, the oldest 5s old, waiting for gate db",
+        "  failed  hook tell 0ms old: nobody there",
+        "  done    hook flush 0ms old"
+      ])
+      expect(Shutdown.formatLedger(yield* (yield* stage()).shutdown.drain)).toBe("drained in 0ms")
+    })
+  )
+})
+
 describe("misuse", () => {
   it.effect("a circle of hooks", () =>
     Effect.gen(function* () {

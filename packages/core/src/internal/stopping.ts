@@ -241,7 +241,9 @@ export class Stopping implements Stops {
     this.took = []
     this.entries = new Entries()
     this.drained = false
-    this.runner = stack.nest(() => Effect.runForkWith(this.maker.context as Context.Context<never>)(this.run))
+    // Before its fiber takes its first step: whoever asks meanwhile finds it under way.
+    this.enter("notice")
+    this.runner = this.fork(this.run)
   }
 
   private readonly run: Effect.Effect<void> = Effect.suspend(() => {
@@ -249,8 +251,7 @@ export class Stopping implements Stops {
     const last = this.begunAt + totalMillis
     const within = (budget: number) => Math.min(last, this.now + budget)
     let drainedBy = last
-    return Effect.sync(() => this.enter("notice")).pipe(
-      Effect.andThen(Effect.suspend(() => this.at(() => false, within(noticeMillis)))),
+    return this.at(() => false, within(noticeMillis)).pipe(
       Effect.andThen(
         Effect.suspend(() => {
           drainedBy = within(drainMillis)
@@ -301,22 +302,27 @@ export class Stopping implements Stops {
   get undrain(): Effect.Effect<void> {
     return Effect.suspend(() => {
       if (this.wanted === "stop" || this.state === "running") return Effect.void
-      const { runner } = this
-      this.runner = undefined
-      return Effect.andThen(
-        Fiber.interrupt(runner!),
-        Effect.suspend(() => {
-          // Somebody may have asked for more meanwhile.
-          if (this.wanted === "stop" && this.state !== "running") {
-            this.runner = Effect.runForkWith(this.maker.context as Context.Context<never>)(this.run)
-            return Effect.void
-          }
-          const done = this.hooks.filter((hook) => hook.reset())
-          this.enter("running")
-          return Effect.forEach(done.toReversed(), ({ undo }) => undo ?? Effect.void, { discard: true })
-        })
+      // All in one step: somebody who asks to stop comes before, or finds it running.
+      this.close()
+      const done = this.hooks.filter((hook) => hook.reset())
+      this.enter("running")
+      // By itself: interrupting whoever asked must not leave half of it undone.
+      return Fiber.join(
+        this.fork(Effect.forEach(done.toReversed(), ({ undo }) => undo ?? Effect.void, { discard: true }))
       )
     })
+  }
+
+  /** Its scope closes: it goes no further. */
+  close(): void {
+    const { runner } = this
+    this.runner = undefined
+    stack.nest(() => runner?.interruptUnsafe())
+  }
+
+  private fork(effect: Effect.Effect<void>): Fiber.Fiber<void> {
+    const context = Context.add(this.maker.context, timer.Background, true) as Context.Context<never>
+    return stack.nest(() => Effect.runForkWith(context)(effect))
   }
 
   /** Begins those hooks of a phase whose turn it is. */
@@ -373,37 +379,31 @@ export class Stopping implements Stops {
     for (const waiter of Array.from(this.waiters)) waiter()
   }
 
-  /** Waits until there is an answer. */
-  private until<A, E>(decide: () => Effect.Effect<A, E> | undefined): Effect.Effect<A, E> {
+  /** Waits until there is an answer; `at`: an instant at which to look again. */
+  private until<A, E>(decide: () => Effect.Effect<A, E> | undefined, at = Infinity): Effect.Effect<A, E> {
     return Effect.callback((resume) => {
+      const shared = timer.of(this.clock)
+      const alarm = new timer.Alarm(at, () => look())
+      const end = () => {
+        this.waiters.delete(look)
+        shared.clear(alarm, this.maker)
+      }
       const look = () => {
         const answer = decide()
-        if (answer === undefined) return false
-        this.waiters.delete(look)
+        if (answer === undefined) return
+        end()
         stack.resume(resume, answer)
-        return true
       }
-      if (look()) return undefined
       this.waiters.add(look)
-      return Effect.sync(() => this.waiters.delete(look))
+      if (at !== Infinity) shared.set(alarm, this.maker)
+      look()
+      return Effect.sync(end)
     })
   }
 
   /** Waits until it holds, but no longer than to an instant. */
   private at(holds: () => boolean, at: number): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      let late = at <= this.now
-      const alarm = new timer.Alarm(at, () => {
-        late = true
-        this.changed()
-      })
-      const shared = timer.of(this.clock)
-      if (!late && at !== Infinity) shared.set(alarm, this.maker)
-      return Effect.ensuring(
-        this.until(() => (late || holds() ? Effect.void : undefined)),
-        Effect.sync(() => shared.clear(alarm, this.maker))
-      )
-    })
+    return this.until(() => (holds() || this.now >= at - millis.grain ? Effect.void : undefined), at)
   }
 }
 

@@ -1,0 +1,146 @@
+/**
+ * A shutdown with an interrupt at every place where one can land, for pairs of places, and in programs and interleavings made by
+ * chance: it comes to its end, nothing that was accepted is lost in silence, and nothing is left.
+ */
+import { describe, expect, it } from "@effect/vitest"
+import { Clock, Deferred, Effect, Exit, Random } from "effect"
+import { Deadline, Refused, Shutdown } from "@fairlead/core"
+import { Simulation, Sweep } from "@fairlead/testing"
+import * as timer from "../src/internal/timer.ts"
+
+const setup = Effect.gen(function* () {
+  const shutdown = yield* Shutdown.make({ notice: 2, drain: 15, interrupt: 5 })
+  const edge = yield* shutdown.edge("http")
+  yield* shutdown.hook("flush", { phase: "draining", undo: Effect.yieldNow }, Effect.sleep(3))
+  yield* shutdown.hook("tell", { phase: "draining", after: "flush" }, Effect.ignore(Effect.fail("no")))
+  return { edge, shutdown }
+})
+
+type Setup = Effect.Success<typeof setup>
+
+/** However the subject was struck, it can still be stopped, and then nothing is left. */
+const nothingLeft = ({ shutdown }: Setup) =>
+  Effect.gen(function* () {
+    const ledger = yield* shutdown.stop
+    expect(ledger.entries.filter(({ outcome }) => outcome === "left")).toEqual([])
+    expect(yield* shutdown.statistics).toMatchObject({ phase: "stopped", holding: 0 })
+    expect(timer.of(yield* Clock.Clock).size).toBe(0)
+  })
+
+const all = (...effects: ReadonlyArray<Effect.Effect<unknown, unknown>>) =>
+  Effect.all(
+    effects.map((effect) => Effect.ignore(effect)),
+    { concurrency: "unbounded", discard: true }
+  )
+
+const scenes: Record<string, { readonly subject: (setup: Setup) => Effect.Effect<unknown>; readonly places: number }> =
+  {
+    "stopped while work goes on, and by two": {
+      subject: ({ edge, shutdown }) =>
+        all(
+          edge.accept(Effect.sleep(8)),
+          shutdown.beacon("mail", Effect.sleep(60)),
+          Effect.delay(shutdown.stop, 4),
+          Effect.delay(shutdown.stop, 6),
+          Effect.delay(edge.accept(Effect.void), 12)
+        ),
+      places: 25
+    },
+    "drained and taken back, while others stop it": {
+      subject: ({ edge, shutdown }) =>
+        all(
+          edge.accept(Effect.sleep(8)),
+          Effect.delay(shutdown.drain, 1),
+          Effect.delay(shutdown.undrain, 5),
+          Effect.delay(shutdown.drain, 9),
+          Effect.delay(shutdown.stop, 14),
+          Effect.delay(shutdown.undrain, 14)
+        ),
+      places: 25
+    }
+  }
+
+describe("Shutdown, interrupted anywhere", () => {
+  for (const [name, { places, subject }] of Object.entries(scenes)) {
+    const plan = { setup, subject, check: nothingLeft }
+    it.live(`passes the sweep: ${name}`, () =>
+      Effect.gen(function* () {
+        expect(yield* Sweep.sweep(plan)).toBeGreaterThanOrEqual(places)
+      })
+    )
+
+    it.live(`passes for pairs of places: ${name}`, () =>
+      Effect.gen(function* () {
+        const { pairs } = yield* Sweep.pairs(plan, { limit: 300 })
+        expect(pairs).toBeGreaterThan(200)
+      })
+    )
+
+    it.live(`passes in random interleavings: ${name}`, () => Simulation.simulate(150, plan, { cancelPoints: 10 }))
+  }
+})
+
+/** Work by chance at an edge that closes by chance: what was accepted ends as its ledger says, the rest is refused. */
+const program = Effect.gen(function* () {
+  const random = yield* Random.Random
+  const below = (n: number) => Math.floor(random.nextDoubleUnsafe() * n)
+  const shutdown = yield* Shutdown.make({ notice: below(3), drain: 5 + below(20), interrupt: 5 })
+  const edge = yield* shutdown.edge("http")
+  let accepted = 0
+  let done = 0
+  let cut = 0
+  let refused = 0
+  const stopped = yield* Deferred.make<Shutdown.Ledger>()
+  const work = Effect.gen(function* () {
+    yield* Effect.sleep(below(30))
+    const body = Effect.acquireUseRelease(
+      Effect.sync(() => accepted++),
+      () => Effect.sleep(below(25)),
+      (_, exit) => Effect.sync(() => (Exit.isSuccess(exit) ? done++ : cut++))
+    )
+    // Work in work passes, whatever the edge says by then.
+    const inner = Effect.andThen(Effect.sleep(below(10)), edge.accept(body))
+    const whole = edge.accept(below(2) === 0 ? body : inner)
+    const exit: Exit.Exit<unknown, unknown> = yield* below(4) === 0
+      ? Effect.exit(Deadline.option(whole, below(20)))
+      : Effect.exit(whole)
+    if (
+      Exit.isFailure(exit) &&
+      exit.cause.reasons.some((reason) => reason._tag === "Fail" && reason.error instanceof Refused.Refused)
+    ) {
+      refused++
+    }
+  })
+  const stops = Effect.gen(function* () {
+    yield* Effect.sleep(below(40))
+    if (below(2) === 0) {
+      yield* Effect.forkChild(shutdown.drain)
+      yield* Effect.sleep(below(10))
+      yield* shutdown.undrain
+      yield* Effect.sleep(below(10))
+    }
+    yield* Deferred.succeed(stopped, yield* shutdown.stop)
+  })
+  yield* Effect.all([stops, ...Array.from({ length: 10 }, () => work)], { concurrency: "unbounded" })
+  const ledger = yield* shutdown.stop
+  const { holding, phase } = yield* shutdown.statistics
+  const right =
+    holding === 0 &&
+    phase === "stopped" &&
+    accepted === done + cut &&
+    ledger.clean === ledger.entries.every(({ outcome }) => outcome === "done")
+  if (!right) {
+    throw new Error(
+      `Expected nothing left, got ${JSON.stringify({ accepted, cut, done, holding, ledger, phase, refused })}`
+    )
+  }
+  return cut + refused
+})
+
+describe("Shutdown, by chance", () => {
+  it.live(
+    "what was accepted ends or is cut, and the ledger says which",
+    () => Simulation.simulate(1000, program, { cancelPoints: 4 }),
+    60_000
+  )
+})
