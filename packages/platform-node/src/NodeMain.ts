@@ -1,16 +1,38 @@
 /**
- * Runs a program as the process: the first SIGTERM or SIGINT interrupts it and waits for its clean-up, the second ends
- * the process on the spot.
+ * Runs a program as the process: it stops in order at a signal, and the process says by its exit code how that went.
  *
- * Exit codes: 0 after a clean end, asked for by a signal or not; the error's own (`Runtime.errorExitCode`), else 1,
- * after a failure, whose cause goes to stderr unless it says it was told already (`Runtime.errorReported` is false); 130 or 143 after a
- * second signal. Effect's own `runMain` exits with 130 for a clean end by SIGTERM and ignores the second signal.
+ *     SIGTERM, SIGINT, SIGQUIT, SIGHUP ──► the phases of `Shutdown` ──► the program is cut (`Reason.Shutdown`), its scope closes ──► 0 or 1
+ *     a defect of nobody's (uncaughtException, unhandledRejection) ──► the same, and 1
+ *     a second signal ──► the process ends now
  *
- * It sets no limit on the clean-up: budgets belong to whoever drains.
+ * The program gets a `Shutdown` from here: what takes part in it (servers, edges, beacons, hooks) is drained before anything is
+ * interrupted. All of that, the scope's close included, takes no longer than its `total`; then the process ends as it is.
+ *
+ * Exit codes: 0 after a clean shutdown, Ctrl-C and SIGTERM too; 1 where something was cut, left or failed, or after a defect; the
+ * error's own (`Runtime.errorExitCode`), else 1, after a failure, whose cause goes to stderr unless it says it was told already
+ * (`Runtime.errorReported` is false); 128 and its number (130, 143) at a second signal. (Effect's own `runMain` exits with 130
+ * for a clean end by SIGTERM, has no drain, and ignores the second signal.)
  */
-import { Cause, Effect, Exit, Runtime } from "effect"
+import { CancelScope, Reason, Shutdown } from "@fairlead/core"
+import { Cause, Duration, Effect, Exit, Layer, Runtime, Scope } from "effect"
 
-const codes = { SIGINT: 130, SIGTERM: 143 } as const
+export interface Options {
+  /** How long each phase may last, and all together; 0 s of notice, 25 s, 5 s and 30 s unless said. */
+  readonly shutdown?: Shutdown.Budgets | undefined
+  /** What SIGHUP does, in place of stopping: read a file again, say. One that fails is logged. */
+  readonly onHangup?: Effect.Effect<void, unknown> | undefined
+  /** Told what the shutdown came to. Default: on stderr, where something was cut, left or failed. */
+  readonly onLedger?: ((ledger: Shutdown.Ledger) => void) | undefined
+}
+
+/** Runs `app` as this process: an effect, or a layer that lives until it is told to stop. */
+export const launch = <A, E>(
+  app: Effect.Effect<A, E, Shutdown.Shutdown | Scope.Scope> | Layer.Layer<A, E, Shutdown.Shutdown>,
+  options: Options = {}
+): void => new Main(app, options).run()
+
+const numbers = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 } as const
+type Signal = keyof typeof numbers
 
 /** How long what is still alive after the end (a socket, a timer) may hold the process open. */
 const lingerMillis = 1_000
@@ -18,35 +40,105 @@ const lingerMillis = 1_000
 /** Ctrl-C under a launcher comes twice: from the terminal and, passed on, from the launcher. It is one signal. */
 const echoMillis = 250
 
-/** Runs `program` as this process. */
-export const launch = <A, E>(program: Effect.Effect<A, E>): void => {
-  // A fiber that waits holds no process open.
-  const open = setInterval(() => {}, 2 ** 31 - 1)
-  let asked: { readonly signal: string; readonly at: number } | undefined
-  const onSignal = (signal: keyof typeof codes) => {
-    if (asked === undefined) {
-      asked = { signal, at: performance.now() }
-      fiber.interruptUnsafe()
-    } else if (signal !== asked.signal || performance.now() - asked.at > echoMillis) {
-      process.exit(codes[signal])
+class Main {
+  private readonly options: Options
+  private readonly shutdown: Shutdown.Stops
+  private readonly scope: CancelScope.CancelScope
+  private readonly program: Effect.Effect<CancelScope.Outcome<unknown>, unknown>
+  /** Why it stops. */
+  private asked: { readonly signal: Signal | undefined; readonly at: number } | undefined = undefined
+  private crashed = false
+  private exit: Exit.Exit<CancelScope.Outcome<unknown>, unknown> | undefined = undefined
+  private ledger: Shutdown.Ledger | undefined = undefined
+
+  constructor(
+    app:
+      | Effect.Effect<unknown, unknown, Shutdown.Shutdown | Scope.Scope>
+      | Layer.Layer<any, unknown, Shutdown.Shutdown>,
+    options: Options
+  ) {
+    this.options = options
+    this.shutdown = Effect.runSync(Shutdown.make(options.shutdown).pipe(Scope.provide(Scope.makeUnsafe())))
+    this.scope = Effect.runSync(CancelScope.make())
+    const body = Layer.isLayer(app) ? Layer.launch(app) : Effect.scoped(app)
+    this.program = this.scope.run(Effect.provideService(body, Shutdown.Shutdown, this.shutdown))
+  }
+
+  run(): void {
+    // A fiber that waits holds no process open.
+    const open = setInterval(() => {}, 2 ** 31 - 1)
+    // Before the program starts: what it prints may be what somebody waits for to send a signal.
+    for (const signal of Object.keys(numbers) as Array<Signal>) process.on(signal, () => this.onSignal(signal))
+    process
+      .on("uncaughtException", (error) => this.onCrash(error))
+      .on("unhandledRejection", (error) => this.onCrash(error))
+    Effect.runFork(this.program).addObserver((exit) => {
+      clearInterval(open)
+      this.exit = exit
+      this.finish()
+    })
+  }
+
+  private onSignal(signal: Signal): void {
+    const { onHangup } = this.options
+    if (signal === "SIGHUP" && onHangup !== undefined && this.asked === undefined) {
+      Effect.runFork(Effect.catchCause(onHangup, (cause) => Effect.logError("What SIGHUP does has failed", cause)))
+    } else if (this.asked === undefined) this.stop(signal)
+    else if (signal !== this.asked.signal || performance.now() - this.asked.at > echoMillis) {
+      process.exit(128 + numbers[signal])
     }
   }
-  // Before the program starts: what it prints may be what somebody waits for to send a signal.
-  process.on("SIGINT", onSignal).on("SIGTERM", onSignal)
-  const fiber = Effect.runFork(program)
-  fiber.addObserver((exit) => {
-    clearInterval(open)
-    process.exitCode = codeOf(exit, asked !== undefined)
+
+  private onCrash(error: unknown): void {
+    this.crashed = true
+    console.error("Nobody has caught this, so the process stops:", error)
+    if (this.asked === undefined) this.stop(undefined)
+  }
+
+  private stop(signal: Signal | undefined): void {
+    this.asked = { signal, at: performance.now() }
+    const { total = "30 seconds" } = this.options.shutdown ?? {}
+    // Not later by what it takes to say so.
+    setTimeout(() => this.force(), Duration.toMillis(Duration.fromInputUnsafe(total))).unref()
+    Effect.runFork(this.shutdown.stop).addObserver((exit) => {
+      // It never fails.
+      if (Exit.isSuccess(exit)) this.ledger = exit.value
+      this.scope.cancelUnsafe(new Reason.Shutdown())
+      this.finish()
+    })
+  }
+
+  /** All of the time is over. */
+  private force(): void {
+    if (this.exit !== undefined && this.ledger !== undefined) return
+    this.tell()
+    console.error("Not all of it has ended in time: the process ends as it is.")
+    process.exit(1)
+  }
+
+  private finish(): void {
+    if (this.exit === undefined || (this.asked !== undefined && this.ledger === undefined)) return
+    this.tell()
+    process.exitCode = this.code
     // The signal handlers stay: a second signal still ends what lingers.
     setTimeout(() => process.exit(), lingerMillis).unref()
-  })
-}
+  }
 
-const codeOf = <A, E>(exit: Exit.Exit<A, E>, asked: boolean): number => {
-  if (Exit.isSuccess(exit)) return 0
-  if (Cause.hasInterruptsOnly(exit.cause)) return asked ? 0 : 130
-  const error = Cause.squash(exit.cause)
-  // `false` means: say nothing, whoever failed has said it.
-  if (Runtime.getErrorReported(error)) console.error(Cause.pretty(exit.cause))
-  return Runtime.getErrorExitCode(error)
+  private tell(): void {
+    const { ledger } = this
+    if (ledger === undefined) return
+    if (this.options.onLedger !== undefined) this.options.onLedger(ledger)
+    else if (!ledger.clean) console.error(Shutdown.formatLedger(ledger))
+  }
+
+  private get code(): number {
+    const exit = this.exit!
+    const forced = this.crashed || this.ledger?.clean === false ? 1 : 0
+    if (Exit.isSuccess(exit)) return forced
+    if (Cause.hasInterruptsOnly(exit.cause)) return this.asked === undefined ? 130 : forced
+    const error = Cause.squash(exit.cause)
+    // `false` means: say nothing, whoever failed has said it.
+    if (Runtime.getErrorReported(error)) console.error(Cause.pretty(exit.cause))
+    return Runtime.getErrorExitCode(error)
+  }
 }
