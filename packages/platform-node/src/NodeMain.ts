@@ -15,6 +15,7 @@
  */
 import { CancelScope, Reason, Shutdown } from "@fairlead/core"
 import { Cause, Duration, Effect, Exit, Layer, Runtime, Scope } from "effect"
+import { MessageChannel } from "node:worker_threads"
 
 export interface Options {
   /** How long each phase may last, and all together; 0 s of notice, 25 s, 5 s and 30 s unless said. */
@@ -65,15 +66,15 @@ class Main {
   }
 
   run(): void {
-    // A fiber that waits holds no process open.
-    const open = setInterval(() => {}, 2 ** 31 - 1)
+    // A fiber that waits holds no process open. A port does, and takes no timer.
+    const open = new MessageChannel().port1.on("message", () => {})
     // Before the program starts: what it prints may be what somebody waits for to send a signal.
     for (const signal of Object.keys(numbers) as Array<Signal>) process.on(signal, () => this.onSignal(signal))
     process
       .on("uncaughtException", (error) => this.onCrash(error))
       .on("unhandledRejection", (error) => this.onCrash(error))
     Effect.runFork(this.program).addObserver((exit) => {
-      clearInterval(open)
+      open.close()
       this.exit = exit
       this.finish()
     })

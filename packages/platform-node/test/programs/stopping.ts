@@ -1,16 +1,33 @@
 // A program that is stopped in every state: `node stopping.ts STATE`. It says when it runs, and what of it cleans up.
 import { CancelScope, Reason, Shutdown } from "@fairlead/core"
 import { NodeMain } from "@fairlead/platform-node"
-import { Effect, Option } from "effect"
+import { Effect, Fiber, Option } from "effect"
 
 const say = (text: string) => Effect.sync(() => console.log(text))
 const why = Effect.map(CancelScope.reason, Option.match({ onNone: () => "no reason", onSome: Reason.format }))
 
+/** What holds the process open, once it has nothing to do. */
+const resources = Effect.andThen(
+  Effect.promise(() => new Promise((resolve) => setImmediate(resolve))),
+  Effect.suspend(() =>
+    say(
+      process
+        .getActiveResourcesInfo()
+        .filter((kind) => /Timer|Timeout|Immediate/.test(kind))
+        .join() || "no timers"
+    )
+  )
+)
+
 const states: Record<string, Effect.Effect<unknown, unknown, Shutdown.Shutdown>> = {
   idle: Effect.never,
+  resources: Effect.andThen(resources, Effect.never),
   busy: Effect.andThen(Shutdown.beacon(Effect.sleep("300 millis"), "work"), Effect.never),
   // Outlasts the drain, and ends when it is cut.
-  slow: Effect.andThen(Effect.forkChild(Shutdown.beacon(Effect.never, "work")), Effect.never),
+  slow: Effect.andThen(
+    Effect.forkChild(Shutdown.beacon(Effect.never, "work"), { startImmediately: true }),
+    Effect.never
+  ),
   // Cannot be cut.
   hung: Shutdown.beacon(Effect.uninterruptible(Effect.never), "work"),
   "hung finalizer": Effect.ensuring(Effect.never, Effect.never),
@@ -35,12 +52,15 @@ const states: Record<string, Effect.Effect<unknown, unknown, Shutdown.Shutdown>>
 }
 
 NodeMain.launch(
-  Effect.andThen(
-    Effect.addFinalizer(() => Effect.flatMap(why, (reason) => say(`released: ${reason}`))),
-    Effect.andThen(say("running"), states[process.argv[2]!]!)
-  ),
+  Effect.gen(function* () {
+    yield* Effect.addFinalizer(() => Effect.flatMap(why, (reason) => say(`released: ${reason}`)))
+    const state = yield* Effect.forkChild(states[process.argv[2]!]!, { startImmediately: true })
+    // Who reads this may send a signal.
+    yield* say("running")
+    yield* Fiber.join(state)
+  }),
   {
-    shutdown: { drain: "600 millis", interrupt: "300 millis", total: "2 seconds" },
+    shutdown: { drain: "600 millis", interrupt: "300 millis", total: "4 seconds" },
     ...(process.argv[3] === "reloads" ? { onHangup: say("reloaded") } : {})
   }
 )
