@@ -21,6 +21,7 @@ import * as net from "node:net"
 import type { Duplex } from "node:stream"
 import { Call } from "./internal/call.ts"
 import type { Settings } from "./internal/call.ts"
+import { clientOf, Clients } from "./internal/clients.ts"
 import { onClientError, problem, refuse } from "./internal/refusals.ts"
 
 /** A request as the server hands it on. */
@@ -75,6 +76,13 @@ export interface Options {
   readonly drain?: Duration.Input | undefined
   /** How many clients may be connected at once; who comes after them is turned away unanswered. 10,000. */
   readonly maxConnections?: number | undefined
+  /** How many clients may be connected at once from one address; who comes after them likewise. No limit unless given. */
+  readonly connectionsPerAddress?: number | undefined
+  /**
+   * Longest time that a client may take to send a request's head; beyond it, 408. 60 s. On a connection that has served
+   * already it begins with the last answer, and is kept roughly: see `internal/clients.ts`.
+   */
+  readonly headers?: Duration.Input | undefined
   /** Longest request target; beyond it, 414. 8 KiB, and never more than the whole head, for which Node allows 16. */
   readonly maxTargetBytes?: number | undefined
   /** The answer to a call whose region passed its deadline; a bare 504 unless given. Its body must be in memory. */
@@ -130,7 +138,9 @@ export const serve = <R>(
     let draining: Deferred.Deferred<number> | undefined
 
     const onRequest = (request: http.IncomingMessage, response: http.ServerResponse) => {
-      const call = new Call(request, response, settings)
+      const client = clientOf(request.socket)
+      if (client === undefined) return
+      const call = new Call(request, response, client, settings)
       if (draining !== undefined) call.lastOfConnection()
       live.add(call)
       call.run(handler, context).addObserver(() => {
@@ -139,8 +149,14 @@ export const serve = <R>(
       })
     }
     const server = http
-      // An upload may take its time: its silence is bounded by `idle`, not its length by `requestTimeout`.
-      .createServer({ optimizeEmptyRequests: true, requestTimeout: 0, headersTimeout: 60_000 })
+      .createServer({
+        optimizeEmptyRequests: true,
+        // An upload may take its time: its silence is bounded by `idle`, not its length. For heads, see `Clients`.
+        requestTimeout: 0,
+        headersTimeout: 0,
+        connectionsCheckingInterval: longestTimeout
+      })
+      .on("connection", (socket) => void (clients.enter(socket) || socket.destroy()))
       .on("request", onRequest)
       .on("checkContinue", onRequest)
       .on("checkExpectation", onRequest)
@@ -152,6 +168,12 @@ export const serve = <R>(
       )
       .on("clientError", onClientError)
     server.maxConnections = options.maxConnections ?? 10_000
+    const headMillis = Math.min(millis(options.headers, 60_000), longestTimeout)
+    const clients = new Clients(options.connectionsPerAddress ?? Infinity, {
+      firstMillis: headMillis,
+      nextMillis: Math.min(headMillis + server.keepAliveTimeout + server.keepAliveTimeoutBuffer, longestTimeout),
+      onLate: (socket) => (socket.writable ? refuse(socket, 408) : socket.destroy())
+    })
 
     const drain = (budgetMillis: number): Effect.Effect<number> =>
       Effect.suspend(() => {
@@ -205,6 +227,9 @@ class Calls {
     last.place = call.place
   }
 }
+
+/** The longest that Node has; no way is documented to have no such timer. It does not keep the process. */
+const longestTimeout = 2_147_483_647
 
 const millis = (input: Duration.Input | undefined, otherwise: number): number =>
   input === undefined ? otherwise : Duration.toMillis(input)

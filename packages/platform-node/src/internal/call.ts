@@ -4,6 +4,7 @@ import type { Fiber } from "effect"
 import { Deadline, Reason, Transport } from "@fairlead/core"
 import * as http from "node:http"
 import type { Handler, Observer, Progress, Request } from "../NodeHttp.ts"
+import type { Client } from "./clients.ts"
 import * as framing from "./framing.ts"
 import { Incoming } from "./incoming.ts"
 import * as latin1 from "./latin1.ts"
@@ -38,7 +39,7 @@ export class Call implements Request, Progress, Transport.Sink {
   private readonly response: http.ServerResponse
   private readonly settings: Settings
 
-  constructor(request: http.IncomingMessage, response: http.ServerResponse, settings: Settings) {
+  constructor(request: http.IncomingMessage, response: http.ServerResponse, client: Client, settings: Settings) {
     this.request = request
     this.response = response
     this.settings = settings
@@ -57,7 +58,11 @@ export class Call implements Request, Progress, Transport.Sink {
           )
         : Transport.empty
     const gone = () => this.cut(new Reason.ClientGone())
-    response.on("close", gone)
+    client.begin()
+    response.on("close", () => {
+      client.end()
+      gone()
+    })
     // Sent ahead while another call has the connection: Node does not tell such a response that the client has left.
     if (response.socket === null) request.socket.setMaxListeners(0).once("close", gone)
   }
