@@ -8,9 +8,12 @@
  * region with `ClientGone`. A handler's defect is a 500 that says nothing, and a line in the log. A body that breaks
  * off breaks the client's connection off: never a clean end to half an answer.
  *
- * When the scope closes the server is drained, then cut: see `Server.drain`. It refuses by itself only what is no
- * request (400, 408, 413, 431), `CONNECT`, WebSocket upgrades and transfer codings besides chunked (501), and a target
- * that is too long (414); everything else is the handler's.
+ * When the scope closes the server is drained, then cut: see `Server.drain`.
+ *
+ * It refuses by itself, without a word to the handler, and closes the connection: what is no request or may be read in
+ * two ways (400), what is too much (413, 414, 431) or too slow (408), other versions (505), and what it does not do:
+ * `CONNECT`, WebSocket upgrades, transfer codings besides chunked (501). Everything else is the handler's. A body can
+ * turn out to be none, or too large, only while the handler reads it: that cuts the region, as a client does who leaves.
  */
 import { Context, Data, Deferred, Duration, Effect, Exit, Fiber } from "effect"
 import type { Scope } from "effect"
@@ -22,7 +25,8 @@ import type { Duplex } from "node:stream"
 import { Call } from "./internal/call.ts"
 import type { Settings } from "./internal/call.ts"
 import { clientOf, Clients } from "./internal/clients.ts"
-import { onClientError, problem, refuse } from "./internal/refusals.ts"
+import { onClientError, problem, refuse, turnAway } from "./internal/refusals.ts"
+import { refusal } from "./internal/strict.ts"
 
 /** A request as the server hands it on. */
 export interface Request extends Transport.Request {
@@ -83,8 +87,17 @@ export interface Options {
    * already it begins with the last answer, and is kept roughly: see `internal/clients.ts`.
    */
   readonly headers?: Duration.Input | undefined
-  /** Longest request target; beyond it, 414. 8 KiB, and never more than the whole head, for which Node allows 16. */
+  /** Longest head, of names, values and target together; beyond it, 431. 16 KiB. */
+  readonly maxHeaderBytes?: number | undefined
+  /** Most header lines; beyond it, 431. 100. */
+  readonly maxHeaders?: number | undefined
+  /** Longest request target; beyond it, 414. 8 KiB, and never more than the whole head. */
   readonly maxTargetBytes?: number | undefined
+  /**
+   * Longest body; beyond it, 413: at once where the head says so, or at the byte that goes over, which cuts the region.
+   * No limit unless given.
+   */
+  readonly maxBodyBytes?: number | undefined
   /** The answer to a call whose region passed its deadline; a bare 504 unless given. Its body must be in memory. */
   readonly onDeadline?: ((error: Deadline.DeadlineExceeded) => Transport.Reply) | undefined
 }
@@ -132,6 +145,9 @@ export const serve = <R>(
     const settings: Settings = {
       idleMillis: millis(options.idle, 60_000),
       maxTargetBytes: options.maxTargetBytes ?? 8_192,
+      maxHeaders: options.maxHeaders ?? 100,
+      // Beyond that, a length cannot be told from its neighbours.
+      maxBodyBytes: Math.min(options.maxBodyBytes ?? Infinity, Number.MAX_SAFE_INTEGER),
       onDeadline: options.onDeadline ?? (() => problem(504))
     }
     const live = new Calls()
@@ -139,7 +155,12 @@ export const serve = <R>(
 
     const onRequest = (request: http.IncomingMessage, response: http.ServerResponse) => {
       const client = clientOf(request.socket)
-      if (client === undefined) return
+      if (client === undefined || client.turnedAway) return
+      const status = refusal(request, settings)
+      if (status !== 0) {
+        client.turnedAway = true
+        return turnAway(response, status)
+      }
       const call = new Call(request, response, client, settings)
       if (draining !== undefined) call.lastOfConnection()
       live.add(call)
@@ -151,6 +172,10 @@ export const serve = <R>(
     const server = http
       .createServer({
         optimizeEmptyRequests: true,
+        insecureHTTPParser: false,
+        // Ours to answer: with a problem, as all the rest.
+        requireHostHeader: false,
+        maxHeaderSize: options.maxHeaderBytes ?? 16_384,
         // An upload may take its time: its silence is bounded by `idle`, not its length. For heads, see `Clients`.
         requestTimeout: 0,
         headersTimeout: 0,
@@ -168,6 +193,8 @@ export const serve = <R>(
       )
       .on("clientError", onClientError)
     server.maxConnections = options.maxConnections ?? 10_000
+    // Ours to count. Node would refuse nobody, and leave what is beyond out of `headers`, be it how long the body is.
+    server.maxHeadersCount = 0
     const headMillis = Math.min(millis(options.headers, 60_000), longestTimeout)
     const clients = new Clients(options.connectionsPerAddress ?? Infinity, {
       firstMillis: headMillis,

@@ -7,12 +7,13 @@ import type { Handler, Observer, Progress, Request } from "../NodeHttp.ts"
 import type { Client } from "./clients.ts"
 import * as framing from "./framing.ts"
 import { Incoming } from "./incoming.ts"
+import type { Sender } from "./incoming.ts"
 import * as latin1 from "./latin1.ts"
 import { problem } from "./refusals.ts"
+import type { Bounds } from "./strict.ts"
 
-export interface Settings {
+export interface Settings extends Bounds {
   readonly idleMillis: number
-  readonly maxTargetBytes: number
   readonly onDeadline: (error: Deadline.DeadlineExceeded) => Transport.Reply
 }
 
@@ -20,7 +21,7 @@ const reading = 1
 const writing = 2
 
 /** One request and its answer: what the handler is given, where its reply goes, and what became of it. */
-export class Call implements Request, Progress, Transport.Sink {
+export class Call implements Request, Progress, Transport.Sink, Sender {
   readonly method: string
   readonly target: string
   readonly headers: Transport.Headers
@@ -37,9 +38,11 @@ export class Call implements Request, Progress, Transport.Sink {
   private continued = false
   private readonly request: http.IncomingMessage
   private readonly response: http.ServerResponse
+  private readonly client: Client
   private readonly settings: Settings
 
   constructor(request: http.IncomingMessage, response: http.ServerResponse, client: Client, settings: Settings) {
+    this.client = client
     this.request = request
     this.response = response
     this.settings = settings
@@ -50,12 +53,7 @@ export class Call implements Request, Progress, Transport.Sink {
     const chunked = request.headers["transfer-encoding"] !== undefined
     this.body =
       chunked || (length !== undefined && length !== "0")
-        ? new Incoming(
-            request,
-            chunked ? undefined : Number(length),
-            (clients) => this.turn(reading, clients),
-            () => this.continue()
-          )
+        ? new Incoming(request, chunked ? undefined : Number(length), settings.maxBodyBytes, this)
         : Transport.empty
     const gone = () => this.cut(new Reason.ClientGone())
     client.begin()
@@ -128,11 +126,6 @@ export class Call implements Request, Progress, Transport.Sink {
   }
 
   private handle<R>(handler: Handler<R>, region: Deadline.Region): ReturnType<Handler<R>> {
-    if (this.target.length > this.settings.maxTargetBytes) return Effect.succeed(problem(414))
-    if (this.request.headers.upgrade?.toLowerCase() === "websocket") return Effect.succeed(problem(501))
-    // Only chunks are taken apart here: what else the body is coded in, nobody behind us would learn.
-    const coding = this.request.headers["transfer-encoding"]
-    if (coding !== undefined && coding.toLowerCase() !== "chunked") return Effect.succeed(problem(501))
     try {
       return handler(this, region)
     } catch (defect) {
@@ -227,8 +220,26 @@ export class Call implements Request, Progress, Transport.Sink {
     this.region?.cut(reason)
   }
 
+  /** The body turned out to be none that is taken: whatever the handler is about, nobody waits for it any more. */
+  refuse(status: number) {
+    if (this.end !== "open") return
+    this.end = "failed"
+    this.client.turnedAway = true
+    if (this.response.headersSent) this.response.destroy()
+    else {
+      this.lastOfConnection()
+      this.answer(problem(status))
+    }
+    this.region?.cut(new Reason.ClientGone())
+  }
+
   lastOfConnection() {
     this.response.shouldKeepAlive = false
+  }
+
+  /** Whether it is the client's turn to send. */
+  clientSends(its: boolean) {
+    this.turn(reading, its)
   }
 
   write(chunk: Uint8Array): boolean {

@@ -57,6 +57,8 @@ export interface Times {
 
 /** A connection. */
 export class Client {
+  /** It was told that this is the end: what it sent behind that is nobody's. */
+  turnedAway = false
   /** Requests that have not got all of their answer. */
   private open = 0
   private answered = 0

@@ -3,6 +3,17 @@ import { Effect } from "effect"
 import { Transport } from "@fairlead/core"
 import type { IncomingMessage } from "node:http"
 import { streamed } from "./streamed.ts"
+import { mayNotTrail } from "./strict.ts"
+
+/** Whom the body comes from. */
+export interface Sender {
+  /** Whether it is the client's turn to send. */
+  clientSends(its: boolean): void
+  /** Tells a client that asked first (`Expect: 100-continue`) to go on. */
+  continue(): void
+  /** Turns the client away in the middle of its body. */
+  refuse(status: number): void
+}
 
 export class Incoming implements Transport.Body {
   readonly length: number | undefined
@@ -10,60 +21,68 @@ export class Incoming implements Transport.Body {
   /** How many bytes have been handed on. */
   received = 0
   private readonly request: IncomingMessage
-  /** Whether it is the client's turn to send. */
-  private readonly onTurn: (clients: boolean) => void
-  /** Tells a client that asked first (`Expect: 100-continue`) to go on. */
-  private readonly goOn: () => void
+  private readonly maxBytes: number
+  private readonly sender: Sender
   private state: "fresh" | "flowing" | "ended" = "fresh"
   private stop = () => {}
 
-  constructor(
-    request: IncomingMessage,
-    length: number | undefined,
-    onTurn: (clients: boolean) => void,
-    goOn: () => void
-  ) {
+  constructor(request: IncomingMessage, length: number | undefined, maxBytes: number, sender: Sender) {
     this.request = request
     this.length = length
-    this.onTurn = onTurn
-    this.goOn = goOn
+    this.maxBytes = maxBytes
+    this.sender = sender
   }
 
   readonly pipeTo = (sink: Transport.Sink): Effect.Effect<void, Transport.BodyFailed> =>
     Effect.callback((resume) => {
       if (this.state !== "fresh") return resume(Effect.die(new Error("Expected a body that has not begun to flow")))
-      const { request } = this
+      const { request, sender } = this
+      const fail = (cause: unknown) =>
+        resume(Effect.fail(new Transport.BodyFailed({ kind: "incomplete", cause: cause ?? undefined })))
+      const refuse = (status: number, message: string) => {
+        this.stop()
+        request.pause()
+        sender.refuse(status)
+        fail(new Error(message))
+      }
       const onData = (chunk: Uint8Array) => {
+        if (this.received + chunk.length > this.maxBytes) {
+          return refuse(413, `Expected a body of at most ${this.maxBytes} bytes`)
+        }
         this.received += chunk.length
         streamed(chunk.length)
         if (sink.write(chunk)) return
         request.pause()
-        this.onTurn(false)
+        sender.clientSends(false)
         sink.onDrain(flow)
       }
       const flow = () => {
         if (this.state !== "flowing") return
-        this.onTurn(true)
+        sender.clientSends(true)
         request.resume()
       }
       const onEnd = () => {
+        const { rawTrailers } = request
+        if (rawTrailers.length > 0 && mayNotTrail(rawTrailers)) {
+          return refuse(400, "Expected no trailers that belong into the head")
+        }
         this.stop()
         resume(Effect.void)
       }
       const onClose = () => {
         this.stop()
-        resume(Effect.fail(new Transport.BodyFailed({ kind: "incomplete", cause: request.errored ?? undefined })))
+        fail(request.errored)
       }
       this.stop = () => {
         this.state = "ended"
-        this.onTurn(false)
+        sender.clientSends(false)
         request.off("data", onData).off("end", onEnd).off("close", onClose)
       }
       this.state = "flowing"
       request.on("data", onData).on("end", onEnd).on("close", onClose)
       // Without a listener, the error of a client that leaves would end the process.
       request.on("error", () => {})
-      this.goOn()
+      sender.continue()
       flow()
       return Effect.sync(this.abort)
     })

@@ -2,6 +2,7 @@
 import { Transport } from "@fairlead/core"
 import * as http from "node:http"
 import type { Duplex } from "node:stream"
+import { clientOf } from "./clients.ts"
 
 /** As a reply, to a request. */
 export const problem = (status: number): Transport.Reply => ({
@@ -13,11 +14,20 @@ export const problem = (status: number): Transport.Reply => ({
 const problemText = (status: number) =>
   JSON.stringify({ type: "about:blank", title: http.STATUS_CODES[status], status })
 
+/** To a request that goes to no handler. It is the last that this connection brings. */
+export const turnAway = (response: http.ServerResponse, status: number) => {
+  const body = problemText(status)
+  response.shouldKeepAlive = false
+  response.writeHead(status, ["Content-Type", "application/problem+json", "Content-Length", `${body.length}`]).end(body)
+}
+
 /** To what is no request. */
 export const onClientError = (
   error: NodeJS.ErrnoException,
   socket: Duplex & { _httpMessage?: http.ServerResponse }
 ) => {
+  // Is on its way out.
+  if (clientOf(socket)?.turnedAway === true) return
   const response = socket._httpMessage
   const answered = response?.headersSent === true
   if (!socket.writable || answered || error.code === "ECONNRESET") socket.destroy()
