@@ -48,6 +48,10 @@ export interface Region {
   readonly reason: Reason.Reason | undefined
   /** Likewise, or why a region around it is being cut. */
   readonly reasonInForce: Reason.Reason | undefined
+  /** What goes on waiting in it, e.g. `gate github`; `undefined` where nothing of Fairlead's does. */
+  readonly what: string | undefined
+  /** How long ago it began, in milliseconds. */
+  readonly ageMillis: number
   /** Interrupts all that runs in the region, for `reason`. Does nothing when it was cut before or has ended. */
   cut(reason: Reason.Reason): void
 }

@@ -38,6 +38,9 @@ export interface Budgets {
   readonly total?: Duration.Input | undefined
 }
 
+/** Whether what a fiber does was accepted; for who has an edge of another kind, as a server has. */
+export { Accepted } from "./internal/accepted.ts"
+
 export type Phase = "running" | "notice" | "closing" | "draining" | "interrupting" | "stopped"
 
 /** The phases that hooks are for. */

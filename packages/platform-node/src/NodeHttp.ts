@@ -8,16 +8,17 @@
  * region with `ClientGone`. A handler's defect is a 500 that says nothing, and a line in the log. A body that breaks
  * off breaks the client's connection off: never a clean end to half an answer.
  *
- * When the scope closes the server is drained, then cut: see `Server.drain`.
+ * When the scope closes the server is drained, then cut: see `Server.drain`. With a `Shutdown` around it takes part in its phases
+ * before that: what it has accepted passes every edge, and who is cut before his head is out gets a 503.
  *
  * It refuses by itself, without a word to the handler, and closes the connection: what is no request or may be read in
  * two ways (400), what is too much (413, 414, 431) or too slow (408), other versions (505), and what it does not do:
  * `CONNECT`, WebSocket upgrades, transfer codings besides chunked (501). Everything else is the handler's. A body can
  * turn out to be none, or too large, only while the handler reads it: that cuts the region, as a client does who leaves.
  */
-import { Context, Data, Deferred, Duration, Effect, Exit, Fiber } from "effect"
+import { Context, Data, Deferred, Duration, Effect, Exit, Fiber, Option } from "effect"
 import type { Scope } from "effect"
-import { Reason } from "@fairlead/core"
+import { Reason, Shutdown } from "@fairlead/core"
 import type { Deadline, Transport } from "@fairlead/core"
 import * as http from "node:http"
 import * as net from "node:net"
@@ -78,6 +79,11 @@ export interface Options {
   readonly idle?: Duration.Input | undefined
   /** How long a drain waits for what is in flight when the scope closes; 25 s. */
   readonly drain?: Duration.Input | undefined
+  /**
+   * Whether work comes in from outside here: then it closes with the edges of the `Shutdown` around it, if there is one. One that says
+   * how the process is, or that the rest of it needs, does not: it is drained when its scope closes. Default: true.
+   */
+  readonly edge?: boolean | undefined
   /** How many clients may be connected at once; who comes after them is turned away unanswered. 10,000. */
   readonly maxConnections?: number | undefined
   /** How many clients may be connected at once from one address; who comes after them likewise. No limit unless given. */
@@ -141,7 +147,8 @@ export const serve = <R>(
 ): Effect.Effect<Server, ListenFailed, Exclude<R, Scope.Scope> | Scope.Scope> =>
   Effect.gen(function* () {
     // Flat: each call adds two services, and where many were added before, each addition copies all of them (3 µs a call).
-    const context = Context.makeUnsafe<Exclude<R, Scope.Scope>>((yield* Effect.context()).mapUnsafe)
+    const around = Context.add(yield* Effect.context(), Shutdown.Accepted, true)
+    const context = Context.makeUnsafe<Exclude<R, Scope.Scope>>(around.mapUnsafe)
     const settings: Settings = {
       idleMillis: millis(options.idle, 60_000),
       maxTargetBytes: options.maxTargetBytes ?? 8_192,
@@ -151,7 +158,7 @@ export const serve = <R>(
       onDeadline: options.onDeadline ?? (() => problem(504))
     }
     const live = new Calls()
-    let draining: Deferred.Deferred<number> | undefined
+    let draining = false
 
     const onRequest = (request: http.IncomingMessage, response: http.ServerResponse) => {
       const client = clientOf(request.socket)
@@ -162,7 +169,7 @@ export const serve = <R>(
         return turnAway(response, status)
       }
       const call = new Call(request, response, client, settings)
-      if (draining !== undefined) call.lastOfConnection()
+      if (draining) call.lastOfConnection()
       live.add(call)
       call.run(handler, context).addObserver(() => {
         live.remove(call)
@@ -202,37 +209,88 @@ export const serve = <R>(
       onLate: (socket) => (socket.writable ? refuse(socket, 408) : socket.destroy())
     })
 
+    const done = Deferred.makeUnsafe<number>()
+    let cutConnections = 0
+    server.once("close", () => {
+      // Only this stops Node's own timer; that it does not listen any more is known.
+      server.close(() => {})
+      const rest = live.all.map((call) => call.fiber!)
+      Effect.runFork(
+        Effect.andThen(
+          Fiber.awaitAll(rest),
+          Effect.sync(() => Deferred.doneUnsafe(done, Exit.succeed(cutConnections)))
+        )
+      )
+    })
+    const stopListening = () => {
+      if (draining) return
+      draining = true
+      for (const call of live.all.slice()) call.lastOfConnection()
+      // Not `server.close`: that closes idle connections first, and a request on its way to one is lost.
+      net.Server.prototype.close.call(server)
+    }
+    const cut = () => {
+      server.getConnections((_, count) => (cutConnections = count))
+      const calls = live.all.slice()
+      for (const call of calls) call.cut(new Reason.Shutdown())
+      server.closeIdleConnections()
+      // Those that had no head yet get an answer; then nothing more is said.
+      const ended = Fiber.awaitAll(calls.map((call) => call.fiber!))
+      Effect.runFork(
+        Effect.andThen(
+          ended,
+          Effect.sync(() => void setImmediate(() => server.closeAllConnections()))
+        )
+      )
+    }
     const drain = (budgetMillis: number): Effect.Effect<number> =>
       Effect.suspend(() => {
-        if (draining !== undefined) return Deferred.await(draining)
-        const done = (draining = Deferred.makeUnsafe<number>())
-        for (const call of live.all.slice()) call.lastOfConnection()
-        let cut = 0
-        const timer = setTimeout(() => {
-          for (const call of live.all.slice()) call.cut(new Reason.Shutdown())
-          server.getConnections((_, count) => (cut = count))
-          server.closeAllConnections()
-        }, budgetMillis)
-        // Not `server.close`: that closes idle connections first, and a request on its way to one is lost.
-        net.Server.prototype.close.call(server, () => {
-          clearTimeout(timer)
-          // Only this stops Node's own timer; that it does not listen any more is known.
-          server.close(() => {})
-          const rest = live.all.map((call) => call.fiber!)
-          Effect.runFork(
-            Effect.andThen(
-              Fiber.awaitAll(rest),
-              Effect.sync(() => Deferred.doneUnsafe(done, Exit.succeed(cut)))
-            )
-          )
-        })
+        if (!draining) {
+          stopListening()
+          const timer = setTimeout(cut, budgetMillis)
+          server.once("close", () => clearTimeout(timer))
+        }
         return Deferred.await(done)
       })
 
     const { host, port } = yield* Effect.acquireRelease(listen(server, options), () =>
       drain(millis(options.drain, 25_000))
     )
+    const shutdown = yield* Effect.serviceOption(Shutdown.Shutdown)
+    if (Option.isSome(shutdown) && options.edge !== false) {
+      yield* takePart(shutdown.value, `http ${host}:${port}`, { live, stopListening, cut, done: Deferred.await(done) })
+    }
     return { host, port, inFlight: () => live.all.length, drain: (budget) => drain(Duration.toMillis(budget)) }
+  })
+
+/**
+ * A server as an edge: it stops listening when edges close, and holds the drain open until its last connection is gone. What it has
+ * to cut then is named in the ledger; idle connections, which had their time, are not.
+ */
+const takePart = (
+  shutdown: Shutdown.Stops,
+  name: string,
+  server: {
+    readonly live: Calls
+    readonly stopListening: () => void
+    readonly cut: () => void
+    readonly done: Effect.Effect<unknown>
+  }
+): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const quiet = yield* Deferred.make<unknown>()
+    const drained = Effect.raceFirst(server.done, Deferred.await(quiet))
+    const cut = Effect.suspend(() => {
+      const calls = server.live.all.map((call) => call.title)
+      Deferred.doneUnsafe(quiet, Effect.void)
+      server.cut()
+      const said =
+        calls.length === 0 ? Effect.void : Effect.fail(`cut ${calls.length}: ${calls.slice(0, 20).join(", ")}`)
+      return Effect.andThen(server.done, said)
+    })
+    yield* shutdown.hook(name, { phase: "closing" }, Effect.sync(server.stopListening))
+    yield* shutdown.hook(name, { phase: "draining" }, drained)
+    yield* shutdown.hook(name, { phase: "interrupting" }, cut)
   })
 
 /**

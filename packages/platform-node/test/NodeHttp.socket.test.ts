@@ -588,7 +588,29 @@ describe("Server.drain", () => {
       expect(yield* soon(server.drain("100 millis"))).toBe(1)
       expect(seen).toEqual([new Reason.Shutdown(), "shutdown"])
       yield* soon(client.ended)
-      expect(client.text()).toBe("")
+      // It had no head yet.
+      expect(client.text()).toMatch(/^HTTP\/1\.1 503 [^]*Connection: close/)
+    })
+  )
+
+  it.live("waits for the clean-up of a call whose client has left", () =>
+    Effect.gen(function* () {
+      let clean = false
+      const server = yield* serve(() =>
+        Effect.onInterrupt(Effect.never, () =>
+          Effect.andThen(
+            Effect.sleep("100 millis"),
+            Effect.sync(() => (clean = true))
+          )
+        )
+      )
+      const client = yield* RawClient.connect(server.port)
+      client.write(request("/"))
+      yield* soon(Effect.repeat(Effect.sleep(5), { until: () => server.inFlight() === 1 }))
+      client.leave()
+      yield* Effect.sleep("20 millis")
+      yield* soon(server.drain("1 second"))
+      expect(clean).toBe(true)
     })
   )
 

@@ -29,8 +29,8 @@ export const serve = (
   allowed: Caller.Allowed,
   process: Process
 ): Effect.Effect<NodeHttp.Server, NodeHttp.ListenFailed, Scope.Scope> =>
-  // Whoever asks here asks again: nothing is lost by cutting them off.
-  NodeHttp.serve(handler(allowed, process), { host, port, drain: 0 })
+  // To the end it says how the process is. Whoever asks here asks again: nothing is lost by cutting them off.
+  NodeHttp.serve(handler(allowed, process), { host, port, drain: 0, edge: false })
 
 /** The whole of it, without a server. */
 export const handler =

@@ -17,7 +17,9 @@ export const serve = Effect.map(
   NodeHttp.serve((request) => (request.target.startsWith("/stream") ? stream : echo(request)), {
     host: "127.0.0.1",
     port: 0,
-    drain: 0
+    drain: 0,
+    // What the proxy has accepted still needs it.
+    edge: false
   }),
   ({ host, port }): ConfigFile.Env => ({ DEMO_URL: `http://${host}:${port}`, DEMO_TOKEN: "a-secret-of-the-demo" })
 )

@@ -263,7 +263,11 @@ describe("fairlead serve", () => {
     expect(await get(`${admin}/readyz`)).toMatchObject({ status: 200 })
     expect(JSON.parse((await get(`${admin}/statistics`)).text)).toMatchObject({
       ready: true,
-      instances: [{ name: "demo" }, { name: "strict", statistics: { offered: 2, refused: 1 } }]
+      instances: [
+        { kind: "shutdown", statistics: { phase: "running" } },
+        { name: "demo" },
+        { name: "strict", statistics: { offered: 2, refused: 1 } }
+      ]
     })
     child.kill("SIGINT")
     expect((await ended).code).toBe(0)

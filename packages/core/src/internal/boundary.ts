@@ -285,6 +285,10 @@ export class Timed extends Inner implements timer.Entry {
     return this.at
   }
 
+  get ageMillis(): number {
+    return timer.now(this.clock) - this.since
+  }
+
   /** Ends the region within `millis` from now at the latest. */
   narrowUnsafe(millis: number): void {
     this.endBy(timer.now(this.clock) + millis)

@@ -17,6 +17,7 @@ import type {
   Statistics,
   Stops
 } from "../Shutdown.ts"
+import { Accepted } from "./accepted.ts"
 import * as boundary from "./boundary.ts"
 import { Chain } from "./chain.ts"
 import type { Link } from "./chain.ts"
@@ -33,11 +34,6 @@ type AnyExit = Exit.Exit<unknown, unknown>
 const closeMillis = 1000
 
 const order: ReadonlyArray<Phase> = ["running", "notice", "closing", "draining", "interrupting", "stopped"]
-
-/** Whether what a fiber does was accepted: then it passes every edge to its end. */
-const Accepted: Context.Reference<boolean> = Context.Reference<boolean>("fairlead/Accepted", {
-  defaultValue: () => false
-})
 
 export class Stopping implements Stops {
   private readonly budgets: Plan["budgets"]

@@ -201,6 +201,7 @@ export class Call implements Request, Progress, Transport.Sink, Sender {
   /** The region has ended, the scope is about to: nothing may stay half said. */
   private settle(cause: Cause.Cause<unknown>, region: Deadline.Region): Effect.Effect<void> | undefined {
     const answers = this.end === "open" && !this.response.headersSent
+    const unanswered = this.end === "shutdown" && !this.response.headersSent
     const exceeded = Deadline.exceededBy(region)
     const defect = exceeded === undefined && Cause.hasDies(cause)
     if (this.end === "open") {
@@ -208,9 +209,22 @@ export class Call implements Request, Progress, Transport.Sink, Sender {
     }
     if (answers && exceeded !== undefined) this.answer((this.observer ?? this.settings).onDeadline(exceeded))
     if (answers && defect) this.answer(problem(500))
+    if (unanswered) {
+      this.lastOfConnection()
+      this.answer(problem(503))
+    }
     // Said in full or cut: half an answer never ends cleanly.
     if (!this.response.writableEnded) this.response.destroy()
     return defect ? Effect.logError("A handler had a defect", cause) : undefined
+  }
+
+  /** For people: what was asked, how old it is, and what it waits for. */
+  get title(): string {
+    const { region } = this
+    const { method, url } = this.request
+    const path = url!.split("?", 1)[0]!
+    const waits = region?.what === undefined ? "" : `, waiting for ${region.what}`
+    return `${method} ${path.length > 60 ? `${path.slice(0, 60)}…` : path} (${Math.round(region?.ageMillis ?? 0)} ms${waits})`
   }
 
   /** Ends a call that is under way. */

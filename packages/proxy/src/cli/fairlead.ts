@@ -1,4 +1,5 @@
 /** The command line: which verbs there are, and what they take. Each verb's work stands in a file of its name. */
+import type { Shutdown } from "@fairlead/core"
 import { Effect, Option, References } from "effect"
 import { Argument, CliConfig, type CliError, CliOutput, Command, Flag, GlobalFlag } from "effect/cli"
 import { check } from "./check.ts"
@@ -74,7 +75,9 @@ const presenter: CliOutput.Presenter = {
 const tell = (message: string) => Effect.sync(() => say(`fairlead: ${message}`))
 
 /** Runs a command line: `["serve", "--demo"]`. Exit codes: 0; 1 failed; 2 wrong command line or config. */
-export const run = (args: ReadonlyArray<string>): Effect.Effect<void, Stop | CliError.CliError, Command.Environment> =>
+export const run = (
+  args: ReadonlyArray<string>
+): Effect.Effect<void, Stop | CliError.CliError, Command.Environment | Shutdown.Shutdown> =>
   Command.runWith(fairlead, { version })(args).pipe(
     Effect.catchTag("ShowHelp", ({ errors }) =>
       errors.length === 0 ? Effect.void : Effect.fail(new Stop({ message: "", code: 2 }))

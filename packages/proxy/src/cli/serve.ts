@@ -1,4 +1,5 @@
 /** `fairlead serve`: config → demo, admin, proxy → a word to whoever started it → until a signal. */
+import { Shutdown } from "@fairlead/core"
 import type { NodeHttp } from "@fairlead/platform-node"
 import { Effect } from "effect"
 import * as Admin from "../Admin.ts"
@@ -44,12 +45,11 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
     options.demo ? "--listen (npm start -- --listen 9000)" : `\`listen\` in ${file}, or --listen`
   )
   ready = true
-  yield* Effect.addFinalizer(() =>
-    Effect.sync(() => {
-      ready = false
-      say(`fairlead: stopping, with ${proxy.inFlight()} in flight`)
-    })
-  )
+  const stops = Effect.sync(() => {
+    ready = false
+    say(`fairlead: stopping, with ${proxy.inFlight()} in flight`)
+  })
+  yield* Shutdown.hook("fairlead", { phase: "notice" }, stops)
 
   say(`fairlead ${version} serves ${options.demo ? "the demo" : file}\n`)
   say(`proxy  ${urlOf(proxy)}${others(configured.listen)}`)
