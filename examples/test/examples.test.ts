@@ -45,6 +45,27 @@ const output: Record<string, ReadonlyArray<string | RegExp>> = {
     "  DeadlineExceeded",
     "  DeadlineExceeded"
   ],
+  "graceful-shutdown": [
+    "SIGTERM",
+    "  worker 1: some rounds, the last one whole",
+    "  worker 2: some rounds, the last one whole",
+    "  worker 3: some rounds, the last one whole",
+    "  a late call: ShuttingDown",
+    "  an early call: answered",
+    "  worker 1: cleaned up",
+    "  report written",
+    "  worker 2: cleaned up",
+    "  worker 3: cleaned up",
+    "clean",
+    "  done: beacon worker 1 × 1",
+    "  done: beacon worker 2 × 1",
+    "  done: beacon worker 3 × 1",
+    "  done: edge http × 1",
+    "  done: hook worker 1 × 1",
+    "  done: hook report × 1",
+    "  done: hook worker 2 × 1",
+    "  done: hook worker 3 × 1"
+  ],
   priority: [
     "Submitted low, high, medium; done in this order:",
     "  high priority task",

@@ -108,47 +108,49 @@ describe("Shutdown", () => {
     })
   )
 
-  it.effect("what outlasts the drain is cut, for that reason, and the ledger says what it waited for", () =>
-    Effect.gen(function* () {
-      const { phases, shutdown } = yield* stage({ drain: "10 seconds", interrupt: "2 seconds" })
-      const gate = yield* Gate.make("db", { limit: 1 })
-      yield* fork(gate.run(Effect.never))
-      const edge = yield* shutdown.edge("http")
-      const reasons: Array<unknown> = []
-      const waits = edge.accept(gate.run(Effect.void)).pipe(Effect.onInterrupt(() => Effect.void))
-      const cleans = shutdown.beacon(
-        "mail",
-        Effect.onInterrupt(Effect.never, () =>
-          Effect.andThen(
-            Effect.map(CancelScope.reason, (reason) => reasons.push(Option.getOrNull(reason)?._tag)),
-            Effect.sleep("1 second")
+  it.effect(
+    "what outlasts the drain is cut, for that reason, and the ledger says what it waited for: it does not fail, and leaves nothing alive",
+    () =>
+      Effect.gen(function* () {
+        const { phases, shutdown } = yield* stage({ drain: "10 seconds", interrupt: "2 seconds" })
+        const gate = yield* Gate.make("db", { limit: 1 })
+        yield* fork(gate.run(Effect.never))
+        const edge = yield* shutdown.edge("http")
+        const reasons: Array<unknown> = []
+        const waits = edge.accept(gate.run(Effect.void)).pipe(Effect.onInterrupt(() => Effect.void))
+        const cleans = shutdown.beacon(
+          "mail",
+          Effect.onInterrupt(Effect.never, () =>
+            Effect.andThen(
+              Effect.map(CancelScope.reason, (reason) => reasons.push(Option.getOrNull(reason)?._tag)),
+              Effect.sleep("1 second")
+            )
           )
         )
-      )
-      yield* fork(waits)
-      yield* TestClock.adjust("5 seconds")
-      const mail = yield* fork(cleans)
-      const stop = yield* fork(shutdown.stop)
-      yield* TestClock.adjust("11 seconds")
-      expect(phases).toEqual([
-        "running 0",
-        "notice 5000",
-        "closing 5000",
-        "draining 5000",
-        "interrupting 15000",
-        "stopped 16000"
-      ])
-      expect(yield* Fiber.join(stop)).toMatchObject({
-        clean: false,
-        tookMillis: 11_000,
-        entries: [
-          { kind: "edge", name: "http", outcome: "cut", count: 1, ageMillis: 15_000, waitingFor: "gate db" },
-          { kind: "beacon", name: "mail", outcome: "cut", ageMillis: 11_000, waitingFor: null }
-        ]
+        yield* fork(waits)
+        yield* TestClock.adjust("5 seconds")
+        const mail = yield* fork(cleans)
+        const stop = yield* fork(shutdown.stop)
+        yield* TestClock.adjust("11 seconds")
+        expect(phases).toEqual([
+          "running 0",
+          "notice 5000",
+          "closing 5000",
+          "draining 5000",
+          "interrupting 15000",
+          "stopped 16000"
+        ])
+        expect(yield* Fiber.join(stop)).toMatchObject({
+          clean: false,
+          tookMillis: 11_000,
+          entries: [
+            { kind: "edge", name: "http", outcome: "cut", count: 1, ageMillis: 15_000, waitingFor: "gate db" },
+            { kind: "beacon", name: "mail", outcome: "cut", ageMillis: 11_000, waitingFor: null }
+          ]
+        })
+        expect([reasons, Exit.hasInterrupts(endOf(mail)!)]).toEqual([["Shutdown"], true])
+        yield* nothingLeft(shutdown)
       })
-      expect([reasons, Exit.hasInterrupts(endOf(mail)!)]).toEqual([["Shutdown"], true])
-      yield* nothingLeft(shutdown)
-    })
   )
 
   it.effect("what cannot be cut is left when its time is up, and named", () =>
@@ -189,19 +191,21 @@ describe("Shutdown", () => {
     })
   )
 
-  it.effect("whoever asks again waits for the same end; interrupting one who asked stops nothing", () =>
-    Effect.gen(function* () {
-      const { shutdown } = yield* stage()
-      yield* fork(shutdown.beacon("work", Effect.sleep("2 seconds")))
-      const first = yield* fork(shutdown.stop)
-      yield* TestClock.adjust("1 second")
-      const second = yield* fork(shutdown.stop)
-      yield* Fiber.interrupt(first)
-      yield* TestClock.adjust("1 second")
-      expect(yield* Fiber.join(second)).toMatchObject({ tookMillis: 2000, clean: true })
-      expect(yield* shutdown.stop).toEqual(yield* Fiber.join(second))
-      yield* nothingLeft(shutdown)
-    })
+  it.effect(
+    "whoever asks again waits for the same end, and nothing runs twice; interrupting one who asked stops nothing",
+    () =>
+      Effect.gen(function* () {
+        const { shutdown } = yield* stage()
+        yield* fork(shutdown.beacon("work", Effect.sleep("2 seconds")))
+        const first = yield* fork(shutdown.stop)
+        yield* TestClock.adjust("1 second")
+        const second = yield* fork(shutdown.stop)
+        yield* Fiber.interrupt(first)
+        yield* TestClock.adjust("1 second")
+        expect(yield* Fiber.join(second)).toMatchObject({ tookMillis: 2000, clean: true })
+        expect(yield* shutdown.stop).toEqual(yield* Fiber.join(second))
+        yield* nothingLeft(shutdown)
+      })
   )
 
   it.effect("work that fails or leaves in the drain is no failure of the shutdown", () =>

@@ -51,6 +51,7 @@ class Main {
   private crashed = false
   private exit: Exit.Exit<CancelScope.Outcome<unknown>, unknown> | undefined = undefined
   private ledger: Shutdown.Ledger | undefined = undefined
+  private finished = false
 
   constructor(
     app:
@@ -111,14 +112,15 @@ class Main {
 
   /** All of the time is over. */
   private force(): void {
-    if (this.exit !== undefined && this.ledger !== undefined) return
+    if (this.finished) return
     this.tell()
     console.error("Not all of it has ended in time: the process ends as it is.")
     process.exit(1)
   }
 
   private finish(): void {
-    if (this.exit === undefined || (this.asked !== undefined && this.ledger === undefined)) return
+    if (this.finished || this.exit === undefined || (this.asked !== undefined && this.ledger === undefined)) return
+    this.finished = true
     this.tell()
     process.exitCode = this.code
     // The signal handlers stay: a second signal still ends what lingers.
