@@ -7,11 +7,11 @@
  * Each upstream has one gate, named after it, and it alone decides what starts there. Closing the scope drains the
  * server first: what is in flight ends, then gates, connections and log close.
  */
-import { Attempts, ConcurrencyLimit, Gate, RateWindow } from "@fairlead/core"
+import { Attempts, ConcurrencyLimit, Gate, RateWindow, Shutdown } from "@fairlead/core"
 import type { Deadline, Transport } from "@fairlead/core"
 import { CircuitBreaker } from "@fairlead/core/http"
 import { NodeHttp, NodeTransport } from "@fairlead/platform-node"
-import { Cause, Deferred, Duration, Effect, Exit } from "effect"
+import { Cause, Deferred, Duration, Effect, Exit, Option } from "effect"
 import type { Scope } from "effect"
 import * as AccessLog from "./AccessLog.ts"
 import { Facts, stack } from "./Call.ts"
@@ -54,6 +54,8 @@ export const serve = Effect.fnUntraced(function* (config: Config, options: Optio
   const begin = Deferred.succeed(draining, undefined)
   // Before the server's own.
   yield* Effect.addFinalizer(() => begin)
+  const shutdown = yield* Effect.serviceOption(Shutdown.Shutdown)
+  if (Option.isSome(shutdown)) yield* shutdown.value.hook("retries end", { phase: "closing" }, begin)
   const drain: NodeHttp.Server["drain"] = (budget) => Effect.andThen(begin, server.drain(budget))
   return { ...server, drain }
 })

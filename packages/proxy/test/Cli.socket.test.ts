@@ -273,6 +273,29 @@ describe("fairlead serve", () => {
     expect((await ended).code).toBe(0)
   })
 
+  it("gives up what would be sent again when it stops, and lets nobody wait for that", async () => {
+    let asked = 0
+    const upstream = http.createServer((_, response) => {
+      asked++
+      response.writeHead(503, { "retry-after": "20" }).end()
+    })
+    const first = new Promise<void>((resolve) => upstream.once("request", () => setTimeout(resolve, 100)))
+    await new Promise<void>((resolve) => upstream.listen(0, "127.0.0.1", resolve))
+    const { port } = upstream.address() as AddressInfo
+    const config = file(
+      "retry.yaml",
+      `{ listen: "127.0.0.1:0", upstreams: { a: { url: "http://127.0.0.1:${port}", retry: {} } } }`
+    )
+    const { child, ended, says } = start("serve", "--config", config)
+    const [, url] = await says(/proxy {2}(http:\S+)/)
+    const answer = get(`${url}/a/x`)
+    await first
+    child.kill("SIGTERM")
+    expect(await answer).toMatchObject({ status: 503 })
+    expect([(await ended).code, asked]).toEqual([0, 1])
+    upstream.close()
+  })
+
   it("is not ready while it drains, and answers what is in flight", async () => {
     const { child, ended, says } = start("serve", "--demo", "--listen", "127.0.0.1:0")
     const [, url] = await says(/proxy {2}(http:\S+)/)
