@@ -36,18 +36,19 @@ import { fork, reasonOf, settle, timers } from "./gates.ts"
 type Options = Batcher.Options<number, string, string, string, never, any>
 
 /** A batcher of numbers whose runs a test ends when it likes; odd ones fail. */
-const stage = (options: Partial<Options> = {}) =>
+const stage = (options: Partial<Options> = {}, scope?: Scope.Scope) =>
   Effect.gen(function* () {
     const sent: Array<ReadonlyArray<number>> = []
     const cut: Array<string> = []
     const ends: Array<Deferred.Deferred<void, string>> = []
-    const batcher = yield* Batcher.make<number, string, string, string, never, any>("users", {
+    let over = false
+    const made = Batcher.make<number, string, string, string, never, any>("users", {
       run: (items) =>
         Effect.gen(function* () {
           const end = yield* Deferred.make<void, string>()
           sent.push(items)
           ends.push(end)
-          yield* Deferred.await(end)
+          if (!over) yield* Deferred.await(end)
           return items.map(resultOf)
         }).pipe(
           Effect.onInterrupt(() =>
@@ -60,6 +61,14 @@ const stage = (options: Partial<Options> = {}) =>
       linger: "10 millis",
       ...options
     })
+    const batcher = yield* scope === undefined ? made : Scope.provide(made, scope)
+    // A test that fails leaves runs behind, and closing its scope would wait for them.
+    yield* Effect.addFinalizer(() =>
+      Effect.suspend(() => {
+        over = true
+        return Effect.forEach(ends, (end) => Deferred.succeed(end, undefined))
+      })
+    )
     const submit = (item: number) => fork(batcher.submit(item))
     /** Ends the run that began as the `index`-th. */
     const end = (index: number) => Effect.andThen(Deferred.succeed(ends[index]!, undefined), settle)
@@ -283,7 +292,7 @@ describe("Batcher", () => {
     it.effect("the tail is not lost: closing the scope sends it, and waits", () =>
       Effect.gen(function* () {
         const scope = yield* Scope.make()
-        const { batcher, end, sent, submit } = yield* stage({ linger: "1 hour" }).pipe(Scope.provide(scope))
+        const { batcher, end, sent, submit } = yield* stage({ linger: "1 hour" }, scope)
         const caller = yield* submit(2)
         const closing = yield* fork(Scope.close(scope, Exit.void))
         expect(sent).toEqual([[2]])
@@ -1102,9 +1111,7 @@ describe("Batcher", () => {
     it.effect("closing the scope refuses whoever waits for room", () =>
       Effect.gen(function* () {
         const scope = yield* Scope.make()
-        const { batcher, end, submit } = yield* stage({ maxPending: 1, maxItems: 1, through: 1 }).pipe(
-          Scope.provide(scope)
-        )
+        const { batcher, end, submit } = yield* stage({ maxPending: 1, maxItems: 1, through: 1 }, scope)
         yield* Effect.forEach([2, 4], submit)
         const results = yield* fork(Stream.runCollect(Stream.make(6).pipe(batcher.stream())))
         yield* settle
