@@ -5,8 +5,9 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Clock, Deferred, Effect, Exit, Random } from "effect"
 import { Deadline, Refused, Shutdown } from "@fairlead/core"
-import { Simulation, Sweep } from "@fairlead/testing"
+import { Simulation } from "@fairlead/testing"
 import * as timer from "../src/internal/timer.ts"
+import { interruptedAnywhere } from "./sweeps.ts"
 
 const setup = Effect.gen(function* () {
   const shutdown = yield* Shutdown.make({ notice: 2, drain: 15, interrupt: 5 })
@@ -62,21 +63,7 @@ const scenes: Record<string, { readonly subject: (setup: Setup) => Effect.Effect
 
 describe("Shutdown, interrupted anywhere", () => {
   for (const [name, { places, subject }] of Object.entries(scenes)) {
-    const plan = { setup, subject, check: nothingLeft }
-    it.live(`passes the sweep: ${name}`, () =>
-      Effect.gen(function* () {
-        expect(yield* Sweep.sweep(plan)).toBeGreaterThanOrEqual(places)
-      })
-    )
-
-    it.live(`passes for pairs of places: ${name}`, () =>
-      Effect.gen(function* () {
-        const { pairs } = yield* Sweep.pairs(plan, { limit: 300 })
-        expect(pairs).toBeGreaterThan(200)
-      })
-    )
-
-    it.live(`passes in random interleavings: ${name}`, () => Simulation.simulate(150, plan, { cancelPoints: 10 }))
+    interruptedAnywhere(name, { setup, subject, check: nothingLeft }, { interleavings: 150, places })
   }
 })
 
