@@ -7,7 +7,7 @@ import { Clock, Effect, Option, Random, Schedule } from "effect"
 import { Attempts, Deadline, Gate } from "@fairlead/core"
 import { Simulation } from "@fairlead/testing"
 import * as timer from "../src/internal/timer.ts"
-import { interruptedAnywhere } from "./sweeps.ts"
+import { all, interruptedAnywhere } from "./sweeps.ts"
 
 interface Setup {
   readonly attempts: Attempts.Attempts<any>
@@ -49,12 +49,6 @@ const nothingLeft = ({ attempts, gate, open }: Setup) =>
     expect([running, waiting]).toEqual([0, 0])
     expect(timer.of(yield* Clock.Clock).size).toBe(0)
   })
-
-const all = (...calls: ReadonlyArray<Effect.Effect<unknown, unknown>>) =>
-  Effect.all(
-    calls.map((call) => Effect.ignore(call)),
-    { concurrency: "unbounded", discard: true }
-  )
 
 const idempotent = { idempotent: true }
 const hedge = { after: "5 millis", ratio: 1 } as const

@@ -8,7 +8,7 @@ import { TestClock } from "effect/testing"
 import { Batcher, Deadline, Gate, Priority } from "@fairlead/core"
 import { Simulation, Sweep } from "@fairlead/testing"
 import * as timer from "../src/internal/timer.ts"
-import { interruptedAnywhere } from "./sweeps.ts"
+import { all, interruptedAnywhere } from "./sweeps.ts"
 
 interface Setup {
   readonly items: Batcher.Batcher<string, string, string>
@@ -58,12 +58,6 @@ const nothingLeft = ({ gate, items, open }: Setup) =>
     expect((yield* gate.statistics).running).toBe(0)
     expect(timer.of(yield* Clock.Clock).size).toBe(0)
   })
-
-const all = (...calls: ReadonlyArray<Effect.Effect<unknown, unknown>>) =>
-  Effect.all(
-    calls.map((call) => Effect.ignore(call)),
-    { concurrency: "unbounded", discard: true }
-  )
 
 const own = (item: string) => (outcome: string) =>
   outcome === item ? Effect.void : Effect.die(new Error(`Expected ${item}, got ${outcome}`))

@@ -7,7 +7,7 @@ import { Clock, Deferred, Effect, Option, Random } from "effect"
 import { Coalesce, Deadline, Gate, Priority } from "@fairlead/core"
 import { Simulation } from "@fairlead/testing"
 import * as timer from "../src/internal/timer.ts"
-import { interruptedAnywhere } from "./sweeps.ts"
+import { all, interruptedAnywhere } from "./sweeps.ts"
 
 interface Setup {
   readonly calls: Coalesce.Coalesce<string, string, string>
@@ -47,12 +47,6 @@ const nothingLeft = ({ calls, gate, open }: Setup) =>
     expect((yield* gate.statistics).running).toBe(0)
     expect(timer.of(yield* Clock.Clock).size).toBe(0)
   })
-
-const all = (...calls: ReadonlyArray<Effect.Effect<unknown, unknown>>) =>
-  Effect.all(
-    calls.map((call) => Effect.ignore(call)),
-    { concurrency: "unbounded", discard: true }
-  )
 
 const scenes: Record<
   string,

@@ -8,6 +8,7 @@ import { ConcurrencyLimit, Deadline, Gate, Overflow, Priority, RateWindow, Tenan
 import { Simulation, Sweep } from "@fairlead/testing"
 import * as timer from "../src/internal/timer.ts"
 import { nothingLeft } from "./gates.ts"
+import { all } from "./sweeps.ts"
 
 interface Scene {
   readonly options: Gate.Options
@@ -17,11 +18,6 @@ interface Scene {
 }
 
 const work = Effect.sleep("10 millis")
-const all = (...calls: ReadonlyArray<Effect.Effect<unknown, unknown>>) =>
-  Effect.all(
-    calls.map((call) => Effect.ignore(call)),
-    { concurrency: "unbounded", discard: true }
-  )
 const after = (millis: number, effect: Effect.Effect<unknown, unknown>) => Effect.delay(effect, millis)
 const held = (gate: Gate.Gate, ask: Gate.HoldAsk, body: (permit: Gate.Permit) => void) =>
   Effect.scoped(

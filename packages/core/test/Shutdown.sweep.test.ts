@@ -7,7 +7,7 @@ import { Clock, Deferred, Effect, Exit, Random } from "effect"
 import { Deadline, Refused, Shutdown } from "@fairlead/core"
 import { Simulation } from "@fairlead/testing"
 import * as timer from "../src/internal/timer.ts"
-import { interruptedAnywhere } from "./sweeps.ts"
+import { all, interruptedAnywhere } from "./sweeps.ts"
 
 const setup = Effect.gen(function* () {
   const shutdown = yield* Shutdown.make({ notice: 2, drain: 15, interrupt: 5 })
@@ -27,12 +27,6 @@ const nothingLeft = ({ shutdown }: Setup) =>
     expect(yield* shutdown.statistics).toMatchObject({ phase: "stopped", holding: 0 })
     expect(timer.of(yield* Clock.Clock).size).toBe(0)
   })
-
-const all = (...effects: ReadonlyArray<Effect.Effect<unknown, unknown>>) =>
-  Effect.all(
-    effects.map((effect) => Effect.ignore(effect)),
-    { concurrency: "unbounded", discard: true }
-  )
 
 const scenes: Record<string, { readonly subject: (setup: Setup) => Effect.Effect<unknown>; readonly places: number }> =
   {

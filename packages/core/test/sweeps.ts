@@ -7,6 +7,13 @@ import { Effect } from "effect"
 import type { Scope } from "effect"
 import { Simulation, Sweep } from "@fairlead/testing"
 
+/** All of them at once, each to its own end. */
+export const all = (...effects: ReadonlyArray<Effect.Effect<unknown, unknown>>): Effect.Effect<void> =>
+  Effect.all(
+    effects.map((effect) => Effect.ignore(effect)),
+    { concurrency: "unbounded", discard: true }
+  )
+
 /** What is done, with what was set up, and what must hold when it is over, however it was struck. */
 export interface Plan<S> {
   readonly setup: Effect.Effect<S, never, Scope.Scope>

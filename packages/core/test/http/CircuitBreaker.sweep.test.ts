@@ -7,7 +7,7 @@ import { Clock, Effect } from "effect"
 import { Deadline } from "@fairlead/core"
 import { CircuitBreaker } from "@fairlead/core/http"
 import * as timer from "../../src/internal/timer.ts"
-import { interruptedAnywhere } from "../sweeps.ts"
+import { all, interruptedAnywhere } from "../sweeps.ts"
 
 interface Setup {
   readonly breaker: CircuitBreaker.CircuitBreaker
@@ -49,12 +49,6 @@ const nothingLeft = ({ breaker, probes, running }: Setup) =>
     for (let i = 0; i < 3; i++) yield* Effect.delay(Effect.ignore(breaker.run(Effect.void)), "20 millis")
     expect((yield* breaker.statistics).halfOpen + (yield* breaker.statistics).open).toBe(0)
   })
-
-const all = (...calls: ReadonlyArray<Effect.Effect<unknown, unknown>>) =>
-  Effect.all(
-    calls.map((call) => Effect.ignore(call)),
-    { concurrency: "unbounded", discard: true }
-  )
 
 const scenes: Record<
   string,
