@@ -442,9 +442,10 @@ export class Batches implements Owner {
     this.usual.observe(latencyMillis, Exit.hasInterrupts(exit))
     if (!this.size.adapts) return
     const full = items >= batch.limit
+    const said = verdict.usual(exit)
     for (let i = 0; i < items; i++) {
       const inFlight = full ? Math.max(items, this.size.limit) : items
-      this.size.learn({ now, latencyMillis, inFlight, verdict: verdict.usual(exit) })
+      this.size.learn({ now, latencyMillis, inFlight, verdict: said })
     }
   }
 
