@@ -224,7 +224,13 @@ export class Batches implements Owner {
 
   private refuse(reason: Refused.Reason, fiber?: AnyFiber): Exit.Exit<never, Refused.Refused> {
     this.refused++
-    const retryAfter = fiber === undefined ? Option.none() : this.advise(fiber)
+    return this.refusal(reason, fiber === undefined ? Option.none() : this.advise(fiber))
+  }
+
+  private refusal(
+    reason: Refused.Reason,
+    retryAfter: Option.Option<Duration.Duration> = Option.none()
+  ): Exit.Exit<never, Refused.Refused> {
     return Exit.fail(new Refused.Refused({ reason, gate: this.name, waited: Duration.zero, retryAfter }))
   }
 
@@ -552,9 +558,7 @@ export class Batches implements Owner {
   }
 
   private putOut(batch: Batch, entry: Entry): void {
-    const reason = new Refused.TooLate({ short: Duration.zero })
-    const refused = new Refused.Refused({ reason, gate: this.name, waited: Duration.zero, retryAfter: Option.none() })
-    batch.dismiss(entry, Exit.fail(refused))
+    batch.dismiss(entry, this.refusal(new Refused.TooLate({ short: Duration.zero })))
   }
 
   private flushAll(): void {
