@@ -227,7 +227,7 @@ export class Stopping implements Stops {
       if (wanted === "stop") this.wanted = "stop"
       if (this.state === "running") this.begin()
       else this.changed()
-      // A drain that is taken back ends nobody's wait with an answer: who asked for it has it now.
+      // Where a drain is taken back, whoever waits for it is answered with how far it had come.
       return this.until(() => (reached() || this.state === "running" ? Effect.sync(() => this.ledger()) : undefined))
     })
   }
@@ -277,12 +277,7 @@ export class Stopping implements Stops {
           return this.at(() => this.isIdle, by)
         })
       ),
-      Effect.andThen(
-        Effect.sync(() => {
-          this.enter("stopped")
-          this.changed()
-        })
-      )
+      Effect.andThen(Effect.sync(() => this.enter("stopped")))
     )
   })
 
