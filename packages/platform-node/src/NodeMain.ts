@@ -14,7 +14,7 @@
  * for a clean end by SIGTERM, has no drain, and ignores the second signal.)
  */
 import { CancelScope, Reason, Shutdown } from "@fairlead/core"
-import { Cause, Duration, Effect, Exit, Layer, Runtime, Scope } from "effect"
+import { Cause, Effect, Exit, Layer, Runtime, Scope } from "effect"
 import { MessageChannel } from "node:worker_threads"
 
 export interface Options {
@@ -99,9 +99,9 @@ class Main {
 
   private stop(signal: Signal | undefined): void {
     this.asked = { signal, at: performance.now() }
-    const { total = "30 seconds" } = this.options.shutdown ?? {}
+    const { budgets } = Effect.runSync(this.shutdown.plan)
     // Not later by what it takes to say so.
-    setTimeout(() => this.force(), Duration.toMillis(Duration.fromInputUnsafe(total))).unref()
+    setTimeout(() => this.force(), budgets.totalMillis).unref()
     Effect.runFork(this.shutdown.stop).addObserver((exit) => {
       // It never fails.
       if (Exit.isSuccess(exit)) this.ledger = exit.value
