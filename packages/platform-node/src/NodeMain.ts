@@ -100,8 +100,8 @@ class Main {
   private stop(signal: Signal | undefined): void {
     this.asked = { signal, at: performance.now() }
     const { budgets } = Effect.runSync(this.shutdown.plan)
-    // Not later by what it takes to say so.
-    setTimeout(() => this.force(), budgets.totalMillis).unref()
+    // Not later by what it takes to say so. What is longer than Node can wait (25 days, or for ever) it takes for no time at all.
+    if (budgets.totalMillis < 2 ** 31) setTimeout(() => this.force(), budgets.totalMillis).unref()
     Effect.runFork(this.shutdown.stop).addObserver((exit) => {
       // It never fails.
       if (Exit.isSuccess(exit)) this.ledger = exit.value

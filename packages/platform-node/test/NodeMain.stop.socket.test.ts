@@ -79,6 +79,12 @@ describe("a process that is stopped", () => {
     expect(millis).toBeLessThan(20_000)
   })
 
+  it("busy, with for ever to stop in: 0, when its work is done", async () => {
+    const { code, err, millis, out } = await stopped("busy", [[50, "SIGTERM"]], "forever")
+    expect({ code, err, out }).toEqual({ code: 0, err: "", out: ["running", "released: Shutdown"] })
+    expect(millis).toBeGreaterThan(200)
+  })
+
   it("with a finalizer that hangs: 1, within the total", async () => {
     const { code, err, millis, out } = await stopped("hung finalizer", [[0, "SIGTERM"]])
     expect({ code, out }).toEqual({ code: 1, out: ["running", "released: Shutdown"] })

@@ -1,7 +1,7 @@
-// A program that is stopped in every state: `node stopping.ts STATE`. It says when it runs, and what of it cleans up.
+// A program that is stopped in every state: `node stopping.ts STATE [reloads | forever]`. It says when it runs, and what of it cleans up.
 import { CancelScope, Reason, Shutdown } from "@fairlead/core"
 import { NodeMain } from "@fairlead/platform-node"
-import { Effect, Fiber, Option } from "effect"
+import { Duration, Effect, Fiber, Option } from "effect"
 
 const say = (text: string) => Effect.sync(() => console.log(text))
 const why = Effect.map(CancelScope.reason, Option.match({ onNone: () => "no reason", onSome: Reason.format }))
@@ -60,7 +60,11 @@ NodeMain.launch(
     yield* Fiber.join(state)
   }),
   {
-    shutdown: { drain: "600 millis", interrupt: "300 millis", total: "4 seconds" },
+    shutdown: {
+      drain: "600 millis",
+      interrupt: "300 millis",
+      total: process.argv[3] === "forever" ? Duration.infinity : "4 seconds"
+    },
     ...(process.argv[3] === "reloads" ? { onHangup: say("reloaded") } : {})
   }
 )
