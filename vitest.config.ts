@@ -1,12 +1,15 @@
 import { defineConfig } from "vitest/config"
 
 // `unit`: TestClock, in parallel. `socket`: real sockets and processes, one file at a time. `soak`: long loads, by hand.
+const hookTimeout = Number(process.env["FAIRLEAD_HOOK_LIMIT"] ?? 10_000)
+
 export default defineConfig({
   test: {
     projects: [
       {
         test: {
           name: "unit",
+          hookTimeout,
           include: ["packages/*/test/**/*.test.ts", "scripts/test/*.test.ts"],
           exclude: ["**/*.socket.test.ts"]
         }
@@ -14,6 +17,7 @@ export default defineConfig({
       {
         test: {
           name: "socket",
+          hookTimeout,
           include: ["packages/*/test/**/*.socket.test.ts", "examples/test/*.test.ts", "scripts/test/*.socket.test.ts"],
           fileParallelism: false,
           // After all of `unit`, not beside it.

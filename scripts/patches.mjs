@@ -85,13 +85,18 @@ export const mutantsOf = (root) => {
     })
 }
 
-/** The shipped modules that do something, that is, have a function in them; and how many of `mutants` each has. */
+/**
+ * The shipped modules that do something, that is, have a function in them that is not just the default of an ambient value;
+ * and how many of `mutants` each has.
+ */
 export const modulesOf = (root, mutants) =>
   globSync("packages/{core,platform-node,testing,proxy}/src/**/*.ts", { cwd: root })
     .toSorted()
     .filter((file) => {
       const { program } = parseSync(file, readFileSync(join(root, file), "utf8"))
-      const tree = JSON.stringify(program, (_, value) => (typeof value === "bigint" ? undefined : value))
+      const tree = JSON.stringify(program, (_, value) =>
+        typeof value === "bigint" || value?.key?.name === "defaultValue" ? undefined : value
+      )
       return /"type":"(ArrowFunctionExpression|FunctionExpression|FunctionDeclaration)"/.test(tree)
     })
     .map((file) => ({ file, count: mutants.filter(({ modules }) => modules.includes(file)).length }))

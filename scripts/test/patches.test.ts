@@ -117,6 +117,7 @@ describe("modules", () => {
     write("packages/core/src/index.ts", `export * as Half from "./Half.ts"`)
     write("packages/core/src/Reason.ts", `export class Shutdown extends Data.TaggedClass("Shutdown")<{}> {}`)
     write("packages/core/src/internal/types.ts", `export interface Wait { readonly begin: () => void }`)
+    write("packages/core/src/Lent.ts", `export const Lent = Context.Reference("Lent", { defaultValue: () => false })`)
     write("packages/proxy/src/cli/run.ts", `export class Run { run() {} }`)
     write("packages/bench/src/main.ts", `export const main = () => {}`)
     write("test/mutants/Half-a.patch", `A third.\n${diff}`)
