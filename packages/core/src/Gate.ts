@@ -25,11 +25,12 @@
  *
  * What it does not do: it cuts nothing that runs (`Deadline` does), takes no permit back, and retries nothing.
  */
-import { Clock, Context, Effect, Layer } from "effect"
-import type { ByteSize, Duration, Exit, Scope, Stream } from "effect"
+import { Clock, Context, Effect, Exit, Layer, Option } from "effect"
+import type { ByteSize, Duration, Scope, Stream } from "effect"
 import { dual } from "effect/Function"
 import type * as ConcurrencyLimit from "./ConcurrencyLimit.ts"
 import { Engine } from "./internal/gate.ts"
+import * as timer from "./internal/timer.ts"
 import type { Overflow } from "./Overflow.ts"
 import type * as Priority from "./Priority.ts"
 import type * as RateWindow from "./RateWindow.ts"
@@ -68,8 +69,9 @@ export interface Options {
    */
   readonly judge?: ((exit: Exit.Exit<unknown, unknown>) => ConcurrencyLimit.Verdict) | undefined
   /**
-   * Where what the shared windows remember outlives the gate, under its name: loaded before it opens, saved when its scope
-   * closes. A snapshot that cannot be read is left out and logged. Default: nowhere.
+   * Where what the shared windows remember outlives the gate, under its name: loaded when it is made, saved when its scope
+   * closes. Until it is loaded nobody begins, but everybody may wait. A snapshot that cannot be read, or a store that fails, is
+   * logged, and the gate goes on without. Default: nowhere.
    */
   readonly store?: RateWindow.Store | undefined
 }
@@ -331,7 +333,9 @@ export const check = (self: Statistics): ReadonlyArray<string> => {
 export const make = (name: string, options: Options): Effect.Effect<Gate, never, Scope.Scope> =>
   Effect.withFiber((fiber) => {
     const gate = new Engine(name, options, fiber.getRef(Clock.Clock))
-    return Effect.andThen(options.store === undefined ? Effect.void : remember(gate, options.store), open(gate))
+    if (options.store === undefined) return open(gate)
+    // In one step: what is given up half way must not save what it does not know.
+    return Effect.uninterruptible(Effect.andThen(remember(gate, options.store), open(gate)))
   })
 
 const open = (gate: Engine): Effect.Effect<Gate, never, Scope.Scope> =>
@@ -340,13 +344,42 @@ const open = (gate: Engine): Effect.Effect<Gate, never, Scope.Scope> =>
     Effect.as(gate)
   )
 
+/**
+ * Loads beside the gate's making: what is remembered may take as long as a predecessor takes to end, and what does not need this
+ * gate need not wait for that.
+ */
 const remember = (gate: Engine, store: RateWindow.Store): Effect.Effect<void, never, Scope.Scope> =>
   Effect.gen(function* () {
-    for (const mistake of gate.restore(yield* store.load(gate.name), yield* Clock.currentTimeMillis)) {
-      yield* Effect.logWarning(`What gate ${gate.name} remembered is not taken up: ${mistake}`)
-    }
+    gate.suspend()
     yield* Effect.addFinalizer(() =>
-      Effect.flatMap(Clock.currentTimeMillis, (wallNow) => store.save(gate.name, gate.remembered(wallNow)))
+      Effect.flatMap(Clock.currentTimeMillis, (wallNow) => {
+        const remembered = gate.remembered(wallNow)
+        // What the store has is more than we know.
+        return remembered === undefined ? Effect.void : store.save(gate.name, remembered)
+      })
+    )
+    const recall = (snapshots: ReadonlyArray<unknown>) =>
+      Effect.withFiber((fiber) =>
+        Effect.flatMap(Clock.currentTimeMillis, (wallNow) =>
+          Effect.forEach(gate.restore(snapshots, wallNow, fiber), (mistake) =>
+            Effect.logWarning(`What gate ${gate.name} remembered is not taken up: ${mistake}`)
+          )
+        )
+      )
+    yield* store.load(gate.name).pipe(
+      Effect.flatMap((snapshots) => recall(Option.getOrElse(snapshots, () => []))),
+      // However it ends: who waits must not wait for ever.
+      Effect.onExit((exit) =>
+        Exit.isSuccess(exit)
+          ? Effect.void
+          : Effect.andThen(
+              Effect.logError(`What gate ${gate.name} remembered could not be loaded`, exit.cause),
+              recall([])
+            )
+      ),
+      Effect.forkScoped({ startImmediately: true }),
+      // A part of the gate, and nobody's to interrupt but its scope's.
+      Effect.provideService(timer.Background, true)
     )
   })
 

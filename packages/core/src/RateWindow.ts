@@ -138,7 +138,7 @@ export interface Snapshot {
 
 /** Where what windows remember outlives a gate: loaded when it is made, saved when its scope ends. */
 export interface Store {
-  /** `None`: nothing is known of that name. */
+  /** `None`: nothing is known of that name. It may take its time: until then nobody begins at the gate, but they may wait. */
   readonly load: (name: string) => Effect.Effect<Option.Option<ReadonlyArray<Snapshot>>>
   /** One snapshot for each window, in place of those before. */
   readonly save: (name: string, snapshots: ReadonlyArray<Snapshot>) => Effect.Effect<void>

@@ -720,6 +720,12 @@ describe("RateWindow", () => {
       expect([book.opensAt(1200, 1), book.opensAt(1200, 2)]).toEqual([1200, 3200])
     })
 
+    it("what was forgotten before it was narrowed may have been as much as it then was", () => {
+      const narrowed = restored(used().snapshot(1200, unix), 1200, unix, RateWindow.per(2, 1000))
+      const book = restored(narrowed.snapshot(1200, unix), 1200, unix, RateWindow.per(12, 3000))
+      expect(book.statistics(1200).used).toBe(11)
+    })
+
     it("adds to what is known already", () => {
       const book = used()
       book.restore(500, unix, used().snapshot(500, unix))

@@ -16,7 +16,7 @@ export class Allowance {
   limit: number
   /** Invariant: running <= limit, or the limit was lowered below it meanwhile. */
   running = 0
-  /** Another's word: until then nothing starts. */
+  /** Until then nothing starts: another's word; `Infinity`: what was before is not known yet. */
   private shutUntil = -Infinity
 
   constructor(limit: number, windows: ReadonlyArray<RateWindow.RateWindow>) {
@@ -37,7 +37,26 @@ export class Allowance {
     return this.books.some((book) => book.indebted)
   }
 
-  /** Whether another's word still holds, where it has no windows. */
+  /** Until when another's word holds. What is not known yet may be known at any time. */
+  private get wordUntil(): number {
+    return this.shutUntil === Infinity ? -Infinity : this.shutUntil
+  }
+
+  /** Nothing starts until `recall`: what was before is not known yet. */
+  suspend(): void {
+    this.shutUntil = Infinity
+  }
+
+  /** What was before is known, as far as it ever will be. */
+  recall(): void {
+    this.shutUntil = -Infinity
+  }
+
+  get suspended(): boolean {
+    return this.shutUntil === Infinity
+  }
+
+  /** Whether another's word still holds, where it has no windows, or what was before is not known yet. */
   isShut(now: number): boolean {
     if (this.shutUntil <= now + millis.grain) this.shutUntil = -Infinity
     return this.shutUntil > -Infinity
@@ -66,14 +85,14 @@ export class Allowance {
 
   /** The instant before which `cost` can certainly not start, whatever those who run, or hold a reservation, do. */
   notBefore(cost: number): number {
-    let at = this.shutUntil
+    let at = this.wordUntil
     for (const book of this.books) at = Math.max(at, book.notBefore(cost))
     return at
   }
 
   /** When `ahead` and then `cost` will have started, if all start as early as the windows let them. */
   reaches(now: number, ahead: number, cost: number): number {
-    let at = Math.max(now, this.shutUntil)
+    let at = Math.max(now, this.wordUntil)
     for (const book of this.books) at = Math.max(at, book.reaches(now, ahead, cost))
     return at
   }
@@ -89,7 +108,7 @@ export class Allowance {
   why(now: number, cost: number): string {
     if (this.running >= this.limit) return this.limit === 1 ? "the permit" : `one of ${this.limit} permits`
     for (const book of this.books) if (book.opensAt(now, cost) > now) return RateWindow.format(book.window)
-    return "the other side, which asked for a pause"
+    return this.suspended ? "what is remembered of before" : "the other side, which asked for a pause"
   }
 
   take(now: number, cost: number): void {

@@ -223,16 +223,29 @@ export class Engine implements Gate {
     }
   }
 
-  /** What its windows remember, at this Unix time. */
-  remembered(wallNow: number): ReadonlyArray<RateWindow.Snapshot> {
+  /** Nobody begins until `restore`: what its windows remember is on its way. */
+  suspend(): void {
+    this.shared.suspend()
+    this.retime()
+  }
+
+  /** What its windows remember, at this Unix time; `undefined` while that is on its way to it. */
+  remembered(wallNow: number): ReadonlyArray<RateWindow.Snapshot> | undefined {
+    if (this.shared.suspended) return undefined
     const { now } = this
     return this.shared.books.map((book) => book.snapshot(now, wallNow))
   }
 
-  /** Takes up what windows remembered; what is wrong with those that could not be. */
-  restore(snapshots: Option.Option<ReadonlyArray<RateWindow.Snapshot>>, wallNow: number): ReadonlyArray<string> {
-    const remembered = Option.getOrElse(snapshots, (): ReadonlyArray<unknown> => [])
-    return RateWindow.restore(this.shared.books, this.now, wallNow, remembered)
+  /** Takes up what windows remembered, and lets begin who waited for it; what is wrong with those that could not be. */
+  restore(snapshots: ReadonlyArray<unknown>, wallNow: number, fiber: AnyFiber): ReadonlyArray<string> {
+    // It ends and does not know: then it stays so, and saves nothing.
+    if (!this.open) return []
+    const { now } = this
+    const mistakes = RateWindow.restore(this.shared.books, now, wallNow, snapshots)
+    this.shared.recall()
+    this.retime()
+    this.next(fiber, now)
+    return mistakes
   }
 
   get explain(): Effect.Effect<ReadonlyArray<Explanation>> {
