@@ -12,7 +12,7 @@ import { order } from "./statistics.ts"
 export type Measure = Time | Space
 
 export interface Time {
-  /** Microseconds for each operation; for the proxy, of the CPU. */
+  /** Microseconds for each operation; for servers, of the CPU. */
   readonly micros: number
   /** Operations per second, where they do not follow from `micros`. */
   readonly perSecond?: number

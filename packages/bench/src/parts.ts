@@ -15,6 +15,7 @@ const load: Record<string, () => Promise<Part>> = {
   rate: () => import("./RateWindow.ts").then(({ rate }) => rate),
   deadline: () => import("./Deadline.ts").then(({ deadline }) => deadline),
   nursery: () => import("./Nursery.ts").then(({ nursery }) => nursery),
+  server: () => import("./Server.ts").then(({ server }) => server),
   proxy: () => import("./Proxy.ts").then(({ proxy }) => proxy)
 }
 
