@@ -20,6 +20,8 @@ export default defineConfig({
           hookTimeout,
           include: ["packages/*/test/**/*.socket.test.ts", "examples/test/*.test.ts", "scripts/test/*.socket.test.ts"],
           fileParallelism: false,
+          // Of those in one file that may run side by side (`describe.concurrent`): few, so that times still say something.
+          maxConcurrency: 3,
           // After all of `unit`, not beside it.
           sequence: { groupOrder: 1 },
           testTimeout: 60_000

@@ -130,7 +130,8 @@ const names = readdirSync(folder)
   .filter((file) => file.endsWith(".ts"))
   .map((file) => file.slice(0, -3))
 
-describe("examples", () => {
+// Side by side: they wait more than they do.
+describe.concurrent("examples", () => {
   it.each(names)("%s prints what it says, and ends by itself", async (name) => {
     const { stderr, stdout } = await promisify(execFile)("node", [`${name}.ts`], { cwd: folder, timeout: 50_000 })
     expect(stderr).toBe("")
