@@ -3,7 +3,7 @@
  * chance: it comes to its end, nothing that was accepted is lost in silence, and nothing is left.
  */
 import { describe, expect, it } from "@effect/vitest"
-import { Clock, Deferred, Effect, Exit, Random } from "effect"
+import { Clock, Deferred, Effect, Exit, Queue, Random, Stream } from "effect"
 import { Deadline, Refused, Shutdown } from "@fairlead/core"
 import { Simulation } from "@fairlead/testing"
 import * as timer from "../src/internal/timer.ts"
@@ -55,7 +55,46 @@ const scenes: Record<string, { readonly subject: (setup: Setup) => Effect.Effect
     }
   }
 
+/** What was put into a queue comes out of a stream that ends with the drain, or is still in there. */
+const streaming = Effect.gen(function* () {
+  const base = yield* setup
+  const queue = yield* Queue.make<number>()
+  const put: Array<number> = []
+  const got: Array<number> = []
+  return { ...base, queue, put, got }
+})
+
+const nothingLost = ({ got, put, queue, ...base }: Effect.Success<typeof streaming>) =>
+  Effect.gen(function* () {
+    yield* nothingLeft(base)
+    expect([...got, ...(yield* Queue.clear(queue))]).toEqual(put)
+  })
+
 describe("Shutdown, interrupted anywhere", () => {
+  interruptedAnywhere(
+    "a stream ends at the drain, with its source and its reader about",
+    {
+      setup: streaming,
+      subject: ({ got, put, queue, shutdown }) =>
+        all(
+          // Taking one and keeping it is one step here: whoever reads is interrupted before or behind it.
+          Stream.fromPull(Effect.succeed(Effect.map(Queue.take(queue), (n) => [n] as const))).pipe(
+            shutdown.endAtDrain,
+            Stream.runForEachArray(([n]) => Effect.sync(() => void got.push(n)))
+          ),
+          Effect.forEach([1, 2, 3, 4, 5, 6], (n) =>
+            Effect.andThen(
+              Effect.sync(() => Queue.offerUnsafe(queue, n) && put.push(n)),
+              Effect.sleep(1)
+            )
+          ),
+          Effect.delay(shutdown.stop, 2)
+        ),
+      check: nothingLost
+    },
+    { interleavings: 150, places: 25 }
+  )
+
   for (const [name, { places, subject }] of Object.entries(scenes)) {
     interruptedAnywhere(name, { setup, subject, check: nothingLeft }, { interleavings: 150, places })
   }
