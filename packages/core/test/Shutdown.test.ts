@@ -530,7 +530,7 @@ describe("a stream that ends at the drain", () => {
             Stream.merge(Stream.tick("1 second"), Stream.never)
           )
         )
-      const readers = yield* Effect.forEach(["a", "b"], (name) => collect(shutdown.endAtDrain(source(name))))
+      const readers = yield* Effect.forEach(["a", "b"], (name) => collect(source(name).pipe(shutdown.endAtDrain)))
       yield* TestClock.adjust("2 seconds")
       yield* Fiber.interrupt(readers[0]!.fiber)
       expect(opened).toEqual(["b"])

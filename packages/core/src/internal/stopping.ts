@@ -69,6 +69,8 @@ export class Stopping implements Stops {
     this.clock = clock
     this.maker = maker
     this.since = this.now
+    // `pipe(shutdown.endAtDrain)` is what one writes.
+    this.endAtDrain = this.endAtDrain.bind(this)
   }
 
   get now(): number {
