@@ -92,7 +92,11 @@ const complete = <E, R>(stream: Stream.Stream<Event, E, R>, { onEnd, onFailure }
   const ending = onEnd === undefined ? stream : Stream.concat(stream, Stream.succeed(onEnd))
   return onFailure === undefined
     ? Stream.tapError(ending, (error) => Effect.logError("An event stream has failed", error))
-    : Stream.catch(ending, (error) => Stream.succeed(onFailure(error)))
+    : Stream.catchIf(
+        ending,
+        () => true,
+        (error) => Stream.succeed(onFailure(error))
+      )
 }
 
 const endAtDrain = <E, R>(shutdown: Shutdown.Stops, stream: Stream.Stream<Event, E, R>, options: Options<E>) =>

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Shutdown, Transport } from "@fairlead/core"
+import { Shutdown } from "@fairlead/core"
+import type { Transport } from "@fairlead/core"
 import { NodeEvents } from "@fairlead/platform-node"
 import { Cause, Context, Duration, Effect, Exit, Fiber, Logger, Queue, Stream } from "effect"
 import * as Sse from "effect/encoding/Sse"
