@@ -167,7 +167,16 @@ describe("health", () => {
         const { headers, status } = yield* health.answer({ method, target: "/readyz" })!
         expect([status, Transport.header(headers, "allow")]).toEqual([405, "GET, HEAD"])
       }
-      for (const target of ["/", "/livez/", "/readyzz", "//livez", "/constructor", "http://a/livez", "*"]) {
+      for (const target of [
+        "/",
+        "/livez/",
+        "/readyzz",
+        "//livez",
+        "/constructor",
+        "constructor",
+        "http://a/livez",
+        "*"
+      ]) {
         expect(health.answer({ method: "GET", target })).toBe(undefined)
       }
       const own: Transport.Reply = { status: 418, headers: [], body: Transport.empty }
