@@ -22,6 +22,7 @@ import {
   ByteSize,
   Cause,
   Context,
+  Deferred,
   Effect,
   FileSystem,
   Inspectable,
@@ -308,17 +309,20 @@ class Payload {
 
   /** All of it; kept, so that it may be asked for again, as whatever one likes. */
   bytes(view: Incoming): Effect.Effect<Uint8Array, HttpServerError.HttpServerError> {
-    return (this.whole ??= Effect.runSync(
-      Effect.cached(
-        Effect.withFiber((fiber) => {
-          const { body } = this.request
-          const max = Number(fiber.getRef(HttpServerRequest.MaxBodySize) ?? Infinity)
-          if (body.bytes !== undefined) return Effect.succeed(body.bytes)
-          if ((body.length ?? 0) > max) return Effect.fail(tooLarge(view, max))
-          return this.collect(view, body.length === undefined ? max : Infinity)
-        })
-      )
-    ))
+    return Effect.withFiber((fiber) => {
+      if (this.whole !== undefined) return this.whole
+      const { body } = this.request
+      if (body.bytes !== undefined) return Effect.succeed(body.bytes)
+      const max = Number(fiber.getRef(HttpServerRequest.MaxBodySize) ?? Infinity)
+      if ((body.length ?? 0) > max) return Effect.fail(tooLarge(view, max))
+      const whole = Deferred.makeUnsafe<Uint8Array, HttpServerError.HttpServerError>()
+      // Whoever asks meanwhile waits for who asked first. (`Effect.cached` takes a fiber to be made.)
+      this.whole = Deferred.await(whole)
+      return Effect.onExitPrimitive(this.collect(view, body.length === undefined ? max : Infinity), (exit) => {
+        Deferred.doneUnsafe(whole, exit)
+        return undefined
+      })
+    })
   }
 
   private collect(view: Incoming, max: number): Effect.Effect<Uint8Array, HttpServerError.HttpServerError> {
