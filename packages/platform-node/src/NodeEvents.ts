@@ -14,8 +14,8 @@
  *
  * It keeps no history. A client that comes back says what it had last in `Last-Event-ID`: where to go on is the stream's to know.
  */
-import { Clock, Duration, Effect, Option, Stream } from "effect"
-import type { Cause, Exit, Fiber, Scope } from "effect"
+import { Cause, Clock, Duration, Effect, Option, Pull, Stream } from "effect"
+import type { Exit, Fiber, Scope } from "effect"
 import { Shutdown, Transport } from "@fairlead/core"
 
 /** One event. The client gets it as `data`, line by line as it is, under the name `event` (`message` unless given). */
@@ -48,11 +48,15 @@ export const reply = <E, R>(
   stream: Stream.Stream<Event, E, R>,
   options: Options<E> = {}
 ): Effect.Effect<Transport.Reply, never, R> =>
-  Effect.map(Effect.context<R>(), (context) => ({
-    status: 200,
-    headers: ["Content-Type", contentType, "Cache-Control", "no-store", ...(options.headers ?? [])],
-    body: Transport.stream(Stream.provideContext(bytes(stream, options), context))
-  }))
+  Effect.map(Effect.context<R>(), (context) => {
+    const body = Transport.stream(bytes(stream, options) as Stream.Stream<Uint8Array, E>)
+    return {
+      status: 200,
+      headers: ["Content-Type", contentType, "Cache-Control", "no-store", ...(options.headers ?? [])],
+      // Once, and not for each pull, as a stream provides.
+      body: { ...body, pipeTo: (sink) => Effect.provideContext(body.pipeTo(sink), context) }
+    }
+  })
 
 export const contentType = "text/event-stream"
 
@@ -88,30 +92,52 @@ const oneLine = (field: string, value: string, not: RegExp): string => {
 const encoder = new TextEncoder()
 
 /** The stream with the event that its own end comes to. */
-const complete = <E, R>(stream: Stream.Stream<Event, E, R>, { onEnd, onFailure }: Options<E>) => {
-  const ending = onEnd === undefined ? stream : Stream.concat(stream, Stream.succeed(onEnd))
-  return onFailure === undefined
-    ? Stream.tapError(ending, (error) => Effect.logError("An event stream has failed", error))
-    : Stream.catchIf(
-        ending,
-        () => true,
-        (error) => Stream.succeed(onFailure(error))
+const complete = <E, R>(stream: Stream.Stream<Event, E, R>, { onEnd, onFailure }: Options<E>) =>
+  onFailure === undefined
+    ? withLast(
+        Stream.tapError(stream, (error) => Effect.logError("An event stream has failed", error)),
+        () => onEnd
       )
-}
+    : withLast(stream, () => onEnd, onFailure)
 
 const endAtDrain = <E, R>(shutdown: Shutdown.Stops, stream: Stream.Stream<Event, E, R>, options: Options<E>) =>
   Stream.suspend(() => {
     let byItself = false
-    const own = Stream.concat(
-      complete(stream, options),
-      Stream.suspend(() => {
-        byItself = true
-        return Stream.empty
-      })
-    )
-    const last = Stream.suspend(() => (byItself ? Stream.empty : Stream.succeed(options.onShutdown ?? drained)))
-    return Stream.concat(shutdown.endAtDrain(own), last)
+    const own = withLast(complete(stream, options), () => {
+      byItself = true
+      return undefined
+    })
+    return withLast(shutdown.endAtDrain(own), () => (byItself ? undefined : (options.onShutdown ?? drained)))
   })
+
+/**
+ * The stream, and an event behind its end. `Stream.concat` and `Stream.catch` would do; but an interrupt between a stream and what is
+ * behind it leaves the stream's resources open there (Effect 4.1.0), see "interrupted at any place … leaves nothing open".
+ */
+const withLast = <E, R>(
+  stream: Stream.Stream<Event, E, R>,
+  last: () => Event | undefined,
+  failed?: (error: E) => Event
+): Stream.Stream<Event, E, R> =>
+  Stream.transformPull(stream, (pull) =>
+    Effect.sync(() => {
+      let over = false
+      const end = (event: Event | undefined): Effect.Effect<readonly [Event], Cause.Done> => {
+        over = true
+        return event === undefined ? Cause.done() : Effect.succeed([event])
+      }
+      const caught =
+        failed === undefined
+          ? pull
+          : Effect.catchIf(
+              pull,
+              (error): error is Exclude<typeof error, Cause.Done> => !Cause.isDone(error),
+              (error) => end(failed(error as E))
+            )
+      const next = Pull.catchDone(caught, () => end(last()))
+      return Effect.suspend(() => (over ? Cause.done() : next))
+    })
+  )
 
 const drained: Event = { event: "end", data: "shutdown" }
 

@@ -246,10 +246,13 @@ const streamed = (
 ): Transport.Reply => {
   if (body._tag === "Stream") {
     const length = body.contentLength ?? lengthIn(headers)
-    const content = Stream.tapCause(Stream.provideContext(body.stream, context), (cause) =>
+    const content = Stream.tapCause(body.stream, (cause) =>
       Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logError("The stream of an answer has failed", cause)
     )
-    return { status, headers, body: Transport.stream(content, length) }
+    const flows = Transport.stream(content, length)
+    // With what is around the app, as where it is served by others; once, and not for each pull.
+    const pipeTo: Transport.Body["pipeTo"] = (sink) => Effect.provideContext(flows.pipeTo(sink), context)
+    return { status, headers, body: { ...flows, pipeTo } }
   }
   const raw = body._tag === "FormData" ? body.formData : body.body
   if (typeof raw === "string") return { status, headers, body: Transport.text(raw) }

@@ -2,6 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Shutdown } from "@fairlead/core"
 import type { Transport } from "@fairlead/core"
 import { NodeEvents } from "@fairlead/platform-node"
+import { Simulation, Sweep } from "@fairlead/testing"
 import { Cause, Context, Duration, Effect, Exit, Fiber, Logger, Queue, Stream } from "effect"
 import * as Sse from "effect/encoding/Sse"
 import { TestClock } from "effect/testing"
@@ -186,6 +187,41 @@ describe("an event stream", () => {
         yield* Fiber.interrupt(fiber)
       }
       expect(open).toEqual(["interrupted", "interrupted"])
+    })
+  )
+
+  const sweep = {
+    setup: Effect.map(Shutdown.make({ drain: 20, interrupt: 5 }), (shutdown) => ({
+      shutdown,
+      open: new Set<number>()
+    })),
+    subject: ({ open, shutdown }: { readonly shutdown: Shutdown.Stops; readonly open: Set<number> }) => {
+      const reader = (id: number, alive: number) => {
+        const source = Stream.unwrap(
+          Effect.as(
+            Effect.acquireRelease(
+              Effect.sync(() => open.add(id)),
+              () => Effect.sync(() => open.delete(id))
+            ),
+            Stream.map(Stream.tick(3), () => data("tick"))
+          )
+        )
+        return Effect.ignore(
+          Stream.runDrain(Stream.provideService(NodeEvents.bytes(source, { alive }), Shutdown.Shutdown, shutdown))
+        )
+      }
+      return Effect.all([reader(1, 2), reader(2, 10), Effect.delay(shutdown.stop, 7)], { concurrency: "unbounded" })
+    },
+    check: ({ open, shutdown }: { readonly shutdown: Shutdown.Stops; readonly open: Set<number> }) =>
+      Effect.map(Effect.andThen(shutdown.stop, Effect.sleep(100)), () => expect([...open]).toEqual([]))
+  }
+
+  it.live("interrupted at any place, and at pairs of places, it leaves nothing open", () =>
+    Effect.gen(function* () {
+      expect(yield* Sweep.sweep(sweep)).toBeGreaterThan(50)
+      const { pairs } = yield* Sweep.pairs(sweep, { limit: 200 })
+      expect(pairs).toBeGreaterThan(100)
+      yield* Simulation.simulate(100, sweep, { cancelPoints: 10 })
     })
   )
 

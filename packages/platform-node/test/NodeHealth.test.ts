@@ -1,6 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Shutdown, Transport } from "@fairlead/core"
 import { NodeHealth } from "@fairlead/platform-node"
+import { Sweep } from "@fairlead/testing"
 import { Context, Deferred, Effect, Exit, Fiber, Scope } from "effect"
 import { TestClock } from "effect/testing"
 
@@ -156,6 +157,32 @@ describe("health", () => {
       const probe = yield* fork(ask(health, "/livez"))
       yield* Scope.close(scope, Exit.void)
       expect([seen, yield* Fiber.join(probe)]).toEqual(["Ada", [503, "check"]])
+    })
+  )
+
+  it.live("probes interrupted anywhere leave no run behind: the next one is answered", () =>
+    Effect.gen(function* () {
+      const places = yield* Sweep.sweep({
+        setup: Effect.gen(function* () {
+          const counts = { running: 0, most: 0 }
+          const db = Effect.acquireUseRelease(
+            Effect.sync(() => (counts.most = Math.max(counts.most, ++counts.running))),
+            () => Effect.sleep(5),
+            () => Effect.sync(() => counts.running--)
+          )
+          const ready = { db, late: Effect.sleep(50) }
+          return { counts, health: yield* NodeHealth.make({ ready, timeout: 20 }) }
+        }),
+        subject: ({ health }) =>
+          Effect.all([ask(health, "/readyz"), Effect.delay(ask(health, "/readyz"), 3)], { concurrency: 2 }),
+        check: ({ counts, health }) =>
+          Effect.gen(function* () {
+            yield* Effect.sleep(100)
+            expect([counts.running, counts.most < 2]).toEqual([0, true])
+            expect(yield* ask(health, "/readyz")).toEqual([503, "late"])
+          })
+      })
+      expect(places).toBeGreaterThan(10)
     })
   )
 
