@@ -100,6 +100,15 @@ export const start = <A, E, R>(
   return boundary.start(context, region, body(region))
 }
 
+/**
+ * Runs `self` with the services of `context` and no others, but in the region around it: for who answers calls with the services of
+ * another place, as a server does that an app is handed to.
+ */
+export const provide = <A, E, R>(self: Effect.Effect<A, E, R>, context: Context.Context<R>): Effect.Effect<A, E> =>
+  Effect.updateContext(self, (around: Context.Context<never>) =>
+    Context.add(context, boundary.Current, Context.get(around, boundary.Current))
+  )
+
 /** How a region exceeded its deadline; `undefined` where it was not cut for that. */
 export const exceededBy = (region: Region): DeadlineExceeded | undefined =>
   region.reason?._tag === "Deadline" ? exceeded(region as boundary.Timed) : undefined

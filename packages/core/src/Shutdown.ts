@@ -18,8 +18,8 @@
  *
  * It knows no signals and no process: `NodeMain` of `@fairlead/platform-node` does, and closes the scope at the end.
  */
-import { Clock, Context, Duration, Effect, Layer } from "effect"
-import type { Scope, Stream } from "effect"
+import { Clock, Context, Duration, Effect, Layer, Stream } from "effect"
+import type { Scope } from "effect"
 import { dual } from "effect/Function"
 import * as millis from "./internal/millis.ts"
 import { Stopping } from "./internal/stopping.ts"
@@ -146,6 +146,11 @@ export interface Stops {
   readonly beacon: <A, E, R>(name: string, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   /** Repeats `effect` until the drain begins: the round in hand is finished, and no other begins. */
   readonly untilDrain: <E, R>(name: string, effect: Effect.Effect<unknown, E, R>) => Effect.Effect<void, E, R>
+  /**
+   * `stream`, which ends when edges close: the pull that waits then is interrupted, and what it has pulled by then still comes out. It
+   * does not hold the drain open.
+   */
+  readonly endAtDrain: <A, E, R>(stream: Stream.Stream<A, E, R>) => Stream.Stream<A, E, R>
   /** One consistent snapshot. */
   readonly statistics: Effect.Effect<Statistics>
 }
@@ -183,6 +188,14 @@ export const untilDrain: {
 } = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, name: string) =>
   Shutdown.use((shutdown) => shutdown.untilDrain(name, self))
 )
+
+/**
+ * `self`, which ends when edges close: cleanly, as if its source had. The pull that waits then is interrupted (its finalizers see
+ * `Reason.Shutdown`); what it has pulled by then still comes out. Steps between the source and here are part of that pull: put it
+ * next to what waits. It does not hold the drain open: whoever runs the stream does, or nobody.
+ */
+export const endAtDrain = <A, E, R>(self: Stream.Stream<A, E, R>): Stream.Stream<A, E, R | Shutdown> =>
+  Stream.unwrap(Shutdown.useSync((shutdown) => shutdown.endAtDrain(self)))
 
 /** An edge of the shutdown in the context; see `Stops.edge`. */
 export const edge = (name: string): Effect.Effect<Edge, never, Shutdown | Scope.Scope> =>

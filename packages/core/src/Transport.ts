@@ -8,7 +8,7 @@
  * still open by then. Bytes are held nowhere: a full sink stops the sender. It knows no retries, permits or rates: see
  * `Gate` for who may call, and when.
  */
-import { Data, Effect } from "effect"
+import { Data, Effect, Stream } from "effect"
 import type { Scope } from "effect"
 
 /** Header fields as on the wire: name, value, name, value …; order, case and repetition are kept. */
@@ -137,6 +137,64 @@ export const text = (content: string): Body => bytes(encoder.encode(content))
 // Every runtime has one; ECMAScript's own library, which is all that `core` compiles against, does not name it.
 declare const TextEncoder: new () => { readonly encode: (content: string) => Uint8Array }
 const encoder = new TextEncoder()
+
+/**
+ * What a stream brings, chunk by chunk: nothing is pulled while the sink is full. `length`, in bytes, where it is known.
+ *
+ * A stream that fails, or does not bring as much as was said, fails the body (`incomplete`); a byte too many is never written.
+ * Interrupting `pipeTo` interrupts the stream, and waits for its finalizers. Before it has begun it holds nothing that an `abort`
+ * would free.
+ */
+export const stream = (content: Stream.Stream<Uint8Array, unknown>, length?: number): Body =>
+  new Streamed(content, length)
+
+class Streamed implements Body {
+  readonly length: number | undefined
+  readonly bytes = undefined
+  readonly abort = noop
+  private readonly content: Stream.Stream<Uint8Array, unknown>
+  private begun = false
+  private moved = 0
+
+  constructor(content: Stream.Stream<Uint8Array, unknown>, length: number | undefined) {
+    this.content = content
+    this.length = length
+  }
+
+  readonly pipeTo = (sink: Sink): Effect.Effect<void, BodyFailed> =>
+    Effect.suspend(() => {
+      if (this.begun) return Effect.die(new Error("Expected a body that has not begun to flow"))
+      this.begun = true
+      const flow = Stream.runForEachArray(this.content, (chunks) => this.write(sink, chunks, 0))
+      return Effect.flatMap(
+        Effect.mapError(flow, (cause) =>
+          cause instanceof BodyFailed ? cause : new BodyFailed({ kind: "incomplete", cause })
+        ),
+        () => (this.length === undefined || this.moved === this.length ? Effect.void : this.wrong())
+      )
+    })
+
+  private write(sink: Sink, chunks: ReadonlyArray<Uint8Array>, from: number): Effect.Effect<void, BodyFailed> {
+    for (let i = from; i < chunks.length; i++) {
+      const chunk = chunks[i]!
+      // In chunked coding an empty chunk is the end.
+      if (chunk.length === 0) continue
+      this.moved += chunk.length
+      if (this.length !== undefined && this.moved > this.length) return this.wrong()
+      if (sink.write(chunk)) continue
+      return Effect.flatMap(drained(sink), () => this.write(sink, chunks, i + 1))
+    }
+    return Effect.void
+  }
+
+  private wrong(): Effect.Effect<never, BodyFailed> {
+    const cause = new Error(`Expected a body of ${this.length} bytes, got ${this.moved}`)
+    return Effect.fail(new BodyFailed({ kind: "incomplete", cause }))
+  }
+}
+
+const drained = (sink: Sink): Effect.Effect<void> =>
+  Effect.callback((resume) => sink.onDrain(() => resume(Effect.void)))
 
 /** The first value of a header, by its name in lower case. */
 export const header = (headers: Headers, name: string): string | undefined => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Cause, Clock, Deferred, Duration, Effect, Exit, Fiber, Option } from "effect"
+import { Cause, Clock, Context, Deferred, Duration, Effect, Exit, Fiber, Option } from "effect"
 import { TestClock } from "effect/testing"
 import { Deadline, Reason } from "@fairlead/core"
 import { Sweep } from "@fairlead/testing"
@@ -370,6 +370,25 @@ describe("Deadline.start", () => {
       expect(Exit.hasInterrupts(yield* Fiber.await(fiber))).toBe(true)
       expect(Duration.toMillis(Deadline.exceededBy(seen!)!.timeBudget)).toBe(1000)
       yield* nothingLeft
+    })
+  )
+})
+
+describe("Deadline.provide", () => {
+  it.effect("gives other services and no others, in the region around", () =>
+    Effect.gen(function* () {
+      class One extends Context.Service<One, string>()("test/One") {}
+      class Two extends Context.Service<Two, string>()("test/Two") {}
+      const said = Effect.gen(function* () {
+        const remaining = yield* Deadline.remaining
+        return [Duration.toMillis(remaining), yield* Two, Option.isSome(yield* Effect.serviceOption(One))] as const
+      })
+      // A context of another place brings a region along, which is not that of who asks.
+      const place = yield* Deadline.within(Effect.context<never>(), "1 minute")
+      const elsewhere = Context.add(place, Two, "two")
+      const provided = Deadline.provide(said, elsewhere).pipe(Effect.provideService(One, "one"))
+      expect(yield* Deadline.within(provided, "5 seconds")).toEqual([5000, "two", false])
+      expect(yield* provided).toEqual([Infinity, "two", false])
     })
   )
 })

@@ -3,9 +3,10 @@
  * chance: it comes to its end, nothing that was accepted is lost in silence, and nothing is left.
  */
 import { describe, expect, it } from "@effect/vitest"
-import { Clock, Deferred, Effect, Exit, Random } from "effect"
+import { Clock, Deferred, Effect, Exit, Fiber, Queue, Random, Stream } from "effect"
 import { Deadline, Refused, Shutdown } from "@fairlead/core"
 import { Simulation } from "@fairlead/testing"
+import type { Stopping } from "../src/internal/stopping.ts"
 import * as timer from "../src/internal/timer.ts"
 import { all, interruptedAnywhere } from "./sweeps.ts"
 
@@ -55,7 +56,52 @@ const scenes: Record<string, { readonly subject: (setup: Setup) => Effect.Effect
     }
   }
 
+/** A reader that nobody strikes, of a stream that ends with the drain. */
+const streaming = Effect.gen(function* () {
+  const base = yield* setup
+  const queue = yield* Queue.make<number>()
+  const put: Array<number> = []
+  const got: Array<number> = []
+  const read = Stream.fromPull(Effect.succeed(Effect.map(Queue.take(queue), (n) => [n] as const))).pipe(
+    base.shutdown.endAtDrain,
+    Stream.runForEach((n) => Effect.sync(() => void got.push(n)))
+  )
+  const reader = yield* Effect.forkScoped(read, { startImmediately: true })
+  return { ...base, queue, put, got, reader }
+})
+
+/** It has ended, well, and what it has not got is still there; of those who were struck nothing is left either. */
+const nothingLost = ({ got, put, queue, reader, ...base }: Effect.Success<typeof streaming>) =>
+  Effect.gen(function* () {
+    yield* nothingLeft(base)
+    const exit = yield* Fiber.await(reader)
+    // Its pulls are fibers that began meanwhile: one of them may have been what was struck.
+    if (Exit.isSuccess(exit)) expect([...got, ...(yield* Queue.clear(queue))]).toEqual(put)
+    else expect(Exit.hasInterrupts(exit)).toBe(true)
+    expect((base.shutdown as Stopping).pulls.size).toBe(0)
+  })
+
 describe("Shutdown, interrupted anywhere", () => {
+  interruptedAnywhere(
+    "a stream ends at the drain, whatever becomes of its source, of others and of who stops",
+    {
+      setup: streaming,
+      subject: ({ put, queue, shutdown }) =>
+        all(
+          Effect.forEach([1, 2, 3, 4, 5, 6], (n) =>
+            Effect.andThen(
+              Effect.sync(() => Queue.offerUnsafe(queue, n) && put.push(n)),
+              Effect.sleep(1)
+            )
+          ),
+          Stream.runDrain(Stream.tick(1).pipe(shutdown.endAtDrain)),
+          Stream.runDrain(Stream.never.pipe(shutdown.endAtDrain)),
+          Effect.delay(shutdown.stop, 2)
+        ),
+      check: nothingLost
+    },
+    { interleavings: 150, places: 25 }
+  )
   for (const [name, { places, subject }] of Object.entries(scenes)) {
     interruptedAnywhere(name, { setup, subject, check: nothingLeft }, { interleavings: 150, places })
   }

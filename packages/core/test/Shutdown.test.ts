@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Option, Result, Scope, Stream } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Option, Queue, Result, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Batcher, CancelScope, Deadline, Gate, Refused, Registry, Shutdown, WorkQueue } from "@fairlead/core"
 import { fork, reasonOf, settle, timers } from "./gates.ts"
@@ -444,6 +444,100 @@ describe("for people", () => {
         "  done    hook flush 0ms old"
       ])
       expect(Shutdown.formatLedger(yield* (yield* stage()).shutdown.drain)).toBe("drained in 0ms")
+    })
+  )
+})
+
+describe("a stream that ends at the drain", () => {
+  const collect = <A, E>(stream: Stream.Stream<A, E>) =>
+    Effect.gen(function* () {
+      const got: Array<A> = []
+      const fiber = yield* fork(Stream.runForEach(stream, (each) => Effect.sync(() => void got.push(each))))
+      return { fiber, got }
+    })
+
+  it.effect("is left alone in the notice, ends when edges close, and does not begin after that", () =>
+    Effect.gen(function* () {
+      const { shutdown } = yield* stage({ notice: "5 seconds" })
+      const reasons: Array<unknown> = []
+      const why = Effect.map(CancelScope.reason, (reason) => reasons.push(Option.getOrNull(reason)?._tag))
+      const ticks = Stream.fromEffectRepeat(
+        Effect.onInterrupt(Effect.delay(Effect.succeed("tick"), "2 seconds"), () => why)
+      )
+      const { fiber, got } = yield* collect(
+        Stream.provideService(Shutdown.endAtDrain(ticks), Shutdown.Shutdown, shutdown)
+      )
+      yield* TestClock.adjust("3 seconds")
+      const stop = yield* fork(shutdown.stop)
+      yield* TestClock.adjust("4 seconds")
+      expect([got.length, endOf(fiber)]).toEqual([3, undefined])
+      yield* TestClock.adjust("1 second")
+      expect([got.length, endOf(fiber), reasons]).toEqual([3, Exit.void, ["Shutdown"]])
+      expect(yield* Fiber.join(stop)).toMatchObject({ clean: true, entries: [] })
+      const late = yield* collect(shutdown.endAtDrain(Stream.make(1)))
+      expect([late.got, endOf(late.fiber)]).toEqual([[], Exit.void])
+      yield* nothingLeft(shutdown)
+    })
+  )
+
+  it.effect("gives what it had pulled when it was told to end, and takes no more", () =>
+    Effect.gen(function* () {
+      const { shutdown } = yield* stage()
+      const queue = yield* Queue.make<number>()
+      const { fiber, got } = yield* collect(shutdown.endAtDrain(Stream.fromQueue(queue)))
+      // In the very step in which edges close.
+      const last = Effect.sync(() => {
+        Queue.offerUnsafe(queue, 1)
+        Queue.offerUnsafe(queue, 2)
+      })
+      yield* shutdown.hook("last", { phase: "closing" }, last)
+      yield* shutdown.stop
+      yield* settle
+      expect(endOf(fiber)).toEqual(Exit.void)
+      expect([...got, ...(yield* Queue.clear(queue))]).toEqual([1, 2])
+      yield* nothingLeft(shutdown)
+    })
+  )
+
+  it.effect("fails as it would have, and tells what goes wrong while it is interrupted", () =>
+    Effect.gen(function* () {
+      const { shutdown } = yield* stage()
+      const failing = yield* collect(shutdown.endAtDrain(Stream.concat(Stream.make(1), Stream.fail("no"))))
+      expect([failing.got, endOf(failing.fiber)]).toEqual([[1], Exit.fail("no")])
+      const own = yield* collect(shutdown.endAtDrain(Stream.fromEffect(Effect.interrupt)))
+      expect(Exit.hasInterrupts(endOf(own.fiber)!)).toBe(true)
+      const defect = yield* collect(
+        shutdown.endAtDrain(Stream.fromEffect(Effect.onInterrupt(Effect.never, () => Effect.die("bug"))))
+      )
+      yield* shutdown.stop
+      yield* settle
+      expect(endOf(defect.fiber)).toEqual(Exit.die("bug"))
+      yield* nothingLeft(shutdown)
+    })
+  )
+
+  it.effect("goes on with its source's own fibers and resources until it ends, and leaves none of them", () =>
+    Effect.gen(function* () {
+      const { shutdown } = yield* stage()
+      const opened: Array<string> = []
+      const source = (name: string) =>
+        Stream.unwrap(
+          Effect.as(
+            Effect.acquireRelease(
+              Effect.sync(() => opened.push(name)),
+              () => Effect.sync(() => void opened.splice(opened.indexOf(name), 1))
+            ),
+            Stream.merge(Stream.tick("1 second"), Stream.never)
+          )
+        )
+      const readers = yield* Effect.forEach(["a", "b"], (name) => collect(source(name).pipe(shutdown.endAtDrain)))
+      yield* TestClock.adjust("2 seconds")
+      yield* Fiber.interrupt(readers[0]!.fiber)
+      expect(opened).toEqual(["b"])
+      yield* shutdown.stop
+      yield* settle
+      expect([opened, endOf(readers[1]!.fiber), readers[1]!.got.length]).toEqual([[], Exit.void, 3])
+      yield* nothingLeft(shutdown)
     })
   )
 })

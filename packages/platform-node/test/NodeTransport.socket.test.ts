@@ -1,8 +1,8 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Transport } from "@fairlead/core"
-import { NodeTransport } from "@fairlead/platform-node"
+import { NodeHttp, NodeTransport } from "@fairlead/platform-node"
 import { ScriptedUpstream } from "@fairlead/testing/node"
-import { Deferred, Effect, Exit, Fiber, Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, Schedule, Scope, Stream } from "effect"
 import * as net from "node:net"
 
 const get = (target: string, headers: Transport.Headers = []): Transport.Request => ({
@@ -297,6 +297,38 @@ describe("NodeTransport", () => {
         expect([kind, sent]).toEqual(["requestBody", true])
         yield* soon(received.closed)
       }
+    })
+  )
+
+  it.live("sends a stream, with its length where that is known, and interrupts it when the caller leaves", () =>
+    Effect.gen(function* () {
+      const server = yield* NodeHttp.serve(
+        ({ body, headers }) => {
+          const got = keep()
+          return Effect.map(Effect.orDie(body.pipeTo(got)), () => ({
+            status: 200,
+            headers: [],
+            body: Transport.text(`${Transport.header(headers, "content-length")} ${got.text().length}`)
+          }))
+        },
+        { port: 0, drain: 0 }
+      )
+      const transport = yield* NodeTransport.make()
+      const send = (body: Transport.Body) =>
+        transport
+          .exchange(`http://127.0.0.1:${server.port}`, { method: "POST", target: "/", headers: [], body })
+          .pipe(Effect.flatMap((reply) => text(reply.body)))
+      const chunks = Stream.repeat(Stream.succeed(new Uint8Array(65_536)), Schedule.recurs(99))
+      expect(yield* send(Transport.stream(chunks))).toBe("undefined 6553600")
+      expect(yield* send(Transport.stream(chunks, 6_553_600))).toBe("6553600 6553600")
+      let interrupted = false
+      const endless = Stream.onExit(Stream.concat(chunks, Stream.never), (exit) =>
+        Effect.sync(() => (interrupted = Exit.hasInterrupts(exit)))
+      )
+      const fiber = yield* Effect.forkChild(Effect.exit(send(Transport.stream(endless))))
+      yield* Effect.sleep("50 millis")
+      yield* Fiber.interrupt(fiber)
+      expect(interrupted).toBe(true)
     })
   )
 

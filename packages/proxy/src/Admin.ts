@@ -1,14 +1,15 @@
 /**
- * The admin port: whether the process lives, whether it takes calls, and what its gates are doing.
+ * The admin port: whether the process lives, has started, and takes calls, and what its gates are doing.
  *
  *     /livez       200 as long as anybody answers
- *     /readyz      200, and 503 from the first moment of the drain on
+ *     /startupz    503 until the proxy listens
+ *     /readyz      200 from then on, and 503 from the first moment of the drain on
  *     /statistics  everything with state, as JSON: one snapshot each
  *
  * Off unless the config says `admin`. It lets in whom the proxy lets in; it changes nothing and shows no secret.
  */
 import { Registry, Transport } from "@fairlead/core"
-import { NodeHttp } from "@fairlead/platform-node"
+import { NodeHealth, NodeHttp } from "@fairlead/platform-node"
 import { Effect } from "effect"
 import type { Scope } from "effect"
 import * as Caller from "./Caller.ts"
@@ -18,8 +19,8 @@ import * as Problem from "./Problem.ts"
 
 /** What is asked of the process. */
 export interface Process {
-  /** Whether new calls are welcome. */
-  readonly ready: () => boolean
+  /** Whether the proxy listens, or has ever. */
+  readonly started: () => boolean
   readonly version: string
 }
 
@@ -29,22 +30,38 @@ export const serve = (
   allowed: Caller.Allowed,
   process: Process
 ): Effect.Effect<NodeHttp.Server, NodeHttp.ListenFailed, Scope.Scope> =>
-  // To the end it says how the process is. Whoever asks here asks again: nothing is lost by cutting them off.
-  NodeHttp.serve(handler(allowed, process), { host, port, drain: 0, edge: false })
+  Effect.flatMap(handler(allowed, process), (handler) =>
+    // To the end it says how the process is. Whoever asks here asks again: nothing is lost by cutting them off.
+    NodeHttp.serve(handler, { host, port, drain: 0, edge: false })
+  )
 
-/** The whole of it, without a server. */
-export const handler =
-  (allowed: Caller.Allowed, process: Process) =>
-  (request: Pick<Transport.Request, "headers" | "method" | "target">): Effect.Effect<Transport.Reply> => {
-    const objection = Caller.check(Headers.read(request.headers), allowed)
-    if (objection !== undefined) return Effect.succeed(Problem.toReply(Caller.problem(objection)))
-    const [path = ""] = request.target.split("?")
-    if (!Object.hasOwn(pages, path)) return Effect.succeed(text(404, `There are ${Object.keys(pages).join(", ")}.`))
-    if (request.method !== "GET" && request.method !== "HEAD") {
-      return Effect.succeed(text(405, "Only GET and HEAD.", ["Allow", "GET, HEAD"]))
+type Request = Pick<Transport.Request, "headers" | "method" | "target">
+
+/** The whole of it, without a server. It is ready as the `Shutdown` around it is. */
+export const handler = (
+  allowed: Caller.Allowed,
+  { started, version }: Process
+): Effect.Effect<(request: Request) => Effect.Effect<Transport.Reply>, never, Scope.Scope> =>
+  Effect.map(
+    NodeHealth.make({ startup: { proxy: Effect.suspend(() => (started() ? Effect.void : Effect.fail("not yet"))) } }),
+    (health) => (request) => {
+      const objection = Caller.check(Headers.read(request.headers), allowed)
+      if (objection !== undefined) return Effect.succeed(Problem.toReply(Caller.problem(objection)))
+      return health.answer(request) ?? statistics(request, health, version)
     }
-    return pages[path]!(process)
+  )
+
+const statistics = ({ method, target }: Request, health: NodeHealth.Health, version: string) => {
+  if (target.split("?", 1)[0] !== "/statistics") {
+    return Effect.succeed(text(404, "There are /livez, /startupz, /readyz, /statistics."))
   }
+  if (method !== "GET" && method !== "HEAD") {
+    return Effect.succeed(text(405, "Only GET and HEAD.", ["Allow", "GET, HEAD"]))
+  }
+  return Effect.zipWith(health.isReady, Registry.snapshot, (ready, instances) =>
+    reply(200, "application/json", `${JSON.stringify({ version, ready, instances }, null, 2)}\n`)
+  )
+}
 
 const text = (status: number, content: string, headers: Transport.Headers = []): Transport.Reply =>
   reply(status, "text/plain; charset=utf-8", `${content}\n`, headers)
@@ -54,12 +71,3 @@ const reply = (status: number, type: string, content: string, headers: Transport
   headers: ["Content-Type", type, "Cache-Control", "no-store", "X-Content-Type-Options", "nosniff", ...headers],
   body: Transport.text(content)
 })
-
-const pages: Record<string, (process: Process) => Effect.Effect<Transport.Reply>> = {
-  "/livez": () => Effect.succeed(text(200, "ok")),
-  "/readyz": ({ ready }) => Effect.sync(() => (ready() ? text(200, "ok") : text(503, "draining"))),
-  "/statistics": ({ ready, version }) =>
-    Effect.map(Registry.snapshot, (instances) =>
-      reply(200, "application/json", `${JSON.stringify({ version, ready: ready(), instances }, null, 2)}\n`)
-    )
-}

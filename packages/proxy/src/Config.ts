@@ -651,7 +651,7 @@ const File = Schema.Struct({
   ),
   admin: Schema.optionalKey(
     address({
-      description: "Where /livez, /readyz and /statistics are served. Off unless said.",
+      description: "Where /livez, /startupz, /readyz and /statistics are served. Off unless said.",
       examples: ["127.0.0.1:8081"]
     })
   ),

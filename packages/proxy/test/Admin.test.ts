@@ -1,37 +1,52 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Gate, RateWindow, Registry, Transport } from "@fairlead/core"
-import { Effect } from "effect"
+import { Gate, RateWindow, Registry, Shutdown, Transport } from "@fairlead/core"
+import { Effect, Scope } from "effect"
 import * as Admin from "../src/Admin.ts"
 import * as Caller from "../src/Caller.ts"
 
-let ready = true
+let started = true
+const shutdown = Effect.runSync(Scope.provide(Shutdown.make(), Scope.makeUnsafe()))
 const handler = Admin.handler(Caller.allow({ hosts: ["ops.internal"], origins: ["https://ops.example.com"] }), {
-  ready: () => ready,
+  started: () => started,
   version: "1.2.3"
 })
+const make = () =>
+  handler.pipe(Scope.provide(Scope.makeUnsafe()), Effect.provideService(Shutdown.Shutdown, shutdown), Effect.runSync)
+let admin = make()
 
 const ask = (target: string, { headers = ["Host", "127.0.0.1:8081"], method = "GET" } = {}) =>
-  Effect.map(handler({ method, target, headers }), ({ body, headers, status }) => ({
+  Effect.map(admin({ method, target, headers }), ({ body, headers, status }) => ({
     status,
     headers,
     text: new TextDecoder().decode(body.bytes)
   }))
 
 describe("the admin port", () => {
-  it.effect("tells that the process lives and takes calls", () =>
+  it.effect("tells that the process lives, has started and takes calls", () =>
     Effect.gen(function* () {
+      started = false
+      admin = make()
+      for (const page of ["/startupz", "/readyz"]) {
+        expect(yield* ask(page)).toMatchObject({ status: 503, text: "proxy\n" })
+      }
       expect(yield* ask("/livez")).toMatchObject({ status: 200, text: "ok\n" })
-      expect(yield* ask("/readyz?verbose")).toMatchObject({ status: 200, text: "ok\n" })
+      expect(JSON.parse((yield* ask("/statistics")).text)).toMatchObject({ ready: false })
+      started = true
+      expect(yield* ask("/startupz")).toMatchObject({ status: 200, text: "ok\n" })
+      expect(yield* ask("/readyz")).toMatchObject({ status: 200, text: "ok\n" })
+      expect((yield* ask("/readyz?verbose")).text).toBe("[+]shutdown ok\n[+]proxy ok\nreadyz check passed\n")
     })
   )
 
   it.effect("is not ready any more once the drain has begun, and lives on", () =>
     Effect.gen(function* () {
-      ready = false
-      expect(yield* ask("/readyz")).toMatchObject({ status: 503, text: "draining\n" })
+      yield* shutdown.drain
+      expect(yield* ask("/readyz")).toMatchObject({ status: 503, text: "shutdown\n" })
       expect(yield* ask("/livez")).toMatchObject({ status: 200 })
+      expect(yield* ask("/startupz")).toMatchObject({ status: 200 })
       expect(JSON.parse((yield* ask("/statistics")).text)).toMatchObject({ ready: false })
-      ready = true
+      yield* shutdown.undrain
+      expect(yield* ask("/readyz")).toMatchObject({ status: 200 })
     })
   )
 
@@ -59,10 +74,12 @@ describe("the admin port", () => {
   it.effect("answers GET and HEAD", () =>
     Effect.gen(function* () {
       expect((yield* ask("/livez", { method: "HEAD" })).status).toBe(200)
-      for (const method of ["POST", "DELETE", "OPTIONS"]) {
-        const { headers, status } = yield* ask("/livez", { method })
-        expect(status).toBe(405)
-        expect(Transport.header(headers, "allow")).toBe("GET, HEAD")
+      for (const page of ["/livez", "/statistics"]) {
+        for (const method of ["POST", "DELETE", "OPTIONS"]) {
+          const { headers, status } = yield* ask(page, { method })
+          expect(status).toBe(405)
+          expect(Transport.header(headers, "allow")).toBe("GET, HEAD")
+        }
       }
     })
   )

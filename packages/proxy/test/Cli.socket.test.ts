@@ -260,7 +260,9 @@ describe("fairlead serve", () => {
     const refused = await get(`${url}/strict/2`)
     expect([refused.status, JSON.parse(refused.text).error.code]).toEqual([429, "queue-full"])
     expect((await get(`${url}/demo/stream`)).text.match(/data: \w+/g)).toHaveLength(5)
-    expect(await get(`${admin}/readyz`)).toMatchObject({ status: 200 })
+    for (const page of ["livez", "startupz", "readyz"]) {
+      expect(await get(`${admin}/${page}`)).toMatchObject({ status: 200, text: "ok\n" })
+    }
     expect(JSON.parse((await get(`${admin}/statistics`)).text)).toMatchObject({
       ready: true,
       instances: [

@@ -53,6 +53,8 @@ export class Stopping implements Stops {
   private edges: Array<Gateway> = []
   /** Accepted work and beacons that go on. */
   private readonly held = new Chain<Held>()
+  /** Pulls that wait, of streams that end when edges close. */
+  readonly pulls = new Chain<Pulling>()
   private entries = new Entries()
   private readonly waiters = new Set<() => void>()
 
@@ -67,6 +69,8 @@ export class Stopping implements Stops {
     this.clock = clock
     this.maker = maker
     this.since = this.now
+    // `pipe(shutdown.endAtDrain)` is what one writes.
+    this.endAtDrain = this.endAtDrain.bind(this)
   }
 
   get now(): number {
@@ -178,6 +182,18 @@ export class Stopping implements Stops {
     return Effect.asVoid(Effect.repeat(round, { while: (goesOn) => goesOn }))
   }
 
+  endAtDrain<A, E, R>(stream: Stream.Stream<A, E, R>): Stream.Stream<A, E, R> {
+    return Stream.transformPull(stream, (pull) =>
+      Effect.succeed(
+        Effect.withFiber((fiber) =>
+          this.accepting
+            ? boundary.run(fiber, new Pulling(this, boundary.current(fiber), this.now), pull)
+            : Cause.done<void>()
+        )
+      )
+    )
+  }
+
   hold<A, E, R>(kind: Kind, name: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
     return Effect.withFiber((fiber) =>
       boundary.run(fiber, new Held(this, kind, name, boundary.current(fiber), this.now), effect)
@@ -287,6 +303,7 @@ export class Stopping implements Stops {
     this.state = phase
     this.since = now
     if (phase !== "running" && phase !== "stopped") this.advance(phase)
+    if (!this.accepting) for (const pulling of this.pulls.members) pulling.cut(new Reason.Shutdown())
     this.changed()
   }
 
@@ -430,6 +447,40 @@ class Held extends boundary.Timed implements Link {
   override outcome(exit: AnyExit): AnyExit {
     this.stopping.ended(this, exit)
     return exit
+  }
+}
+
+/** One pull of a stream that ends when edges close: while it waits it can be cut, and what it has by then is not lost. */
+class Pulling extends boundary.Timed implements Link {
+  private readonly stopping: Stopping
+  private waits = false
+  before: Link | undefined = undefined
+  behind: Link | undefined = undefined
+
+  constructor(stopping: Stopping, parent: boundary.Region | undefined, since: number) {
+    super(parent, stopping.clock, since, Infinity)
+    this.stopping = stopping
+  }
+
+  override attach(): void {
+    super.attach()
+    this.waits = true
+    this.stopping.pulls.push(this)
+    // Its own first steps may have been what closed the edges.
+    if (!this.stopping.accepting) this.cut(new Reason.Shutdown())
+  }
+
+  override detach(): void {
+    super.detach()
+    if (!this.waits) return
+    this.waits = false
+    this.stopping.pulls.remove(this)
+  }
+
+  override outcome(exit: AnyExit): AnyExit {
+    if (Exit.isSuccess(exit) || this.reason?._tag !== "Shutdown" || !Exit.hasInterrupts(exit)) return exit
+    const others = boundary.withoutInterrupts(exit.cause)
+    return Exit.failCause(others.length === 0 ? Cause.fail(Cause.Done()) : Cause.fromReasons(others))
   }
 }
 

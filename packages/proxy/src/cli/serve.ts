@@ -32,23 +32,20 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
   const configured = { ...read, listen: listen ?? read.listen }
   for (const warning of summary.warnings(configured)) say(`fairlead: warning: ${warning}`)
 
-  let ready = false
+  let started = false
   const admin =
     configured.admin === undefined
       ? undefined
       : yield* orStop(
-          Admin.serve(configured.admin, Caller.allow(configured), { ready: () => ready, version }),
+          Admin.serve(configured.admin, Caller.allow(configured), { started: () => started, version }),
           `\`admin\` in ${file}`
         )
   const proxy = yield* orStop(
     Proxy.serve(configured),
     options.demo ? "--listen (npm start -- --listen 9000)" : `\`listen\` in ${file}, or --listen`
   )
-  ready = true
-  const stops = Effect.sync(() => {
-    ready = false
-    say(`fairlead: stopping, with ${proxy.inFlight()} in flight`)
-  })
+  started = true
+  const stops = Effect.sync(() => say(`fairlead: stopping, with ${proxy.inFlight()} in flight`))
   yield* Shutdown.hook("fairlead", { phase: "notice" }, stops)
 
   say(`fairlead ${version} serves ${options.demo ? "the demo" : file}\n`)
@@ -56,7 +53,7 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
   say(
     admin === undefined
       ? "admin  off"
-      : `admin  ${urlOf(admin)}${others(configured.admin!)}  /livez, /readyz, /statistics`
+      : `admin  ${urlOf(admin)}${others(configured.admin!)}  /livez, /startupz, /readyz, /statistics`
   )
   say(`\n${summary.upstreams(configured)}\n`)
   if (options.demo) say(toTry(urlOf(proxy)))
