@@ -81,8 +81,9 @@ class Link {
   }
 
   private onTold(told: Told, handle: Handle | undefined): void {
-    if (told.fairlead === "stop") return this.stop?.()
-    if (told.fairlead !== "answer") return
+    // The program may have messages of its own.
+    if (told?.fairlead === "stop") return this.stop?.()
+    if (told?.fairlead !== "answer") return
     const answer = this.asked.get(told.id)
     this.asked.delete(told.id)
     if (answer !== undefined) answer(told, handle)

@@ -255,8 +255,10 @@ export class Supervisor {
   }
 
   onSaid(worker: Worker, said: Said): void {
+    // What comes late from one that has ended asks for nothing any more.
+    if (!worker.alive) return
     const { handover } = worker.slot
-    switch (said.fairlead) {
+    switch (said?.fairlead) {
       case "up":
         worker.up = true
         return
