@@ -105,6 +105,24 @@ describe("a roll", () => {
   })
 })
 
+describe("a supervisor", () => {
+  it("gives each server of a worker a socket of its own, and its successor the same ones", async () => {
+    const supervised = start({ does: "twice" })
+    await supervised.until(/is ready/)
+    await supervised.roll()
+    const ports = [...supervised.text.matchAll(/^at \S+ (\d+)$/gm)].map(([, port]) => Number(port))
+    expect(ports.length).toBe(4)
+    expect(ports[0]).not.toBe(ports[1])
+    expect(ports.slice(2)).toEqual(ports.slice(0, 2))
+    for (const port of ports) expect(await get(port, "/")).toMatch(/^200/)
+    expect(await supervised.stop()).toBe(0)
+    const [port] = ports
+    const clashing = start({ does: "twice", port: port! })
+    expect(await clashing.ended).toBe(1)
+    expect(clashing.text).toContain(`127.0.0.1:${port} is in use`)
+  })
+})
+
 describe("a worker that crashes", () => {
   it("is replaced; who connects meanwhile waits, and is served", async () => {
     const supervised = start({})
@@ -152,6 +170,34 @@ describe("a worker that crashes", () => {
     expect(await slow).toBe(`200 undefined ${supervised.pids[1]}`)
     await supervised.until(/has ended with 1/)
     expect(supervised.pids.length).toBe(3)
+    expect(await supervised.stop()).toBe(0)
+  })
+
+  it("is not replaced while that would be one process too many", async () => {
+    const supervised = start({
+      workers: 2,
+      shutdown: { drain: "6 seconds", interrupt: "1 second", total: "8 seconds" }
+    })
+    const port = await supervised.port()
+    await supervised.until(/is ready/, 2)
+    /** Connections to each worker: which it is, the system decides. */
+    const agents = new Map<string, Array<http.Agent>>()
+    while (agents.size < 2 || [...agents.values()].some((each) => each.length < 2)) {
+      const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
+      const pid = (await get(port, "/", agent)).split(" ")[2]!
+      agents.set(pid, [...(agents.get(pid) ?? []), agent])
+    }
+    const slow = [...agents.values()].map(([agent]) => get(port, "/slow/3000", agent))
+    await sleep(100)
+    let most = 0
+    const timer = setInterval(() => (most = Math.max(most, supervised.alive.length)), 10)
+    await Promise.all([...agents.values()].map(([, agent]) => get(port, "/throw", agent)))
+    await Promise.all(slow)
+    await supervised.until(/is ready/, 4)
+    clearInterval(timer)
+    for (const agent of [...agents.values()].flat()) agent.destroy()
+    // The supervisor, two that drain, and one of their successors.
+    expect(most).toBe(4)
     expect(await supervised.stop()).toBe(0)
   })
 

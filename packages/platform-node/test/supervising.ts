@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url"
 /** What `programs/supervised.ts` does. */
 export interface Config {
   readonly version?: string
-  readonly does?: "serve" | "fail" | "silent" | "explicit" | "crash" | "hung" | "finish"
+  readonly does?: "serve" | "twice" | "fail" | "silent" | "explicit" | "crash" | "hung" | "finish"
   readonly port?: number
   readonly workers?: number
   readonly ready?: `${number} seconds`

@@ -313,8 +313,10 @@ export class Supervisor {
     worker.leaving = true
     if (worker.told) return
     worker.killIn(this.settings.totalMillis)
-    if (!this.isOurs(worker) || !Deferred.isDoneUnsafe(this.anyReady)) return
-    this.revive(worker, "leaves, since an exception was not caught")
+    const serves = this.isOurs(worker) && Deferred.isDoneUnsafe(this.anyReady)
+    if (serves) this.revive(worker, "leaves, since an exception was not caught")
+    // A roll need not wait for the end of one that came to nothing.
+    Deferred.doneUnsafe(worker.isReady, Effect.succeed(false))
   }
 
   onEnd(worker: Worker, end: End): void {

@@ -55,6 +55,7 @@ const serve = Effect.gen(function* () {
 
 const behaviours = {
   serve: Layer.effectDiscard(serve),
+  twice: Layer.effectDiscard(Effect.andThen(serve, serve)),
   fail: Effect.fail(new Wrong("the config is wrong")),
   /** Serves, and never says that it is ready. */
   silent: Effect.andThen(serve, Effect.never),
