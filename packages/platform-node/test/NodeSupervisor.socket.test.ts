@@ -436,6 +436,18 @@ describe("a socket that listens already", () => {
     expect(await supervised.stop()).toBe(0)
   })
 
+  it("is served by a process without a supervisor, too", async () => {
+    const server = net.createServer()
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
+    const { port } = server.address() as net.AddressInfo
+    const { _handle: handle } = server as unknown as { readonly _handle: object }
+    const alone = activated(handle, { version: "v0", port: 1, does: "alone" })
+    server.close()
+    expect(await alone.port()).toBe(port)
+    expect(await get(port, "/")).toBe(`200 v0 ${alone.child.pid}`)
+    expect(await alone.stop()).toBe(0)
+  })
+
   it("is served where it is one of a path, too", async () => {
     const folder = mkdtempSync(join(tmpdir(), "activated-"))
     const path = join(folder, "web.sock")

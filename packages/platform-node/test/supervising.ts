@@ -2,7 +2,7 @@
 import type { Shutdown } from "@fairlead/core"
 import { spawn } from "node:child_process"
 import type { ChildProcess, StdioOptions } from "node:child_process"
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import * as http from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url"
 /** What `programs/supervised.ts` does. */
 export interface Config {
   readonly version?: string
-  readonly does?: "serve" | "twice" | "fail" | "silent" | "explicit" | "crash" | "hung" | "finish"
+  readonly does?: "serve" | "alone" | "twice" | "fail" | "silent" | "explicit" | "crash" | "hung" | "finish"
   readonly port?: number
   readonly workers?: number
   readonly ready?: `${number} seconds`
@@ -120,7 +120,9 @@ export class Supervised {
 
 export const isAlive = (pid: number): boolean => {
   try {
-    return process.kill(pid, 0)
+    process.kill(pid, 0)
+    // One that has ended, but that nobody has asked how: an orphan's end concerns the first process alone, which may not care.
+    return !existsSync(`/proc/${pid}/stat`) || !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "utf8"))
   } catch {
     return false
   }

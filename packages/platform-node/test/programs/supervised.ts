@@ -1,7 +1,7 @@
 // A program under a supervisor: `node supervised.ts CONFIG`. What it does is in a JSON file, which each process reads when it starts: another
 // content is another version. Each process prints what it is and its port, once it is ready.
 import { Gate, RateWindow, Shutdown, Transport } from "@fairlead/core"
-import { NodeHttp, NodeSupervisor } from "@fairlead/platform-node"
+import { NodeHttp, NodeMain, NodeSupervisor } from "@fairlead/platform-node"
 import { Effect, Layer, Runtime } from "effect"
 import cluster from "node:cluster"
 import { readFileSync } from "node:fs"
@@ -77,8 +77,11 @@ const behaviours = {
 
 if (cluster.isPrimary) console.log(`primary ${process.pid}`)
 
-NodeSupervisor.launch<unknown, unknown>(behaviours[config.does ?? "serve"] as Effect.Effect<unknown, unknown>, {
-  workers: config.workers,
-  ready: config.ready ?? "20 seconds",
-  shutdown: config.shutdown ?? { drain: "10 seconds", interrupt: "1 second", total: "12 seconds" }
-})
+if (config.does === "alone") NodeMain.launch(behaviours.serve)
+else {
+  NodeSupervisor.launch<unknown, unknown>(behaviours[config.does ?? "serve"] as Effect.Effect<unknown, unknown>, {
+    workers: config.workers,
+    ready: config.ready ?? "20 seconds",
+    shutdown: config.shutdown ?? { drain: "10 seconds", interrupt: "1 second", total: "12 seconds" }
+  })
+}
