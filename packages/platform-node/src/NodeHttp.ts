@@ -26,6 +26,7 @@ import type { Duplex } from "node:stream"
 import { Call } from "./internal/call.ts"
 import type { Settings } from "./internal/call.ts"
 import { clientOf, Clients } from "./internal/clients.ts"
+import * as listening from "./internal/listening.ts"
 import { onClientError, problem, refuse, turnAway } from "./internal/refusals.ts"
 import { refusal } from "./internal/strict.ts"
 
@@ -75,6 +76,11 @@ export interface Options {
   readonly host?: string | undefined
   /** 0 for any that is free. */
   readonly port: number
+  /**
+   * A socket that listens already, in place of host and port: its number, as a service manager such as systemd has passed it on. See
+   * `NodeSupervisor.sockets`.
+   */
+  readonly fd?: number | undefined
   /** Longest time that a client may take to send, or to take, its next bytes; 60 s. */
   readonly idle?: Duration.Input | undefined
   /** How long a drain waits for what is in flight when the scope closes; 25 s. */
@@ -127,6 +133,8 @@ export class ListenFailed extends Data.TaggedError("ListenFailed")<{
   readonly reason: "inUse" | "denied" | "noSuchAddress" | "other"
   readonly host: string
   readonly port: number
+  /** In place of these, where it was given. */
+  readonly fd?: number | undefined
   readonly cause: unknown
 }> {
   override get message(): string {
@@ -136,7 +144,7 @@ export class ListenFailed extends Data.TaggedError("ListenFailed")<{
       noSuchAddress: "is no address of this machine",
       other: `cannot be listened on: ${String(this.cause)}`
     }
-    return `${this.host}:${this.port} ${why[this.reason]}`
+    return `${this.fd === undefined ? `${this.host}:${this.port}` : `fd ${this.fd}`} ${why[this.reason]}`
   }
 }
 
@@ -321,16 +329,17 @@ const millis = (input: Duration.Input | undefined, otherwise: number): number =>
 
 const listen = (
   server: http.Server,
-  { host = "127.0.0.1", port }: Options
+  { fd, host = "127.0.0.1", port }: Options
 ): Effect.Effect<{ readonly host: string; readonly port: number }, ListenFailed> =>
   Effect.callback((resume) => {
     // It stays: an error after that is a connection that could not be accepted, and concerns nobody else.
     server.on("error", (cause: NodeJS.ErrnoException) =>
-      resume(Effect.fail(new ListenFailed({ reason: listenReasons[cause.code ?? ""] ?? "other", host, port, cause })))
+      resume(
+        Effect.fail(new ListenFailed({ reason: listenReasons[cause.code ?? ""] ?? "other", host, port, fd, cause }))
+      )
     )
-    server.listen({ host, port }, () =>
-      resume(Effect.succeed({ host, port: (server.address() as net.AddressInfo).port }))
-    )
+    const place = { fd, host, port }
+    listening.listen(server, place, () => resume(Effect.succeed(listening.addressOf(server, place))))
   })
 
 const listenReasons: { readonly [code: string]: ListenFailed["reason"] } = {

@@ -22,6 +22,8 @@ export interface Options {
   readonly shutdown?: Shutdown.Budgets | undefined
   /** What SIGHUP does, in place of stopping: read a file again, say. One that fails is logged. */
   readonly onHangup?: Effect.Effect<void, unknown> | undefined
+  /** What asks it to stop, in place of signals: those, it does not heed then. Called once, before the program starts. */
+  readonly asks?: ((stop: () => void) => void) | undefined
   /** Told what the shutdown came to. Default: on stderr, where something was cut, left or failed. */
   readonly onLedger?: ((ledger: Shutdown.Ledger) => void) | undefined
 }
@@ -70,7 +72,8 @@ class Main {
     // A fiber that waits holds no process open. A port does, and takes no timer.
     const open = new MessageChannel().port1.on("message", () => {})
     // Before the program starts: what it prints may be what somebody waits for to send a signal.
-    for (const signal of Object.keys(numbers) as Array<Signal>) process.on(signal, () => this.onSignal(signal))
+    const { asks = (): void => this.heedSignals() } = this.options
+    asks(() => this.asked === undefined && this.stop(undefined))
     process
       .on("uncaughtException", (error) => this.onCrash(error))
       .on("unhandledRejection", (error) => this.onCrash(error))
@@ -79,6 +82,10 @@ class Main {
       this.exit = exit
       this.finish()
     })
+  }
+
+  private heedSignals(): void {
+    for (const signal of Object.keys(numbers) as Array<Signal>) process.on(signal, () => this.onSignal(signal))
   }
 
   private onSignal(signal: Signal): void {
