@@ -23,8 +23,8 @@ import type { Deadline, Transport } from "@fairlead/core"
 import * as http from "node:http"
 import * as net from "node:net"
 import type { Duplex } from "node:stream"
-import { Call } from "./internal/call.ts"
-import type { Settings } from "./internal/call.ts"
+import type { Call, Settings } from "./internal/call.ts"
+import { Call1 } from "./internal/call1.ts"
 import { clientOf, Clients } from "./internal/clients.ts"
 import { onClientError, problem, refuse, turnAway } from "./internal/refusals.ts"
 import { refusal } from "./internal/strict.ts"
@@ -168,7 +168,7 @@ export const serve = <R>(
         client.turnedAway = true
         return turnAway(response, status)
       }
-      const call = new Call(request, response, client, settings)
+      const call = new Call1(request, response, client, settings)
       if (draining) call.lastOfConnection()
       live.add(call)
       call.run(handler, context).addObserver(() => {
