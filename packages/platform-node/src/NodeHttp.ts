@@ -28,6 +28,7 @@ import type { Call, Settings } from "./internal/call.ts"
 import { Call1 } from "./internal/call1.ts"
 import { clientOf, Clients } from "./internal/clients.ts"
 import { onClientError, problem, refuse, turnAway } from "./internal/refusals.ts"
+import * as certificate from "./internal/certificate.ts"
 import type { TlsFailed } from "./internal/certificate.ts"
 import * as secured from "./internal/secured.ts"
 import { refusal } from "./internal/strict.ts"
@@ -138,6 +139,10 @@ export interface Server {
 }
 
 export { TlsFailed } from "./internal/certificate.ts"
+
+/** Whether a certificate and its key can be served with, as `serve` asks when it begins. */
+export const checkTls = (files: NonNullable<Options["tls"]>): Effect.Effect<void, TlsFailed> =>
+  Effect.asVoid(certificate.load(files))
 
 /** The port cannot be listened on. */
 export class ListenFailed extends Data.TaggedError("ListenFailed")<{
