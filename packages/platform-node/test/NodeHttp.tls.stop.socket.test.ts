@@ -178,6 +178,7 @@ describe("NodeHttp with TLS, that leaves", () => {
         (session) => session.destroy(),
         (session) => session.close(),
         (session) => session.goaway(2),
+        (session) => session.goaway(11),
         (session) => session.goaway(0),
         (session) => session.destroy(new Error("mine"), 2)
       ]
@@ -203,20 +204,6 @@ describe("NodeHttp with TLS, that leaves", () => {
         )
       ]
       for (let round = 0; round < 4; round++) {
-        for (const leave of leaves) {
-          yield* Effect.scoped(
-            Effect.gen(function* () {
-              const session = yield* connect(server)
-              const streams = ["/", "/hang", "/"].map((path) =>
-                session.request({ ":path": path }).on("error", () => {})
-              )
-              streams[2]!.close(8)
-              yield* Effect.sleep(round * 3)
-              leave(session)
-              yield* Effect.sleep(round * 3)
-            })
-          )
-        }
         for (const each of bytes) {
           yield* Effect.scoped(
             Effect.gen(function* () {
@@ -232,6 +219,27 @@ describe("NodeHttp with TLS, that leaves", () => {
           )
         }
       }
+      const churn = (n: number) =>
+        Effect.scoped(
+          Effect.gen(function* () {
+            const session = yield* connect(server)
+            for (let i = 0; i < n % 8; i++) {
+              const stream = session.request({ ":path": "/", ":method": (n + i) % 2 === 0 ? "POST" : "GET" })
+              stream.on("error", () => {}).resume()
+              if ((n + i) % 4 < 2) stream.write(Buffer.alloc(((n * 7 + i) % 10) * 10_000))
+              if ((n + i) % 3 === 0) stream.end()
+              if ((n + i) % 5 < 2) setTimeout(() => stream.close((n + i) % 13), n % 5)
+            }
+            yield* Effect.sleep(n % 12)
+            leaves[n % leaves.length]!(session)
+            yield* Effect.sleep(n % 6)
+          })
+        )
+      yield* Effect.forEach(
+        Array.from({ length: 1_000 }, (_, n) => n),
+        churn,
+        { concurrency: 12 }
+      )
       while (server.inFlight() > 0) yield* Effect.sleep("1 millis")
       expect(yield* soon(request(yield* connect(server)))).toMatchObject({ status: 200 })
       expect(errors).toEqual([])

@@ -53,6 +53,7 @@ export class Session {
         maxHeaderListSize: settings.maxHeaderBytes * 2 + (settings.maxHeaders + pseudoFields) * fieldOverhead
       }
     })
+    this.wire.endWith(this.session)
     // What is read is told to the client at once, whoever it is for: so no stream waits for another, each has its own window.
     this.session.setLocalWindowSize(windowBytes)
     this.session.on("stream", this.onStream)

@@ -9,6 +9,7 @@
  *
  * The price is that bytes pass through JavaScript: 3 to 9 µs for a request. See docs/decisions/0010-http2-on-a-stream-of-ours.md.
  */
+import type { ServerHttp2Session } from "node:http2"
 import { Duplex } from "node:stream"
 import type { TLSSocket } from "node:tls"
 
@@ -57,15 +58,18 @@ export class Wire extends Duplex {
   }
 
   /**
-   * Node says that a session which closes has ended, and has it write its last GOAWAY after that; and it takes a write for a bug of
-   * its own, and throws where nobody can catch it, for as long as it has not heard that the end is reached. So it hears that at once,
-   * and the socket ends when what was to be written is. See "cuts the call of a client that resets it, or goes".
+   * Takes over how a session ends. Node would ask us for the end, and wait; and it takes what the session still writes then, its last
+   * GOAWAY or a reset, for a bug of its own, and throws where nobody can catch it: any client could end the process. So the socket that
+   * it made around us ends by itself, and the one below when what was to be written is. `session.socket` hands on what is set there, as
+   * its documentation says. See "cuts the call of a client that resets it, or goes", and "outlives whatever clients do".
    */
-  override end(...rest: ReadonlyArray<unknown>): this {
-    const done = rest.at(-1)
-    if (typeof done === "function") process.nextTick(done as Done)
+  endWith(session: ServerHttp2Session) {
+    session.socket._final = (done) => this._final(done)
+  }
+
+  override _final(done: Done) {
     setImmediate(() => setImmediate(() => this.socket.end()))
-    return this
+    done()
   }
 
   override _destroy(error: Error | null, done: Done) {
