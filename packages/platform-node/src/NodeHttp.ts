@@ -1,5 +1,6 @@
 /**
- * Serves HTTP/1.1 on one port: each request is one fiber, in a region and a scope of its own.
+ * Serves HTTP on one port: each request is one fiber, in a region and a scope of its own. Without TLS it speaks HTTP/1.1; with it
+ * (`tls`), HTTP/2 with who offers it.
  *
  *     request ─▶ [ scope [ region: handler ─▶ Reply ─▶ pipeTo ─▶ socket ] ] ─▶ what the handler acquired is released
  *
@@ -11,7 +12,7 @@
  * When the scope closes the server is drained, then cut: see `Server.drain`. With a `Shutdown` around it takes part in its phases
  * before that: what it has accepted passes every edge, and who is cut before his head is out gets a 503.
  *
- * It refuses by itself, without a word to the handler, and closes the connection: what is no request or may be read in
+ * It refuses by itself, without a word to the handler, and closes the connection, or the stream: what is no request or may be read in
  * two ways (400), what is too much (413, 414, 431) or too slow (408), other versions (505), and what it does not do:
  * `CONNECT`, WebSocket upgrades, transfer codings besides chunked (501). Everything else is the handler's. A body can
  * turn out to be none, or too large, only while the handler reads it: that cuts the region, as a client does who leaves.
@@ -23,15 +24,20 @@ import type { Deadline, Transport } from "@fairlead/core"
 import * as http from "node:http"
 import * as net from "node:net"
 import type { Duplex } from "node:stream"
-import { Call } from "./internal/call.ts"
-import type { Settings } from "./internal/call.ts"
+import type { Call, Settings } from "./internal/call.ts"
+import { Call1 } from "./internal/call1.ts"
 import { clientOf, Clients } from "./internal/clients.ts"
 import * as listening from "./internal/listening.ts"
 import { onClientError, problem, refuse, turnAway } from "./internal/refusals.ts"
+import * as certificate from "./internal/certificate.ts"
+import type { TlsFailed } from "./internal/certificate.ts"
+import * as secured from "./internal/secured.ts"
 import { refusal } from "./internal/strict.ts"
 
 /** A request as the server hands it on. */
 export interface Request extends Transport.Request {
+  /** What the client speaks with us. */
+  readonly scheme: "http" | "https"
   readonly remoteAddress: string | undefined
   /** The client asked before it sends its body. It is told to go on by `continue`, or when the body is first read. */
   readonly expectsContinue: boolean
@@ -81,6 +87,13 @@ export interface Options {
    * `NodeSupervisor.sockets`.
    */
   readonly fd?: number | undefined
+  /**
+   * The certificate, with those that vouch for it behind it, and its key: files in PEM. With it the port speaks nothing but TLS, 1.2 or
+   * later: HTTP/2 with who offers it, HTTP/1.1 with everybody else. The files are watched, and taken again when they change.
+   */
+  readonly tls?: { readonly certFile: string; readonly keyFile: string } | undefined
+  /** How many requests a client of HTTP/2 may have under way at once; those beyond are refused, to be sent again. 100. */
+  readonly streamsPerConnection?: number | undefined
   /** Longest time that a client may take to send, or to take, its next bytes; 60 s. */
   readonly idle?: Duration.Input | undefined
   /** How long a drain waits for what is in flight when the scope closes; 25 s. */
@@ -126,7 +139,18 @@ export interface Server {
    * how many connections were cut when the budget had passed. A second drain joins the first, whose budget holds.
    */
   readonly drain: (budget: Duration.Input) => Effect.Effect<number>
+  /**
+   * Takes the certificate and its key from their files now, where they have changed: for who has another word for it, as a SIGHUP.
+   * Where they cannot be taken, those before stay in service. Does nothing without `tls`.
+   */
+  readonly reload: Effect.Effect<void, TlsFailed>
 }
+
+export { TlsFailed } from "./internal/certificate.ts"
+
+/** Whether a certificate and its key can be served with, as `serve` asks when it begins. */
+export const checkTls = (files: NonNullable<Options["tls"]>): Effect.Effect<void, TlsFailed> =>
+  Effect.asVoid(certificate.load(files))
 
 /** The port cannot be listened on. */
 export class ListenFailed extends Data.TaggedError("ListenFailed")<{
@@ -149,22 +173,30 @@ export class ListenFailed extends Data.TaggedError("ListenFailed")<{
 }
 
 /** Serves `handler` until the scope closes. */
-export const serve = <R>(
-  handler: Handler<R>,
-  options: Options
-): Effect.Effect<Server, ListenFailed, Exclude<R, Scope.Scope> | Scope.Scope> =>
+export const serve: {
+  <R>(
+    handler: Handler<R>,
+    options: Options & { readonly tls?: undefined }
+  ): Effect.Effect<Server, ListenFailed, Exclude<R, Scope.Scope> | Scope.Scope>
+  <R>(
+    handler: Handler<R>,
+    options: Options
+  ): Effect.Effect<Server, ListenFailed | TlsFailed, Exclude<R, Scope.Scope> | Scope.Scope>
+} = <R>(handler: Handler<R>, options: Options): Effect.Effect<Server, any, Exclude<R, Scope.Scope> | Scope.Scope> =>
   Effect.gen(function* () {
     // Flat: each call adds two services, and where many were added before, each addition copies all of them (3 µs a call).
     const around = Context.add(yield* Effect.context(), Shutdown.Accepted, true)
     const context = Context.makeUnsafe<Exclude<R, Scope.Scope>>(around.mapUnsafe)
     const settings: Settings = {
-      idleMillis: millis(options.idle, 60_000),
+      scheme: options.tls === undefined ? "http" : "https",
+      idleMillis: Math.min(millis(options.idle, 60_000), longestTimeout),
       maxTargetBytes: options.maxTargetBytes ?? 8_192,
       maxHeaders: options.maxHeaders ?? 100,
       // Beyond that, a length cannot be told from its neighbours.
       maxBodyBytes: Math.min(options.maxBodyBytes ?? Infinity, Number.MAX_SAFE_INTEGER),
       onDeadline: options.onDeadline ?? (() => problem(504))
     }
+    const maxHeaderBytes = options.maxHeaderBytes ?? 16_384
     const live = new Calls()
     let draining = false
 
@@ -176,7 +208,9 @@ export const serve = <R>(
         client.turnedAway = true
         return turnAway(response, status)
       }
-      const call = new Call(request, response, client, settings)
+      begin(new Call1(request, response, client, settings))
+    }
+    const begin = (call: Call) => {
       if (draining) call.lastOfConnection()
       live.add(call)
       call.run(handler, context).addObserver(() => {
@@ -190,13 +224,17 @@ export const serve = <R>(
         insecureHTTPParser: false,
         // Ours to answer: with a problem, as all the rest.
         requireHostHeader: false,
-        maxHeaderSize: options.maxHeaderBytes ?? 16_384,
+        maxHeaderSize: maxHeaderBytes,
         // An upload may take its time: its silence is bounded by `idle`, not its length. For heads, see `Clients`.
         requestTimeout: 0,
         headersTimeout: 0,
         connectionsCheckingInterval: longestTimeout
       })
-      .on("connection", (socket) => void (clients.enter(socket) || socket.destroy()))
+      .on("connection", (socket) => {
+        // Behind TLS, it was admitted in front of it.
+        if (options.tls !== undefined || clients.admit(socket)) clients.begin(socket)
+        else socket.destroy()
+      })
       .on("request", onRequest)
       .on("checkContinue", onRequest)
       .on("checkExpectation", onRequest)
@@ -207,7 +245,6 @@ export const serve = <R>(
         )
       )
       .on("clientError", onClientError)
-    server.maxConnections = options.maxConnections ?? 10_000
     // Ours to count. Node would refuse nobody, and leave what is beyond out of `headers`, be it how long the body is.
     server.maxHeadersCount = 0
     const headMillis = Math.min(millis(options.headers, 60_000), longestTimeout)
@@ -216,10 +253,21 @@ export const serve = <R>(
       nextMillis: Math.min(headMillis + server.keepAliveTimeout + server.keepAliveTimeoutBuffer, longestTimeout),
       onLate: (socket) => (socket.writable ? refuse(socket, 408) : socket.destroy())
     })
+    const front =
+      options.tls === undefined
+        ? secured.plain(server)
+        : yield* secured.make(
+            options.tls,
+            server,
+            clients,
+            { ...settings, headMillis, maxHeaderBytes, maxStreams: options.streamsPerConnection ?? 100 },
+            begin
+          )
+    front.listener.maxConnections = options.maxConnections ?? 10_000
 
     const done = Deferred.makeUnsafe<number>()
     let cutConnections = 0
-    server.once("close", () => {
+    front.listener.once("close", () => {
       // Only this stops Node's own timer; that it does not listen any more is known.
       server.close(() => {})
       const rest = live.all.map((call) => call.fiber!)
@@ -234,20 +282,21 @@ export const serve = <R>(
       if (draining) return
       draining = true
       for (const call of live.all.slice()) call.lastOfConnection()
+      front.goAway()
       // Not `server.close`: that closes idle connections first, and a request on its way to one is lost.
-      net.Server.prototype.close.call(server)
+      net.Server.prototype.close.call(front.listener)
     }
     const cut = () => {
-      server.getConnections((_, count) => (cutConnections = count))
+      front.listener.getConnections((_, count) => (cutConnections = count))
       const calls = live.all.slice()
       for (const call of calls) call.cut(new Reason.Shutdown())
-      server.closeIdleConnections()
+      front.closeIdle()
       // Those that had no head yet get an answer; then nothing more is said.
       const ended = Fiber.awaitAll(calls.map((call) => call.fiber!))
       Effect.runFork(
         Effect.andThen(
           ended,
-          Effect.sync(() => void setImmediate(() => server.closeAllConnections()))
+          Effect.sync(() => void setImmediate(front.closeAll))
         )
       )
     }
@@ -256,19 +305,25 @@ export const serve = <R>(
         if (!draining) {
           stopListening()
           const timer = setTimeout(cut, budgetMillis)
-          server.once("close", () => clearTimeout(timer))
+          front.listener.once("close", () => clearTimeout(timer))
         }
         return Deferred.await(done)
       })
 
-    const { host, port } = yield* Effect.acquireRelease(listen(server, options), () =>
+    const { host, port } = yield* Effect.acquireRelease(listen(front.listener, options), () =>
       drain(millis(options.drain, 25_000))
     )
     const shutdown = yield* Effect.serviceOption(Shutdown.Shutdown)
     if (Option.isSome(shutdown) && options.edge !== false) {
       yield* takePart(shutdown.value, `http ${host}:${port}`, { live, stopListening, cut, done: Deferred.await(done) })
     }
-    return { host, port, inFlight: () => live.all.length, drain: (budget) => drain(Duration.toMillis(budget)) }
+    return {
+      host,
+      port,
+      inFlight: () => live.all.length,
+      drain: (budget) => drain(Duration.toMillis(budget)),
+      reload: front.reload
+    }
   })
 
 /**
@@ -328,7 +383,7 @@ const millis = (input: Duration.Input | undefined, otherwise: number): number =>
   input === undefined ? otherwise : Duration.toMillis(input)
 
 const listen = (
-  server: http.Server,
+  server: net.Server,
   { fd, host = "127.0.0.1", port }: Options
 ): Effect.Effect<{ readonly host: string; readonly port: number }, ListenFailed> =>
   Effect.callback((resume) => {

@@ -92,20 +92,20 @@ export const layer = <R = never>(
   options: Options<R>
 ): Layer.Layer<
   HttpServer.HttpServer | HttpPlatform.HttpPlatform | Etag.Generator | Path.Path,
-  NodeHttp.ListenFailed,
+  NodeHttp.ListenFailed | NodeHttp.TlsFailed,
   Exclude<R, Scope.Scope>
 > => Layer.mergeAll(layerServer(options), HttpPlatform.layer.pipe(Layer.provide(files)), Etag.layerWeak, Path.layer)
 
 /** The server alone. */
 export const layerServer = <R = never>(
   options: Options<R>
-): Layer.Layer<HttpServer.HttpServer, NodeHttp.ListenFailed, Exclude<R, Scope.Scope>> =>
+): Layer.Layer<HttpServer.HttpServer, NodeHttp.ListenFailed | NodeHttp.TlsFailed, Exclude<R, Scope.Scope>> =>
   Layer.effect(HttpServer.HttpServer, make(options))
 
 /** As `layerServer`, until the scope closes. */
 export const make = <R = never>(
   options: Options<R>
-): Effect.Effect<HttpServer.HttpServer["Service"], NodeHttp.ListenFailed, R | Scope.Scope> =>
+): Effect.Effect<HttpServer.HttpServer["Service"], NodeHttp.ListenFailed | NodeHttp.TlsFailed, R | Scope.Scope> =>
   Effect.gen(function* () {
     let app: App | undefined
     const answers: NodeHttp.Handler<never> = (request) => (app === undefined ? notYet : app.answer(request))
@@ -483,9 +483,9 @@ class Incoming extends Inspectable.Class implements Request {
   }
 
   get originalUrl(): string {
-    const { headers, target } = this.source
+    const { headers, scheme, target } = this.source
     const host = Transport.header(headers, "host")
-    return target[0] !== "/" || host === undefined ? target : `http://${host}${target}`
+    return target[0] !== "/" || host === undefined ? target : `${scheme}://${host}${target}`
   }
 
   get headers(): Headers.Headers {
@@ -504,8 +504,8 @@ class Incoming extends Inspectable.Class implements Request {
     return this.view.peerAddress ?? this.remoteAddress
   }
 
-  get protocol(): "http" | "https" | undefined {
-    return this.view.protocol
+  get protocol(): "http" | "https" {
+    return this.view.protocol ?? this.source.scheme
   }
 
   modify(view: View): Incoming {

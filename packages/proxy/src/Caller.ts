@@ -26,13 +26,16 @@ export interface Allowed {
   readonly hosts: ReadonlySet<string>
   /** Origins as browsers send them: `https://app.example.com`. */
   readonly origins: ReadonlySet<string>
+  /** What the URLs of our own pages begin with. */
+  readonly scheme: "http" | "https"
 }
 
 /** What of a request's headers is looked at. */
 export const of = (headers: Transport.Headers): Caller => Headers.read(headers)
 
 /** The config's exceptions: without any, loopback names and no web page. */
-export const allow = (config: Pick<Config, "hosts" | "origins">): Allowed => ({
+export const allow = (config: Pick<Config, "hosts" | "origins"> & Partial<Pick<Config, "tls">>): Allowed => ({
+  scheme: config.tls === undefined ? "http" : "https",
   hosts: new Set(config.hosts),
   origins: new Set(config.origins.map((origin) => origin.toLowerCase()))
 })
@@ -46,12 +49,12 @@ export const check = (caller: Caller, allowed: Allowed): Objection | undefined =
   const name = hostName(caller.host)
   if (name === undefined) return "badHost"
   if (!isLoopback(name) && !allowed.hosts.has(name)) return "otherHost"
-  const origin = originOf(caller)
+  const origin = originOf(caller, allowed)
   return origin === undefined || allowed.origins.has(origin.toLowerCase()) ? undefined : "crossSite"
 }
 
 /** Whose page calls: `undefined` where none does, and one that nobody allows where that is not said. */
-const originOf = ({ fetchSite, host, origin }: Caller): string | undefined => {
+const originOf = ({ fetchSite, host, origin }: Caller, { scheme }: Allowed): string | undefined => {
   if (origin !== undefined) return origin
   switch (fetchSite) {
     case undefined:
@@ -60,7 +63,7 @@ const originOf = ({ fetchSite, host, origin }: Caller): string | undefined => {
       return undefined
     // A GET of a page that an upstream sent: it stands on our origin, and would have the secrets of all the others.
     case "same-origin":
-      return `http://${host}`
+      return `${scheme}://${host}`
     default:
       return "null"
   }

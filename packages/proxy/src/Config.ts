@@ -110,8 +110,16 @@ export interface Upstream {
   readonly headers: ReadonlyArray<readonly [name: string, value: Redacted.Redacted<string>]>
 }
 
+/** A certificate, with those that vouch for it behind it, and its key: files in PEM. */
+export interface Tls {
+  readonly cert: string
+  readonly key: string
+}
+
 export interface Config {
   readonly listen: Address
+  /** What `listen` speaks TLS with; plain HTTP without. */
+  readonly tls: Tls | undefined
   readonly admin: Address | undefined
   /** Names other than loopback that a `Host` header may bear: lower case, without port, IPv6 in brackets. */
   readonly hosts: ReadonlyArray<string>
@@ -641,12 +649,30 @@ const Upstreams = Schema.Record(key(ConfigValue.upstreamNameMistake), Upstream)
   })
   .check(Schema.makeFilter((upstreams) => Object.keys(upstreams).length > 0, { expected: someUpstreams }))
 
+const pem = (docs: Docs) => text("the name of a file", (name) => (name.trim() === "" ? undefined : name), docs)
+
 const File = Schema.Struct({
   listen: Schema.optionalKey(
     address({
       description: "Where the proxy listens. `:8080` is every interface, `8080` loopback alone.",
       examples: ["127.0.0.1:8080", ":8080", "[::1]:8080"],
       default: "127.0.0.1:8080"
+    })
+  ),
+  tls: Schema.optionalKey(
+    Schema.Struct({
+      cert: pem({
+        description: "A file with the certificate in PEM, and those that vouch for it behind it.",
+        examples: ["tls/tls.crt"]
+      }).annotateKey({ messageMissingKey: "`cert`, the file of the certificate" }),
+      key: pem({
+        description: "A file with the key of the certificate in PEM, without a passphrase.",
+        examples: ["tls/tls.key"]
+      }).annotateKey({ messageMissingKey: "`key`, the file of the certificate's key" })
+    }).annotate({
+      expected: "`{ cert, key }`, two files in PEM",
+      description:
+        "What the proxy speaks TLS with, and HTTP/2; plain HTTP without. Both are read again when they change. Names are relative to the config's folder."
     })
   ),
   admin: Schema.optionalKey(
@@ -774,6 +800,7 @@ const isOfFilter = (issue: SchemaIssue.Issue) => issue._tag === "Filter"
 
 const toConfig = (file: typeof File.Type): Config => ({
   listen: file.listen ?? defaults.listen,
+  tls: file.tls,
   admin: file.admin,
   hosts: file.hosts ?? [],
   origins: file.origins ?? [],

@@ -7,6 +7,7 @@
  * environment, nothing under `headers`, no text that YAML could not make sense of.
  */
 import { createReadStream } from "node:fs"
+import { dirname, resolve } from "node:path"
 import { Data, Effect, Result } from "effect"
 import { isAlias, isMap, isSeq, LineCounter, parseDocument, Scalar, visit, YAMLMap } from "yaml"
 import type { Document, Node, Pair } from "yaml"
@@ -95,10 +96,13 @@ const decodeText = (file: string, bytes: Uint8Array): Result.Result<string, Conf
   })
 }
 
-/** Reads the config of a file, or says all that is wrong with it. */
+/** Reads the config of a file, or says all that is wrong with it. The files that it names are not read. */
 export const load = Effect.fnUntraced(function* (file: string, env: Env): Effect.fn.Return<Config.Config, ConfigError> {
   const text = yield* Effect.fromResult(decodeText(file, yield* read(file)))
-  return yield* Effect.fromResult(parse(text, { file, env }))
+  const config = yield* Effect.fromResult(parse(text, { file, env }))
+  if (config.tls === undefined) return config
+  const folder = dirname(file)
+  return { ...config, tls: { cert: resolve(folder, config.tls.cert), key: resolve(folder, config.tls.key) } }
 })
 
 // --- its text -------------------------------------------------------------------------------------------------------

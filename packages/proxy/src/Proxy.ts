@@ -47,6 +47,7 @@ export const serve = Effect.fnUntraced(function* (config: Config, options: Optio
   const draining = yield* Deferred.make<void>()
   const server = yield* NodeHttp.serve(yield* make(config, transport, log, Deferred.await(draining)), {
     ...config.listen,
+    tls: config.tls === undefined ? undefined : { certFile: config.tls.cert, keyFile: config.tls.key },
     drain: options.drain,
     // Route looks at it, so that it is logged and told like everything else.
     maxTargetBytes: Infinity

@@ -98,6 +98,7 @@ const setup = (upstream: object, ...ends: ReadonlyArray<End>) =>
               headers: ["Host", "localhost", ...headers],
               body,
               remoteAddress: "127.0.0.1",
+              scheme: "http",
               expectsContinue: Transport.header(headers, "expect") !== undefined,
               continue: () => {},
               inform: (status) => void informed.push(status),

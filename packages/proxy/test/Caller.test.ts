@@ -1,7 +1,11 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Caller from "../src/Caller.ts"
 
-const allowed: Caller.Allowed = { hosts: new Set(["proxy.internal"]), origins: new Set(["https://app.example.com"]) }
+const allowed: Caller.Allowed = {
+  scheme: "http",
+  hosts: new Set(["proxy.internal"]),
+  origins: new Set(["https://app.example.com"])
+}
 const check = (caller: Partial<Caller.Caller>) =>
   Caller.check({ host: "localhost", hosts: 1, origin: undefined, fetchSite: undefined, ...caller }, allowed)
 
@@ -62,9 +66,12 @@ describe("Caller", () => {
   it("turns a page away that an upstream sent: it stands on our origin, and must not reach the other upstreams", () => {
     expect(check({ fetchSite: "same-origin" })).toBe("crossSite")
     expect(check({ fetchSite: "same-origin", host: "app.example.com" })).toBe("otherHost")
-    const own = { hosts: new Set<string>(), origins: new Set(["http://localhost:8080"]) }
+    const own = { scheme: "http" as const, hosts: new Set<string>(), origins: new Set(["http://localhost:8080"]) }
     const caller = { hosts: 1, origin: undefined, fetchSite: "same-origin" }
     expect(Caller.check({ ...caller, host: "LOCALHOST:8080" }, own)).toBeUndefined()
     expect(Caller.check({ ...caller, host: "localhost:8081" }, own)).toBe("crossSite")
+    expect(Caller.check({ ...caller, host: "localhost:8080" }, { ...own, scheme: "https" })).toBe("crossSite")
+    const secure = Caller.allow({ hosts: [], origins: ["https://localhost:8080"], tls: { cert: "a", key: "b" } })
+    expect(Caller.check({ ...caller, host: "localhost:8080" }, secure)).toBeUndefined()
   })
 })

@@ -1,12 +1,15 @@
 import { spawn } from "node:child_process"
 import type { ChildProcess } from "node:child_process"
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { once } from "node:events"
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import * as http from "node:http"
+import * as http2 from "node:http2"
 import type { AddressInfo } from "node:net"
 import * as net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { Certificates } from "@fairlead/testing/node"
 import { afterAll, afterEach, describe, expect, it } from "vitest"
 
 const main = fileURLToPath(new URL("../src/main.ts", import.meta.url))
@@ -208,6 +211,62 @@ describe("fairlead serve", () => {
     expect(stderr).toContain(`127.0.0.1:${port} is in use`)
     expect(stderr).toContain(setting)
     expect(stderr).not.toContain("    at ")
+  })
+
+  it("serves TLS with the files of a config, by HTTP/2 too; takes new ones when they change, and keeps stdout the access log", async () => {
+    const upstream = http.createServer((request, response) => void response.end(request.headers.host))
+    const port = await listening(upstream)
+    mkdirSync(join(folder, "tls"))
+    const put = (made: Certificates.Certificates) => {
+      file("tls/tls.crt", made.cert)
+      file("tls/tls.key", made.key)
+      return made.ca
+    }
+    const ca = put(Certificates.make())
+    const upstreams = `{ a: { url: "http://127.0.0.1:${port}" } }`
+    // The names are relative to the folder of the config, wherever one is.
+    file("tls/my.yaml", `listen: 127.0.0.1:0\ntls: { cert: tls.crt, key: ./tls.key }\nupstreams: ${upstreams}`)
+    expect(await run("check", "tls/my.yaml")).toMatchObject({ code: 0, stderr: "" })
+    const { child, ended, says } = start("serve", "--config", "tls/my.yaml")
+    const [, url] = await says(/proxy {2}(https:\S+)/)
+    const ask = async (authority: string, ca: string) => {
+      const session = http2.connect(url!, { ca })
+      const stream = session.request({ ":path": "/a/b", ":authority": authority })
+      const [{ ":status": status }] = (await once(stream, "response")) as [http2.IncomingHttpStatusHeader]
+      await once(stream.resume(), "close")
+      session.close()
+      return status
+    }
+    expect(await ask(new URL(url!).host, ca)).toBe(200)
+    // Its name is looked at as that of a Host is.
+    expect(await ask("rebound.example", ca)).toBe(421)
+    const next = put(Certificates.make())
+    await says(/The certificate in \S+ is in service/)
+    expect(await ask("localhost", next)).toBe(200)
+    child.kill("SIGTERM")
+    const { code, stdout } = await ended
+    upstream.closeAllConnections()
+    upstream.close()
+    expect(code).toBe(0)
+    const lines = stdout.trim().split("\n")
+    expect(lines.map((line) => (JSON.parse(line) as { status: number }).status)).toEqual([200, 421, 200])
+  })
+
+  it("says what is no pair, and starts nothing", async () => {
+    const { cert } = Certificates.make()
+    file("other.crt", cert)
+    file("other.key", Certificates.make().key)
+    const upstreams = "{ a: { url: https://a } }"
+    file("nopair.yaml", `tls: { cert: other.crt, key: other.key }\nupstreams: ${upstreams}`)
+    const checked = await run("check", "nopair.yaml")
+    expect([checked.code, checked.stdout]).toEqual([2, ""])
+    expect(checked.stderr).toContain("`tls` in nopair.yaml names what is no pair")
+    expect(checked.stderr).toContain("other.key: expected the key of the certificate, found that of another")
+    expect(await run("serve", "--config", "nopair.yaml", "--listen", "127.0.0.1:0")).toMatchObject({
+      code: 2,
+      stdout: "",
+      stderr: checked.stderr
+    })
   })
 
   it("serves a config: secrets are added, stdout is the access log, and SIGTERM ends it with 0", async () => {

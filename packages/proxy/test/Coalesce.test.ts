@@ -32,6 +32,7 @@ const callIn = (region: Deadline.Region): Call => {
     headers: [],
     body: Transport.empty,
     remoteAddress: "127.0.0.1",
+    scheme: "http",
     expectsContinue: false,
     continue: () => {},
     inform: () => {},

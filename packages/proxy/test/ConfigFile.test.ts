@@ -36,6 +36,7 @@ describe("a config", () => {
     expect(good("upstreams: { a: { url: https://a.example } }")).toEqual({
       listen: { host: "127.0.0.1", port: 8080 },
       admin: undefined,
+      tls: undefined,
       hosts: [],
       origins: [],
       upstreams: [
@@ -237,8 +238,26 @@ const table: ReadonlyArray<readonly [name: string, source: string, ...parts: Rea
     "an unknown key",
     "frobnicate: 1\nupstreams: { a: { url: https://a } }",
     "fairlead.yaml:1:1  frobnicate",
-    "expected  `listen`, `admin`, `hosts`, `origins`, `upstreams`",
+    "expected  `listen`, `tls`, `admin`, `hosts`, `origins`, `upstreams`",
     "the unknown key `frobnicate`"
+  ],
+  [
+    "a certificate without its key",
+    "tls: { cert: a }\nupstreams: { a: { url: https://a } }",
+    "fairlead.yaml:1:1  tls.key",
+    "expected  `key`, the file of the certificate's key"
+  ],
+  [
+    "a certificate that is a word",
+    "tls: yes\nupstreams: { a: { url: https://a } }",
+    "fairlead.yaml:1:6  tls",
+    "expected  `{ cert, key }`, two files in PEM"
+  ],
+  [
+    "a file without a name",
+    'tls: { cert: "", key: b }\nupstreams: { a: { url: https://a } }',
+    "fairlead.yaml:1:14  tls.cert",
+    "expected  the name of a file"
   ],
   [
     "a misspelt key",

@@ -16,6 +16,7 @@ const request: NodeHttp.Request = {
   headers: ["Host", "localhost"],
   body: Transport.empty,
   remoteAddress: "127.0.0.1",
+  scheme: "http",
   expectsContinue: false,
   continue: () => {},
   inform: () => {},

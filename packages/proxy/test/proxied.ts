@@ -53,6 +53,7 @@ export const make = (
         headers: ["Host", "localhost", ...(asked.headers ?? [])],
         body: asked.body ?? Transport.empty,
         remoteAddress: "127.0.0.1",
+        scheme: "http",
         expectsContinue: false,
         continue: () => void told.push("continue"),
         inform: (status) => void told.push(String(status)),

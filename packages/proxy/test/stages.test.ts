@@ -35,6 +35,7 @@ const inCall = <A, E, R>(asked: Asked, body: (call: Call, told: Array<string>) =
       headers,
       body: Transport.empty,
       remoteAddress: "127.0.0.1",
+      scheme: "http",
       expectsContinue: Transport.header(headers, "expect") !== undefined,
       continue: () => void told.push("continue"),
       inform: (status) => void told.push(String(status)),

@@ -1,14 +1,12 @@
-/** One call on the server's side: from the request's head to the last byte of its answer. */
+/** One call on the server's side: from the request's head to the last byte of its answer, whatever carries them. */
 import { Cause, Context, Effect, Exit, Scope } from "effect"
 import type { Fiber } from "effect"
 import { Deadline, Reason, Transport } from "@fairlead/core"
-import * as http from "node:http"
+import type { Readable } from "node:stream"
 import type { Handler, Observer, Progress, Request } from "../NodeHttp.ts"
-import type { Client } from "./clients.ts"
 import * as framing from "./framing.ts"
 import { Incoming } from "./incoming.ts"
 import type { Sender } from "./incoming.ts"
-import * as latin1 from "./latin1.ts"
 import { problem } from "./refusals.ts"
 import type { Bounds } from "./strict.ts"
 
@@ -20,8 +18,11 @@ export interface Settings extends Bounds {
 const reading = 1
 const writing = 2
 
-/** One request and its answer: what the handler is given, where its reply goes, and what became of it. */
-export class Call implements Request, Progress, Transport.Sink, Sender {
+/**
+ * One request and its answer: what the handler is given, where its reply goes, and what became of it. How that is said on the wire
+ * is `Call1`'s, for HTTP/1.1, and `Call2`'s, for HTTP/2.
+ */
+export abstract class Call implements Request, Progress, Transport.Sink, Sender {
   readonly method: string
   readonly target: string
   readonly headers: Transport.Headers
@@ -33,36 +34,56 @@ export class Call implements Request, Progress, Transport.Sink, Sender {
   fiber: Fiber.Fiber<void, unknown> | undefined = undefined
   /** Where it stands among the calls under way. */
   place = 0
+  /** Whose turn it is: what of it the client has to move. */
+  protected turns = 0
+  protected readonly settings: Settings
   private region: Deadline.Region | undefined = undefined
-  private turns = 0
-  private continued = false
-  private readonly request: http.IncomingMessage
-  private readonly response: http.ServerResponse
-  private readonly client: Client
-  private readonly settings: Settings
 
-  constructor(request: http.IncomingMessage, response: http.ServerResponse, client: Client, settings: Settings) {
-    this.client = client
-    this.request = request
-    this.response = response
+  constructor(
+    method: string,
+    target: string,
+    headers: Transport.Headers,
+    incoming: Readable | undefined,
+    length: number | undefined,
+    settings: Settings
+  ) {
     this.settings = settings
-    this.method = request.method!
-    this.target = request.url!
-    this.headers = request.rawHeaders
-    const length = request.headers["content-length"]
-    const chunked = request.headers["transfer-encoding"] !== undefined
-    this.body =
-      chunked || (length !== undefined && length !== "0")
-        ? new Incoming(request, chunked ? undefined : Number(length), settings.maxBodyBytes, this)
-        : Transport.empty
-    const gone = () => this.cut(new Reason.ClientGone())
-    client.begin()
-    response.on("close", () => {
-      client.end()
-      gone()
-    })
-    // Sent ahead while another call has the connection: Node does not tell such a response that the client has left.
-    if (response.socket === null) request.socket.setMaxListeners(0).once("close", gone)
+    this.method = method
+    this.target = target
+    this.headers = headers
+    this.body = incoming === undefined ? Transport.empty : new Incoming(incoming, length, settings.maxBodyBytes, this)
+  }
+
+  abstract get remoteAddress(): string | undefined
+  abstract get expectsContinue(): boolean
+  abstract continue(): void
+  abstract inform(status: number, headers: Transport.Headers): void
+  abstract trailers(): ReadonlyArray<string> | undefined
+  abstract write(chunk: Uint8Array): boolean
+  abstract onDrain(resume: () => void): void
+  /** What can be said so, says that no other call follows on this connection. */
+  abstract lastOfConnection(): void
+  /** Whether a head is out that is no interim one. */
+  protected abstract get headSaid(): boolean
+  /** Whether all of the answer is said. */
+  protected abstract get allSaid(): boolean
+  /** Throws where the head holds what none may. `last`: nothing comes behind it. */
+  protected abstract sayHead(status: number, fields: Transport.Headers, last: boolean): void
+  /** The head has waited for its body for long enough. */
+  protected abstract flushHead(): void
+  /** Says the rest, or that there is none. */
+  protected abstract sayLast(bytes: Uint8Array | undefined): void
+  /** All is said: what of the two directions is still open gets its end. */
+  protected abstract afterLast(): void
+  /** Ends in the middle, so that nobody takes it for a whole. */
+  protected abstract breakOff(): void
+  /** The turn has changed: `turns` says whose it is. */
+  protected abstract turned(): void
+  /** What comes behind this request, if it has not ended before, is nobody's. */
+  protected abstract turnAway(): void
+
+  get scheme(): "http" | "https" {
+    return this.settings.scheme
   }
 
   get received(): number {
@@ -71,41 +92,6 @@ export class Call implements Request, Progress, Transport.Sink, Sender {
 
   get progress(): Progress {
     return this
-  }
-
-  get remoteAddress(): string | undefined {
-    return this.request.socket.remoteAddress
-  }
-
-  get expectsContinue(): boolean {
-    // A client of HTTP/1.0 would take the 100 for its answer.
-    return this.request.headers.expect !== undefined && this.request.httpVersionMinor !== 0
-  }
-
-  continue() {
-    if (this.continued || !this.expectsContinue || this.response.headersSent) return
-    this.continued = true
-    this.response.writeContinue()
-  }
-
-  inform(status: number, headers: Transport.Headers) {
-    const { headersSent, socket } = this.response
-    if (headersSent || socket === null || this.request.httpVersionMinor === 0) return
-    // 100 and 101 are about one connection, and below is nothing. For who takes nothing, nothing is piled up.
-    if (!(status > 101 && status < 200) || socket.writableNeedDrain) return
-    let head = `HTTP/1.1 ${status} ${http.STATUS_CODES[status] ?? ""}\r\n`
-    try {
-      const fields = framing.ofReply(headers, undefined, false)
-      for (let i = 0; i < fields.length; i += 2) {
-        http.validateHeaderName(fields[i]!)
-        http.validateHeaderValue(fields[i]!, fields[i + 1]!)
-        head += `${fields[i]}: ${fields[i + 1]}\r\n`
-      }
-    } catch {
-      // What cannot be said is not said: the answer itself is still to come.
-      return
-    }
-    socket.write(`${head}\r\n`, "latin1")
   }
 
   /** Begins the call. */
@@ -148,7 +134,7 @@ export class Call implements Request, Progress, Transport.Sink, Sender {
     }
     // Head and first chunk often come together, and go out together then. Else the head does not wait.
     queueMicrotask(() => {
-      if (this.bytes === 0 && this.end === "open") this.response.flushHeaders()
+      if (this.bytes === 0 && this.end === "open") this.flushHead()
     })
     return Effect.map(body.pipeTo(this), () => this.finish(undefined))
   }
@@ -156,19 +142,16 @@ export class Call implements Request, Progress, Transport.Sink, Sender {
   /** Whether the head could be written: it cannot where the reply holds what no header may. */
   private head({ body, headers, status }: Transport.Reply): boolean {
     try {
+      const bodyless = framing.bodyless(this.method, status)
       // A 204 has no length; what a HEAD or a 304 says is that of the body they stand for.
       const fields =
-        status === 204
-          ? framing.ofReply(headers, undefined, false)
-          : framing.ofReply(headers, body.length, framing.bodyless(this.method, status))
-      this.response.writeHead(status, fields as Array<string>)
-      this.status = status
-      return true
+        status === 204 ? framing.ofReply(headers, undefined, false) : framing.ofReply(headers, body.length, bodyless)
+      this.sayHead(status, fields, bodyless || body.length === 0)
     } catch {
-      // Node keeps the text of the status that it was given first.
-      this.response.statusMessage = ""
       return false
     }
+    this.status = status
+    return true
   }
 
   /** Sends a reply that is in memory. */
@@ -177,31 +160,20 @@ export class Call implements Request, Progress, Transport.Sink, Sender {
   }
 
   private finish(bytes: Uint8Array | undefined) {
-    const { response } = this
-    if (bytes === undefined || bytes.length === 0 || framing.bodyless(this.method, this.status!)) response.end()
-    else {
+    if (bytes === undefined || bytes.length === 0 || framing.bodyless(this.method, this.status!)) {
+      this.sayLast(undefined)
+    } else {
       this.bytes += bytes.length
-      // As a string it goes out in one piece with the head: one `write` where two buffers take the dearer `writev`.
-      if (bytes.length <= stringBytes) response.end(latin1.decode(bytes), "latin1")
-      else response.end(bytes)
+      this.sayLast(bytes)
     }
     if (this.end === "open") this.end = "complete"
-    // Bytes that a slow reader has yet to take. When they are gone, Node sets its own timeout.
-    if (response.socket !== null && response.socket.writableLength > 0) this.turn(writing, true)
-    if (this.body !== Transport.empty && !this.request.complete) this.linger()
-  }
-
-  /** The rest of a body that nobody wants is thrown away for a while, so that the client gets to read the answer. */
-  private linger() {
-    const { socket } = this.request
-    const timer = setTimeout(() => socket.destroy(), lingerMillis).unref()
-    this.request.once("close", () => clearTimeout(timer))
+    this.afterLast()
   }
 
   /** The region has ended, the scope is about to: nothing may stay half said. */
   private settle(cause: Cause.Cause<unknown>, region: Deadline.Region): Effect.Effect<void> | undefined {
-    const answers = this.end === "open" && !this.response.headersSent
-    const unanswered = this.end === "shutdown" && !this.response.headersSent
+    const answers = this.end === "open" && !this.headSaid
+    const unanswered = this.end === "shutdown" && !this.headSaid
     const exceeded = Deadline.exceededBy(region)
     const defect = exceeded === undefined && Cause.hasDies(cause)
     if (this.end === "open") {
@@ -214,15 +186,14 @@ export class Call implements Request, Progress, Transport.Sink, Sender {
       this.answer(problem(503))
     }
     // Said in full or cut: half an answer never ends cleanly.
-    if (!this.response.writableEnded) this.response.destroy()
+    if (!this.allSaid) this.breakOff()
     return defect ? Effect.logError("A handler had a defect", cause) : undefined
   }
 
   /** For people: what was asked, how old it is, and what it waits for. */
   get title(): string {
-    const { region } = this
-    const { method, url } = this.request
-    const path = url!.split("?", 1)[0]!
+    const { method, region, target } = this
+    const path = target.split("?", 1)[0]!
     const waits = region?.what === undefined ? "" : `, waiting for ${region.what}`
     return `${method} ${path.length > 60 ? `${path.slice(0, 60)}…` : path} (${Math.round(region?.ageMillis ?? 0)} ms${waits})`
   }
@@ -238,8 +209,8 @@ export class Call implements Request, Progress, Transport.Sink, Sender {
   refuse(status: number) {
     if (this.end !== "open") return
     this.end = "failed"
-    this.client.turnedAway = true
-    if (this.response.headersSent) this.response.destroy()
+    this.turnAway()
+    if (this.headSaid) this.breakOff()
     else {
       this.lastOfConnection()
       this.answer(problem(status))
@@ -247,39 +218,20 @@ export class Call implements Request, Progress, Transport.Sink, Sender {
     this.region?.cut(new Reason.ClientGone())
   }
 
-  lastOfConnection() {
-    this.response.shouldKeepAlive = false
-  }
-
   /** Whether it is the client's turn to send. */
   clientSends(its: boolean) {
     this.turn(reading, its)
   }
 
-  write(chunk: Uint8Array): boolean {
-    this.bytes += chunk.length
-    if (this.response.write(chunk)) return true
-    this.turn(writing, true)
-    return false
+  /** Whether it is the client's turn to take. */
+  protected clientTakes(its: boolean) {
+    this.turn(writing, its)
   }
 
-  onDrain(resume: () => void) {
-    this.response.once("drain", () => {
-      this.turn(writing, false)
-      resume()
-    })
-  }
-
-  /** While it is the client's turn to send or to take, the socket's timer runs, and closes it when nothing moves. */
+  /** While it is the client's turn to send or to take, it is looked after that something moves. */
   private turn(what: typeof reading | typeof writing, clients: boolean) {
     const before = this.turns
     this.turns = clients ? before | what : before & ~what
-    if ((before === 0) === (this.turns === 0)) return
-    this.response.socket?.setTimeout(this.turns === 0 ? 0 : this.settings.idleMillis)
+    if ((before === 0) !== (this.turns === 0)) this.turned()
   }
 }
-
-const lingerMillis = 10_000
-
-/** Node copies a string of up to 16 KiB, head included, without allocating. */
-const stringBytes = 8_192

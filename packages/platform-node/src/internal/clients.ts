@@ -23,11 +23,14 @@ export class Clients {
   }
 
   /** A client has connected; there is no place for it where it gives `false`. */
-  enter(socket: Socket & Known): boolean {
-    if (this.perAddress !== Infinity && !this.count(socket)) return false
+  admit(socket: Socket): boolean {
+    return this.perAddress === Infinity || this.count(socket)
+  }
+
+  /** It speaks HTTP/1.1 from now on. */
+  begin(socket: Socket & Known) {
     const client = (socket[key] = new Client(socket, this.times))
     socket.once("close", client.left)
-    return true
   }
 
   private count(socket: Socket): boolean {
@@ -81,6 +84,10 @@ export class Client {
   end() {
     this.open--
     this.answered++
+  }
+
+  get idle(): boolean {
+    return this.open === 0
   }
 
   readonly left = () => clearTimeout(this.timeout)

@@ -1,7 +1,7 @@
 /** The body of a request that a client sends us, as a `Body`. */
 import { Effect } from "effect"
 import { Transport } from "@fairlead/core"
-import type { IncomingMessage } from "node:http"
+import type { Readable } from "node:stream"
 import { streamed } from "./streamed.ts"
 import { mayNotTrail } from "./strict.ts"
 
@@ -13,6 +13,8 @@ export interface Sender {
   continue(): void
   /** Turns the client away in the middle of its body. */
   refuse(status: number): void
+  /** What came behind the body, at its end: names and values; `undefined` where that is no end, and it has broken off. */
+  trailers(): ReadonlyArray<string> | undefined
 }
 
 export class Incoming implements Transport.Body {
@@ -20,13 +22,13 @@ export class Incoming implements Transport.Body {
   readonly bytes = undefined
   /** How many bytes have been handed on. */
   received = 0
-  private readonly request: IncomingMessage
+  private readonly request: Readable
   private readonly maxBytes: number
   private readonly sender: Sender
   private state: "fresh" | "flowing" | "ended" = "fresh"
   private stop = () => {}
 
-  constructor(request: IncomingMessage, length: number | undefined, maxBytes: number, sender: Sender) {
+  constructor(request: Readable, length: number | undefined, maxBytes: number, sender: Sender) {
     this.request = request
     this.length = length
     this.maxBytes = maxBytes
@@ -62,8 +64,9 @@ export class Incoming implements Transport.Body {
         request.resume()
       }
       const onEnd = () => {
-        const { rawTrailers } = request
-        if (rawTrailers.length > 0 && mayNotTrail(rawTrailers)) {
+        const trailers = sender.trailers()
+        if (trailers === undefined) return onClose()
+        if (trailers.length > 0 && mayNotTrail(trailers)) {
           return refuse(400, "Expected no trailers that belong into the head")
         }
         this.stop()

@@ -18,6 +18,8 @@ export interface Head {
 }
 
 export interface Bounds {
+  /** What a target that is a URL begins with, here. */
+  readonly scheme: "http" | "https"
   readonly maxTargetBytes: number
   readonly maxHeaders: number
   readonly maxBodyBytes: number
@@ -31,7 +33,7 @@ export const refusal = (head: Head, bounds: Bounds): number => {
   // It also reads RTSP.
   if (!methods.has(method)) return 501
   if (url.length > bounds.maxTargetBytes) return 414
-  if (!isTarget(url, method)) return 400
+  if (!isTarget(url, method, bounds.scheme)) return 400
   if (rawHeaders.length > bounds.maxHeaders * 2) return 431
 
   let hosts = 0
@@ -59,22 +61,21 @@ export const refusal = (head: Head, bounds: Bounds): number => {
 
 const endsInChunks = /,[ \t]*chunked$/i
 
-const methods: ReadonlySet<string> = new Set(http.METHODS)
+export const methods: ReadonlySet<string> = new Set(http.METHODS)
 
 /** RFC 3986, 3.2, without what names a user: a name, an IPv4 address, or one of IPv6 or later in brackets; and a port. */
-const authority =
+export const authority =
   /^(?:(?:[\w.~!$&'()*+,;=-]|%[\da-f]{2})+|\[[\da-f:.]+\]|\[v[\da-f]+\.[\w.~!$&'()*+,;=:-]+\])(?::\d{0,5})?$/i
 
 /** A path, all of a URL of our scheme, or the asterisk that stands for all of the server. */
-const isTarget = (target: string, method: string): boolean => {
+const isTarget = (target: string, method: string, scheme: Bounds["scheme"]): boolean => {
   if (target.includes("#")) return false
   if (target.startsWith("/")) return true
   if (target === "*") return method === "OPTIONS"
-  const end = /[/?]|$/.exec(target.slice(scheme.length))!.index + scheme.length
-  return target.slice(0, scheme.length).toLowerCase() === scheme && authority.test(target.slice(scheme.length, end))
+  const start = scheme.length + 3
+  const end = /[/?]|$/.exec(target.slice(start))!.index + start
+  return target.slice(0, start).toLowerCase() === `${scheme}://` && authority.test(target.slice(start, end))
 }
-
-const scheme = "http://"
 
 /** Whether trailers hold what must be known before the body: RFC 9110, 6.5.1. */
 export const mayNotTrail = (rawTrailers: ReadonlyArray<string>): boolean => {

@@ -30,7 +30,7 @@ const entered = (firstMillis: number, nextMillis: number) =>
       onLate: () => late.push(performance.now() - since)
     })
     const server = net.createServer((socket) => {
-      clients.enter(socket)
+      clients.begin(socket)
       Deferred.doneUnsafe(known, Effect.succeed(clientOf(socket)!))
     })
     yield* Effect.acquireRelease(

@@ -1,5 +1,6 @@
 /** The config file of a command, or the end of the command. */
 import { Effect } from "effect"
+import type { NodeHttp } from "@fairlead/platform-node"
 import type { Config } from "../Config.ts"
 import * as ConfigFile from "../ConfigFile.ts"
 import { Stop } from "./Stop.ts"
@@ -14,6 +15,13 @@ export const read = (file: string, env: ConfigFile.Env = process.env): Effect.Ef
       (error) => new Stop({ message: error.missing && file === usual ? howToStart : error.message, code: 2 })
     )
   )
+
+/** The files that `tls` names are no pair. */
+export const badTls = (error: NodeHttp.TlsFailed, file = usual): Stop =>
+  new Stop({
+    message: `the config cannot be used: \`tls\` in ${file} names what is no pair.\n\n${error.message}`,
+    code: 2
+  })
 
 const howToStart = `there is no ${usual} here. Name another file (serve: --config FILE), try \`serve --demo\`, which needs none, or begin with:
 

@@ -37,32 +37,37 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
     configured.admin === undefined
       ? undefined
       : yield* orStop(
-          Admin.serve(configured.admin, Caller.allow(configured), { started: () => started, version }),
+          Admin.serve(configured.admin, Caller.allow({ ...configured, tls: undefined }), {
+            started: () => started,
+            version
+          }),
           `\`admin\` in ${file}`
         )
   const proxy = yield* orStop(
     Proxy.serve(configured),
-    options.demo ? "--listen (npm start -- --listen 9000)" : `\`listen\` in ${file}, or --listen`
+    options.demo ? "--listen (npm start -- --listen 9000)" : `\`listen\` in ${file}, or --listen`,
+    file
   )
   started = true
   const stops = Effect.sync(() => say(`fairlead: stopping, with ${proxy.inFlight()} in flight`))
   yield* Shutdown.hook("fairlead", { phase: "notice" }, stops)
 
   say(`fairlead ${version} serves ${options.demo ? "the demo" : file}\n`)
-  say(`proxy  ${urlOf(proxy)}${others(configured.listen)}`)
+  const url = urlOf(proxy, configured.tls === undefined ? "http" : "https")
+  say(`proxy  ${url}${others(configured.listen)}`)
   say(
     admin === undefined
       ? "admin  off"
       : `admin  ${urlOf(admin)}${others(configured.admin!)}  /livez, /startupz, /readyz, /statistics`
   )
   say(`\n${summary.upstreams(configured)}\n`)
-  if (options.demo) say(toTry(urlOf(proxy)))
+  if (options.demo) say(toTry(url))
   return yield* Effect.never
 }, Effect.scoped)
 
 /** How this machine reaches it, whatever the interfaces it listens on. */
-const urlOf = ({ host, port }: Address) =>
-  `http://${ConfigValue.formatAddress({ host: host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host, port })}`
+const urlOf = ({ host, port }: Address, scheme = "http") =>
+  `${scheme}://${ConfigValue.formatAddress({ host: host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host, port })}`
 
 const others = (address: Address) => (ConfigValue.isLoopback(address) ? "" : " and from other machines")
 
@@ -78,9 +83,15 @@ const parseListen = (text: string) => {
     : Effect.succeed(address)
 }
 
-/** A port that cannot be had ends the command, with the setting that changes it. */
-const orStop = <A, R>(server: Effect.Effect<A, NodeHttp.ListenFailed, R>, setting?: string) =>
-  Effect.mapError(server, ({ message }) => {
+/** A port or a certificate that cannot be had ends the command, with the setting that changes it. */
+const orStop = <A, R>(
+  server: Effect.Effect<A, NodeHttp.ListenFailed | NodeHttp.TlsFailed, R>,
+  setting?: string,
+  file?: string
+) =>
+  Effect.mapError(server, (error) => {
+    if (error._tag === "TlsFailed") return config.badTls(error, file)
+    const { message } = error
     const remedy = setting === undefined ? "" : ` Another address is set by ${setting}.`
     return new Stop({ message: `${message}.${remedy}`, code: 1 })
   })

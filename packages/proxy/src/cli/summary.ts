@@ -9,6 +9,7 @@ export const all = (config: Config): string =>
   [
     ...columns([
       ["listen", ConfigValue.formatAddress(config.listen)],
+      ...(config.tls === undefined ? [] : [["tls", `${config.tls.cert}, ${config.tls.key}`] as const]),
       ["admin", config.admin === undefined ? "off" : ConfigValue.formatAddress(config.admin)],
       ["hosts", ["loopback", ...config.hosts].join(", ")],
       ["origins", config.origins.length === 0 ? "none: no web page may call" : config.origins.join(", ")]

@@ -208,6 +208,7 @@ const ofNobody = ({ call, shared: { headers } }: Asked): Omit<Call, "region"> =>
     headers,
     body,
     remoteAddress: undefined,
+    scheme: "http",
     expectsContinue: false,
     continue: unheard,
     inform: unheard,
