@@ -21,14 +21,20 @@ export class Call1 extends Call {
     this.client = client
     this.request = request
     this.response = response
-    const gone = () => this.cut(new Reason.ClientGone())
     client.begin()
-    response.on("close", () => {
-      client.end()
-      gone()
-    })
+    ;(response as Answered)[key] = this
+    response.on("close", onClose)
     // Sent ahead while another call has the connection: Node does not tell such a response that the client has left.
-    if (response.socket === null) request.socket.setMaxListeners(0).once("close", gone)
+    if (response.socket === null) request.socket.setMaxListeners(0).once("close", () => this.gone())
+  }
+
+  closed() {
+    this.client.end()
+    this.gone()
+  }
+
+  private gone() {
+    this.cut(new Reason.ClientGone())
   }
 
   get remoteAddress(): string | undefined {
@@ -143,6 +149,20 @@ export class Call1 extends Call {
     const timer = setTimeout(() => socket.destroy(), lingerMillis).unref()
     this.request.once("close", () => clearTimeout(timer))
   }
+}
+
+const key = Symbol("call")
+
+interface Answered extends http.ServerResponse {
+  [key]?: Call1
+}
+
+/**
+ * One function for all of them. A closure for each call, kept on its response, lets dead calls pile up until a full collection, in every
+ * other process or so: 5 µs of garbage collection for each request (16 µs of CPU in place of 11).
+ */
+function onClose(this: Answered) {
+  this[key]!.closed()
 }
 
 const lingerMillis = 10_000
