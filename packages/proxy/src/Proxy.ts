@@ -38,6 +38,8 @@ export interface Options {
   readonly transport?: Transport.Transport | undefined
   /** How long the drain waits for what is in flight; 25 s. */
   readonly drain?: Duration.Input | undefined
+  /** Where what the rates remember outlives it, by upstream. Default: nowhere. */
+  readonly store?: RateWindow.Store | undefined
 }
 
 /** Serves until the scope closes. */
@@ -45,7 +47,7 @@ export const serve = Effect.fnUntraced(function* (config: Config, options: Optio
   const log = options.log ?? (yield* AccessLog.make())
   const transport = options.transport ?? (yield* NodeTransport.make())
   const draining = yield* Deferred.make<void>()
-  const server = yield* NodeHttp.serve(yield* make(config, transport, log, Deferred.await(draining)), {
+  const server = yield* NodeHttp.serve(yield* make(config, transport, log, Deferred.await(draining), options.store), {
     ...config.listen,
     tls: config.tls === undefined ? undefined : { certFile: config.tls.cert, keyFile: config.tls.key },
     drain: options.drain,
@@ -66,13 +68,14 @@ export const make = Effect.fnUntraced(function* (
   config: Config,
   transport: Transport.Transport,
   log: AccessLog.AccessLog,
-  draining: Effect.Effect<void> = Effect.never
+  draining: Effect.Effect<void> = Effect.never,
+  store?: RateWindow.Store
 ): Effect.fn.Return<NodeHttp.Handler<never>, never, Scope.Scope> {
   const word = randomWord()
   const pseudonym = `fairlead-${word}`
   const upstreams = new Map<string, Route.Upstream>()
   for (const upstream of config.upstreams) {
-    const gate = yield* makeGate(upstream)
+    const gate = yield* makeGate(upstream, store)
     const breaker = yield* breakerOf(upstream)
     const base = upstream.url.pathname.replace(/\/+$/, "")
     upstreams.set(upstream.name, {
@@ -110,8 +113,9 @@ export const make = Effect.fnUntraced(function* (
   return (request, region) => answer(handler, open(request, region, `${word}-${++count}`))
 })
 
-const makeGate = ({ concurrency, name, queue, rate, shares }: Upstream) =>
+const makeGate = ({ concurrency, name, queue, rate, shares }: Upstream, store: RateWindow.Store | undefined) =>
   Gate.make(name, {
+    store: rate.length === 0 ? undefined : store,
     limit: limitOf(concurrency),
     windows: rate.map(({ burst, counts, limit, per }) => RateWindow.per(limit, per, { burst, counts })),
     shares,

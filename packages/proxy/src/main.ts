@@ -1,8 +1,13 @@
 #!/usr/bin/env node
 /** `fairlead`: command line → program → process. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { NodeMain } from "@fairlead/platform-node"
+import { NodeMain, NodeSupervisor } from "@fairlead/platform-node"
 import { Effect } from "effect"
 import * as fairlead from "./cli/fairlead.ts"
+import { say } from "./cli/print.ts"
 
-fairlead.run(process.argv.slice(2)).pipe(Effect.provide(NodeServices.layer), NodeMain.launch)
+const args = process.argv.slice(2)
+const program = fairlead.run(args).pipe(Effect.provide(NodeServices.layer))
+
+if (!fairlead.isRolling(args)) NodeMain.launch(program)
+else NodeSupervisor.launch(program, { onEvent: (event) => say(`fairlead: ${NodeSupervisor.format(event)}`) })

@@ -370,6 +370,48 @@ describe("fairlead serve", () => {
     expect((await ended).code).toBe(0)
   })
 
+  it("--rolling: SIGHUP takes the config anew and forgets no rate; where it is wrong, what was there stays", async () => {
+    const upstream = http.createServer((request, response) => response.end(request.url))
+    const port = await listening(upstream)
+    const configured = (path: string, more = "") =>
+      file(
+        "rolling.yaml",
+        `listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\n` +
+          `upstreams: { a: { url: "http://127.0.0.1:${port}/${path}", rate: 3 per minute } }\n${more}`
+      )
+    configured("v1")
+    const { child, ended, says } = start("serve", "--rolling", "--config", "rolling.yaml")
+    const [, url] = await says(/proxy {2}(http:\S+)/)
+    const [, admin] = await says(/admin {2}(http:\S+)/)
+    await says(/is ready/)
+    expect([await get(`${url}/a/b`), await get(`${url}/a/b`)]).toEqual(Array(2).fill({ status: 200, text: "/v1/b" }))
+    configured("v2")
+    child.kill("SIGHUP")
+    await says(/roll is done/)
+    expect(await get(`${admin}/readyz`)).toMatchObject({ status: 200 })
+    expect(await get(`${url}/a/b`)).toEqual({ status: 200, text: "/v2/b" })
+    expect(await get(`${url}/a/b`, { prefer: "wait=0" })).toMatchObject({ status: 503 })
+    configured("v3", "nonsense: 1")
+    child.kill("SIGHUP")
+    await says(/unknown key `nonsense`[^]*roll is given up/)
+    expect(await get(`${admin}/readyz`)).toMatchObject({ status: 200 })
+    child.kill("SIGTERM")
+    const { code, stdout } = await ended
+    upstream.closeAllConnections()
+    upstream.close()
+    expect(code).toBe(0)
+    // The log of both is one.
+    expect(stdout.trim().split("\n")).toHaveLength(4)
+  })
+
+  it("--rolling with a config that is wrong from the start ends with 2, and is not tried again", async () => {
+    file("wrong.yaml", "listen: 127.0.0.1:0")
+    const { code, stderr } = await run("serve", "--rolling", "--config", "wrong.yaml")
+    expect(code).toBe(2)
+    expect(stderr.match(/has started/g)).toHaveLength(1)
+    expect((await run("serve", "--rolling", "--help")).stdout).toContain("--rolling")
+  })
+
   it("outlives whoever read what it says", async () => {
     const { child, ended, says } = start("serve", "--demo", "--listen", "127.0.0.1:0")
     const [, url] = await says(/proxy {2}(http:\S+)/)

@@ -35,6 +35,11 @@ const fairlead = Command.make("fairlead").pipe(
           Flag.withDescription("Where to listen, in place of the config's `listen`"),
           Flag.optional,
           Flag.map(Option.getOrUndefined)
+        ),
+        rolling: Flag.Boolean("rolling").pipe(
+          Flag.withoutNegation,
+          Flag.withDescription("At SIGHUP take the config anew, in a new process, and lose no call"),
+          Flag.withDefault(false)
         )
       },
       serve
@@ -42,6 +47,7 @@ const fairlead = Command.make("fairlead").pipe(
       Command.withDescription("Run the proxy. The access log goes to stdout, all else to stderr."),
       Command.withExamples([
         { command: "fairlead serve --config fairlead.yaml", description: "Serve a config" },
+        { command: "fairlead serve --rolling", description: "Serve ./fairlead.yaml; kill -HUP takes it anew" },
         { command: "fairlead serve --demo", description: "Try it" }
       ])
     ),
@@ -73,6 +79,10 @@ const presenter: CliOutput.Presenter = {
 }
 
 const tell = (message: string) => Effect.sync(() => say(`fairlead: ${message}`))
+
+/** Whether a command line asks for a supervisor and its worker, and not just for help. Before it is read: each of them reads it. */
+export const isRolling = (args: ReadonlyArray<string>): boolean =>
+  args.includes("serve") && args.includes("--rolling") && !args.includes("--help") && !args.includes("-h")
 
 /** Runs a command line: `["serve", "--demo"]`. Exit codes: 0; 1 failed; 2 wrong command line or config. */
 export const run = (

@@ -1,5 +1,6 @@
 /** `fairlead serve`: config → demo, admin, proxy → a word to whoever started it → until a signal. */
 import { Shutdown } from "@fairlead/core"
+import { NodeSupervisor } from "@fairlead/platform-node"
 import type { NodeHttp } from "@fairlead/platform-node"
 import { Effect } from "effect"
 import * as Admin from "../Admin.ts"
@@ -18,6 +19,7 @@ export interface Options {
   readonly config: string | undefined
   readonly demo: boolean
   readonly listen: string | undefined
+  readonly rolling: boolean
 }
 
 /** Runs until it is interrupted; then drains. */
@@ -39,12 +41,14 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
       : yield* orStop(
           Admin.serve(configured.admin, Caller.allow({ ...configured, tls: undefined }), {
             started: () => started,
-            version
+            version,
+            // In a roll the next one says how things are, as soon as this one does not any more.
+            edge: options.rolling
           }),
           `\`admin\` in ${file}`
         )
   const proxy = yield* orStop(
-    Proxy.serve(configured),
+    Proxy.serve(configured, { store: NodeSupervisor.store }),
     options.demo ? "--listen (npm start -- --listen 9000)" : `\`listen\` in ${file}, or --listen`,
     file
   )
@@ -62,6 +66,7 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
   )
   say(`\n${summary.upstreams(configured)}\n`)
   if (options.demo) say(toTry(url))
+  yield* NodeSupervisor.ready
   return yield* Effect.never
 }, Effect.scoped)
 
