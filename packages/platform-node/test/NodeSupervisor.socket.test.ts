@@ -205,6 +205,7 @@ describe("a worker that crashes", () => {
     for (const [does, code] of [
       ["fail", 2],
       ["crash", 3],
+      ["throws", 1],
       ["silent", 1]
     ] as const) {
       const supervised = start({ does, workers: 2, ready: "5 seconds" })

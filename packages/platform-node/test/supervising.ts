@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url"
 /** What `programs/supervised.ts` does. */
 export interface Config {
   readonly version?: string
-  readonly does?: "serve" | "alone" | "twice" | "fail" | "silent" | "explicit" | "crash" | "hung" | "finish"
+  readonly does?: "serve" | "alone" | "twice" | "fail" | "silent" | "explicit" | "crash" | "throws" | "hung" | "finish"
   readonly port?: number
   readonly workers?: number
   readonly ready?: `${number} seconds`

@@ -337,7 +337,7 @@ export class Supervisor {
   /** What its end means for its slot. */
   private concludes(worker: Worker, end: End): void {
     const { slot } = worker
-    if (!this.isOurs(worker) || worker.leaving) this.tell({ _tag: "Ended", slot: slot.number, pid: worker.pid, ...end })
+    if (!this.isOurs(worker)) this.tell({ _tag: "Ended", slot: slot.number, pid: worker.pid, ...end })
     else if (!Deferred.isDoneUnsafe(this.anyReady)) this.failAtStart(worker, end)
     else if (end.code === 0 && !worker.told) this.finish(worker)
     else this.revive(worker, `ended with ${format(end)}`)

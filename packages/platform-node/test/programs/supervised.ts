@@ -62,6 +62,15 @@ const behaviours = {
   /** Says so itself. */
   explicit: Effect.andThen(serve, Effect.andThen(NodeSupervisor.ready, Effect.never)),
   crash: Effect.sync(() => process.exit(3)),
+  /** Breaks while it is built, and says nothing of being ready. */
+  throws: Effect.andThen(
+    Effect.sync(() => {
+      setTimeout(() => {
+        throw new Error("nobody's")
+      })
+    }),
+    Effect.never
+  ),
   /** Cannot be stopped. */
   hung: Effect.andThen(
     Effect.andThen(serve, NodeSupervisor.ready),
