@@ -344,17 +344,27 @@ const takePart = (
     const quiet = yield* Deferred.make<unknown>()
     const drained = Effect.raceFirst(server.done, Deferred.await(quiet))
     const cut = Effect.suspend(() => {
-      const calls = server.live.all.map((call) => call.title)
+      const calls = titles(server.live)
       Deferred.doneUnsafe(quiet, Effect.void)
       server.cut()
-      const said =
-        calls.length === 0 ? Effect.void : Effect.fail(`cut ${calls.length}: ${calls.slice(0, 20).join(", ")}`)
-      return Effect.andThen(server.done, said)
+      if (calls.length === 0) return server.done
+      return Effect.flatMap(shutdown.plan, ({ budgets }) =>
+        // Before the budget is spent: of a step that is still at it the ledger says nothing but that.
+        Effect.flatMap(Effect.timeoutOption(server.done, budgets.interruptMillis * 0.9), (done) =>
+          Effect.fail(
+            `cut ${some(calls)}${Option.isSome(done) ? "" : `; cannot be cut, and goes on: ${some(titles(server.live))}`}`
+          )
+        )
+      )
     })
     yield* shutdown.hook(name, { phase: "closing" }, Effect.sync(server.stopListening))
     yield* shutdown.hook(name, { phase: "draining" }, drained)
     yield* shutdown.hook(name, { phase: "interrupting" }, cut)
   })
+
+const titles = ({ all }: Calls): ReadonlyArray<string> => all.map(({ title }) => title)
+
+const some = (calls: ReadonlyArray<string>): string => `${calls.length}: ${calls.slice(0, 20).join(", ")}`
 
 /**
  * The calls under way, in no order. Not a `Set`: a set that calls enter and leave at a high rate grows a chain of
