@@ -155,6 +155,16 @@ describe.concurrent("a process that is stopped", () => {
     expect(err).toContain("no disk")
   })
 
+  it("and is told of by what throws: 1, told, and it ends", async () => {
+    const { code, err, millis, out } = await stopped("lingers", [[0, "SIGTERM"]], "throws")
+    expect({ code, out }).toEqual({ code: 1, out: ["running", "released: Shutdown"] })
+    expect(err).toContain("the ledger's")
+    expect(millis).toBeLessThan(5000)
+    const forced = await stopped("hung", [[0, "SIGTERM"]], "throws")
+    expect(forced.code).toBe(1)
+    expect(forced.err).toContain("the process ends as it is")
+  })
+
   it("by a rejection that nobody caught: 1, told, in order", async () => {
     const { code, err, out } = await stopped("rejects", [])
     expect({ code, out }).toEqual({ code: 1, out: ["running", "released: Shutdown"] })
