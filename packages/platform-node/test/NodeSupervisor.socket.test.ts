@@ -121,6 +121,18 @@ describe("a supervisor", () => {
     expect(await clashing.ended).toBe(1)
     expect(clashing.text).toContain(`127.0.0.1:${port} is in use`)
   })
+
+  it("goes on where who is told of events throws: says so, and misses nothing", async () => {
+    const supervised = start({ tells: "throws" })
+    const port = await supervised.port()
+    await supervised.until(/is ready/)
+    process.kill(supervised.pids[1]!, "SIGKILL")
+    await supervised.until(/is ready/, 2)
+    await supervised.roll()
+    expect(await get(port, "/")).toMatch(/^200/)
+    expect(supervised.text).toContain("What is told of RollDone has failed: Error: nobody takes it")
+    expect(await supervised.stop()).toBe(0)
+  })
 })
 
 describe("a worker that crashes", () => {

@@ -12,6 +12,8 @@ import { fileURLToPath } from "node:url"
 export interface Config {
   readonly version?: string
   readonly does?: "serve" | "alone" | "twice" | "fail" | "silent" | "explicit" | "crash" | "throws" | "hung" | "finish"
+  /** What is told of events. */
+  readonly tells?: "throws"
   readonly port?: number
   readonly workers?: number
   readonly ready?: `${number} seconds`

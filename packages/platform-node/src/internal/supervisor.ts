@@ -374,7 +374,12 @@ export class Supervisor {
   }
 
   private tell(event: Event): void {
-    this.settings.onEvent(event)
+    try {
+      this.settings.onEvent(event)
+    } catch (error) {
+      // Half of what an event means may be done by now: the rest has to follow, else workers are waited for in vain.
+      console.error(`What is told of ${event._tag} has failed:`, error)
+    }
   }
 }
 

@@ -84,6 +84,11 @@ const behaviours = {
   finish: Effect.andThen(NodeSupervisor.ready, Effect.sleep("300 millis"))
 }
 
+const throws = (event: NodeSupervisor.Event): never => {
+  console.error(NodeSupervisor.format(event))
+  throw new Error("nobody takes it")
+}
+
 if (cluster.isPrimary) console.log(`primary ${process.pid}`)
 
 if (config.does === "alone") NodeMain.launch(behaviours.serve)
@@ -91,6 +96,7 @@ else {
   NodeSupervisor.launch<unknown, unknown>(behaviours[config.does ?? "serve"] as Effect.Effect<unknown, unknown>, {
     workers: config.workers,
     ready: config.ready ?? "20 seconds",
-    shutdown: config.shutdown ?? { drain: "10 seconds", interrupt: "1 second", total: "12 seconds" }
+    shutdown: config.shutdown ?? { drain: "10 seconds", interrupt: "1 second", total: "12 seconds" },
+    ...(config.tells === "throws" ? { onEvent: throws } : {})
   })
 }
