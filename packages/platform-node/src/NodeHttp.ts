@@ -267,7 +267,9 @@ export const serve: {
 
     const done = Deferred.makeUnsafe<number>()
     let cutConnections = 0
+    let closed = false
     front.listener.once("close", () => {
+      closed = true
       // Only this stops Node's own timer; that it does not listen any more is known.
       server.close(() => {})
       const rest = live.all.map((call) => call.fiber!)
@@ -302,8 +304,8 @@ export const serve: {
     }
     const drain = (budgetMillis: number): Effect.Effect<number> =>
       Effect.suspend(() => {
-        if (!draining) {
-          stopListening()
+        stopListening()
+        if (!closed) {
           const timer = setTimeout(cut, budgetMillis)
           front.listener.once("close", () => clearTimeout(timer))
         }
@@ -316,6 +318,11 @@ export const serve: {
     const shutdown = yield* Effect.serviceOption(Shutdown.Shutdown)
     if (Option.isSome(shutdown) && options.edge !== false) {
       yield* takePart(shutdown.value, `http ${host}:${port}`, { live, stopListening, cut, done: Deferred.await(done) })
+    } else {
+      yield* Effect.acquireRelease(
+        Effect.sync(() => listening.whenReplaced(stopListening)),
+        (takeBack) => Effect.sync(takeBack)
+      )
     }
     return {
       host,

@@ -86,6 +86,43 @@ describe("a roll", () => {
     expect(await supervised.stop()).toBe(0)
   })
 
+  it("is nothing that probes see, nor is an exception: who drains is not asked once another is ready", async () => {
+    const supervised = start({ does: "probed" })
+    const port = await supervised.port()
+    await supervised.until(/is ready/)
+    const probes = Number(/^says how it is at (\d+)$/m.exec(supervised.text)![1])
+    const answers: Array<string> = []
+    const slow = [get(port, "/slow/3000")]
+    await sleep(100)
+    supervised.signal("SIGHUP")
+    await supervised.until(/is ready/, 2)
+    // The message that says so is on its way.
+    await sleep(300)
+    for (let i = 0; i < 30; i++) {
+      answers.push((await get(probes, "/readyz")).trimEnd())
+      await sleep(10)
+    }
+    expect(supervised.count(/roll is done/)).toBe(0)
+    await supervised.until(/roll is done/)
+    slow.push(get(port, "/slow/4000"))
+    await sleep(100)
+    await get(port, "/throw")
+    await supervised.until(/is ready/, 3)
+    await sleep(300)
+    for (let i = 0; i < 30; i++) answers.push((await get(probes, "/readyz")).trimEnd())
+    expect(supervised.alive.length).toBe(3)
+    expect(new Set(answers)).toEqual(new Set(["200 ok"]))
+    for (const each of slow) expect(await each).toMatch(/^200/)
+    await supervised.until(/has ended with 1/)
+    const last = get(port, "/slow/1000")
+    await sleep(100)
+    const stopped = supervised.stop()
+    await sleep(200)
+    expect(await get(probes, "/readyz")).toContain("503 shutdown")
+    expect(await last).toMatch(/^200/)
+    expect(await stopped).toBe(0)
+  })
+
   it("to a version that listens elsewhere: where the old one did, nobody waits in vain", async () => {
     const free = () =>
       new Promise<number>((resolve) => {

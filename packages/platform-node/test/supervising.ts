@@ -11,7 +11,18 @@ import { fileURLToPath } from "node:url"
 /** What `programs/supervised.ts` does. */
 export interface Config {
   readonly version?: string
-  readonly does?: "serve" | "alone" | "twice" | "fail" | "silent" | "explicit" | "crash" | "throws" | "hung" | "finish"
+  readonly does?:
+    | "serve"
+    | "alone"
+    | "probed"
+    | "twice"
+    | "fail"
+    | "silent"
+    | "explicit"
+    | "crash"
+    | "throws"
+    | "hung"
+    | "finish"
   /** What is told of events. */
   readonly tells?: "throws"
   readonly port?: number

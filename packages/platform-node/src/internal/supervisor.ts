@@ -203,7 +203,10 @@ export class Supervisor {
       slot.current = next
       slot.crashes = 0
       slot.reviving?.interruptUnsafe()
-      if (current?.alive) yield* this.stop(current)
+      if (current?.alive) {
+        current.tell({ fairlead: "replaced" })
+        yield* this.stop(current)
+      }
       return true
     })
   }
@@ -298,6 +301,9 @@ export class Supervisor {
       pid: worker.pid,
       tookMillis: performance.now() - worker.since
     })
+    for (const other of this.living) {
+      if (other.slot === worker.slot && other.leaving) other.tell({ fairlead: "replaced" })
+    }
     Deferred.doneUnsafe(this.anyReady, Effect.void)
     Deferred.doneUnsafe(worker.isReady, Effect.succeed(true))
     this.sweep()

@@ -1,7 +1,7 @@
 // A program under a supervisor: `node supervised.ts CONFIG`. What it does is in a JSON file, which each process reads when it starts: another
 // content is another version. Each process prints what it is and its port, once it is ready.
 import { Gate, RateWindow, Shutdown, Transport } from "@fairlead/core"
-import { NodeHttp, NodeMain, NodeSupervisor } from "@fairlead/platform-node"
+import { NodeHealth, NodeHttp, NodeMain, NodeSupervisor } from "@fairlead/platform-node"
 import { Effect, Layer, Runtime } from "effect"
 import cluster from "node:cluster"
 import { readFileSync } from "node:fs"
@@ -55,6 +55,18 @@ const serve = Effect.gen(function* () {
 
 const behaviours = {
   serve: Layer.effectDiscard(serve),
+  /** Says on another port how it is. */
+  probed: Layer.effectDiscard(
+    Effect.gen(function* () {
+      yield* serve
+      const health = yield* NodeHealth.make()
+      const { port } = yield* NodeHttp.serve(
+        health.wrap(() => Effect.succeed(answer(""))),
+        { port: 0, edge: false }
+      )
+      console.log(`says how it is at ${port}`)
+    })
+  ),
   twice: Layer.effectDiscard(Effect.andThen(serve, serve)),
   fail: Effect.fail(new Wrong("the config is wrong")),
   /** Serves, and never says that it is ready. */
