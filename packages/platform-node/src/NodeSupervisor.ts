@@ -83,6 +83,7 @@ export const launch = <A, E>(
 ): void => {
   const { onLedger, shutdown } = options
   const supervisor = link.supervisor()
+  if (supervisor !== undefined || cluster.isPrimary) survivePipes()
   if (supervisor !== undefined) NodeMain.launch(saysReady(app), { asks: supervisor.asks, onLedger, shutdown })
   // Another cluster's, which supervises it already.
   else if (cluster.isWorker) NodeMain.launch(app, { onLedger, shutdown })
@@ -133,6 +134,14 @@ const predicate = (event: Exclude<Event, { readonly _tag: `Roll${string}` }>): s
 }
 
 const time = (ms: number): string => Duration.format(Duration.millis(Math.round(ms)))
+
+/**
+ * Where whoever reads what is printed has gone (a `tee` that was killed, a log that starts anew), Node makes an exception of the second line
+ * that cannot be written. The first roll would end the service; and each worker that prints, soon after its start.
+ */
+const survivePipes = (): void => {
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {})
+}
 
 const saysReady = (
   app: Effect.Effect<unknown, unknown, Shutdown.Shutdown | Scope.Scope> | Layer.Layer<any, unknown, Shutdown.Shutdown>

@@ -159,6 +159,22 @@ describe("a supervisor", () => {
     expect(clashing.text).toContain(`127.0.0.1:${port} is in use`)
   })
 
+  it("goes on where nobody reads what it and its workers print", async () => {
+    const supervised = start({ port: 0 })
+    const port = await supervised.port()
+    await supervised.until(/is ready/)
+    supervised.child.stdout!.destroy()
+    supervised.child.stderr!.destroy()
+    const before = await get(port, "/")
+    for (let i = 0; i < 5; i++) expect(await get(port, "/say")).toBe("200 said")
+    expect(await get(port, "/")).toBe(before)
+    for (let after = before; after === before; after = await get(port, "/")) {
+      supervised.signal("SIGHUP")
+      await sleep(300)
+    }
+    expect(await supervised.stop()).toBe(0)
+  })
+
   it("goes on where who is told of events throws: says so, and misses nothing", async () => {
     const supervised = start({ tells: "throws" })
     const port = await supervised.port()

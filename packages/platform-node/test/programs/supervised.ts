@@ -30,6 +30,10 @@ const serve = Effect.gen(function* () {
           throw new Error("nobody's")
         })
         return Effect.succeed(answer("thrown"))
+      case "say":
+        console.log("said")
+        console.error("said")
+        return Effect.succeed(answer("said"))
       case "exit":
         setTimeout(() => process.exit(3))
         return Effect.succeed(answer("exits"))
