@@ -4,6 +4,7 @@
 import { describe, expect, it } from "vitest"
 import { spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
+import { env } from "./compiled.ts"
 
 interface End {
   readonly code: number | null
@@ -21,7 +22,7 @@ const stopped = (
 ) =>
   new Promise<End>((resolve) => {
     const program = fileURLToPath(new URL("programs/stopping.ts", import.meta.url))
-    const child = spawn(process.execPath, [program, state, ...more])
+    const child = spawn(process.execPath, [program, state, ...more], { env })
     let out = ""
     let err = ""
     let since: number | undefined

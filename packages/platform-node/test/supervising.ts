@@ -7,6 +7,7 @@ import * as http from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import * as compiled from "./compiled.ts"
 
 /** What `programs/supervised.ts` does. */
 export interface Config {
@@ -57,7 +58,7 @@ export class Supervised {
     this.write(config)
     const program = [process.execPath, fileURLToPath(new URL("programs/supervised.ts", import.meta.url)), this.file]
     const [command, ...args] = activated ? ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", ...program] : program
-    this.child = spawn(command!, args, { stdio, detached, env: { ...process.env, ...env } })
+    this.child = spawn(command!, args, { stdio, detached, env: { ...compiled.env, ...env } })
     this.pids.push(this.child.pid!)
     for (const stream of [this.child.stdout!, this.child.stderr!]) {
       stream.setEncoding("utf8").on("data", (chunk: string) => {
