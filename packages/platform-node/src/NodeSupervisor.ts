@@ -148,16 +148,23 @@ const saysReady = (
 ): Effect.Effect<unknown, unknown, Shutdown.Shutdown | Scope.Scope> =>
   Layer.isLayer(app) ? Effect.andThen(Layer.build(app), Effect.andThen(ready, Effect.never)) : app
 
+/** What is no time at all would be one worker after another, as fast as they start. (NaN is none, to Effect.) */
+const some = (option: string, input: Duration.Input): number => {
+  const millis = Duration.toMillis(input)
+  if (!(millis > 0)) throw new RangeError(`Expected ${option} to be more than 0 ms, got ${String(input)}`)
+  return millis
+}
+
 const supervise = ({ backoff, onEvent, ready, shutdown, workers = 1 }: Options): void => {
   if (!(Number.isInteger(workers) && workers >= 1)) throw new RangeError(`Expected at least 1 worker, got ${workers}`)
   if (process.argv[1] === undefined) throw new Error("Expected a program in a file, to start workers of it; got none")
   const totalMillis = Duration.toMillis(shutdown?.total ?? "30 seconds")
   const supervisor = new Supervisor({
     workers,
-    readyMillis: Duration.toMillis(ready ?? "30 seconds"),
+    readyMillis: some("ready", ready ?? "30 seconds"),
     totalMillis,
-    firstBackoffMillis: Duration.toMillis(backoff?.first ?? 100),
-    mostBackoffMillis: Duration.toMillis(backoff?.most ?? "10 seconds"),
+    firstBackoffMillis: some("backoff.first", backoff?.first ?? 100),
+    mostBackoffMillis: some("backoff.most", backoff?.most ?? "10 seconds"),
     onEvent: onEvent ?? ((event) => console.error(format(event)))
   })
   NodeMain.launch(supervisor.program, {
