@@ -25,7 +25,7 @@
  *
  * What it does not do: it cuts nothing that runs (`Deadline` does), takes no permit back, and retries nothing.
  */
-import { Clock, Context, Effect, Exit, Layer, Option } from "effect"
+import { Cause, Clock, Context, Effect, Exit, Layer, Option } from "effect"
 import type { ByteSize, Duration, Scope, Stream } from "effect"
 import { dual } from "effect/Function"
 import type * as ConcurrencyLimit from "./ConcurrencyLimit.ts"
@@ -373,7 +373,10 @@ const remember = (gate: Engine, store: RateWindow.Store): Effect.Effect<void, ne
         Exit.isSuccess(exit)
           ? Effect.void
           : Effect.andThen(
-              Effect.logError(`What gate ${gate.name} remembered could not be loaded`, exit.cause),
+              // A gate that is closed meanwhile has lost nothing.
+              Cause.hasInterruptsOnly(exit.cause)
+                ? Effect.void
+                : Effect.logError(`What gate ${gate.name} remembered could not be loaded`, exit.cause),
               recall([])
             )
       ),

@@ -142,8 +142,10 @@ describe("Gate, a store", () => {
       )
     )
 
-    it.effect("a gate that ends before saves nothing, since the store knows more", () =>
-      Effect.gen(function* () {
+    it.effect("a gate that ends before saves nothing, since the store knows more, and that is no error", () => {
+      const logged: Array<unknown> = []
+      const log = Logger.make(({ message }) => logged.push(message))
+      return Effect.gen(function* () {
         const { saved, store } = slow()
         const refused = yield* Effect.scoped(
           Effect.gen(function* () {
@@ -155,8 +157,9 @@ describe("Gate, a store", () => {
         )
         expect((yield* Fiber.join(refused)).reason._tag).toBe("ShuttingDown")
         expect(saved).toEqual([])
-      })
-    )
+        expect(logged).toEqual([])
+      }).pipe(Effect.provide(Logger.layer([log])))
+    })
 
     it.effect("one that fails in the end is logged, and the gate goes on without", () => {
       const logged: Array<unknown> = []

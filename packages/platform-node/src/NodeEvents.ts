@@ -64,15 +64,18 @@ export const contentType = "text/event-stream"
 export const bytes = <E, R>(
   stream: Stream.Stream<Event, E, R>,
   options: Options<E> = {}
-): Stream.Stream<Uint8Array, E, R> =>
-  Stream.unwrap(
+): Stream.Stream<Uint8Array, E, R> => {
+  const aliveMillis = Duration.toMillis(options.alive ?? "15 seconds")
+  // Without a pause between them it would do nothing but send comments.
+  if (!(aliveMillis > 0)) throw new RangeError(`Expected alive to be more than 0 ms, got ${aliveMillis} ms`)
+  return Stream.unwrap(
     Effect.map(Effect.serviceOption(Shutdown.Shutdown), (shutdown) => {
-      const aliveMillis = Duration.toMillis(options.alive ?? "15 seconds")
       const ended = Option.isSome(shutdown) ? endAtDrain(shutdown.value, stream, options) : complete(stream, options)
       const encoded = Stream.mapArray(ended, (events) => [encoder.encode(events.map(encode).join(""))] as const)
       return aliveMillis === Infinity ? encoded : alive(encoded, aliveMillis)
     })
   )
+}
 
 /** An event as text. A name or an id that would break out of its line is a defect. */
 export const encode = ({ data, event, id, retry }: Event): string => {

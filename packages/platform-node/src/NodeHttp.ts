@@ -267,7 +267,9 @@ export const serve: {
 
     const done = Deferred.makeUnsafe<number>()
     let cutConnections = 0
+    let closed = false
     front.listener.once("close", () => {
+      closed = true
       // Only this stops Node's own timer; that it does not listen any more is known.
       server.close(() => {})
       const rest = live.all.map((call) => call.fiber!)
@@ -302,8 +304,8 @@ export const serve: {
     }
     const drain = (budgetMillis: number): Effect.Effect<number> =>
       Effect.suspend(() => {
-        if (!draining) {
-          stopListening()
+        stopListening()
+        if (!closed) {
           const timer = setTimeout(cut, budgetMillis)
           front.listener.once("close", () => clearTimeout(timer))
         }
@@ -316,6 +318,11 @@ export const serve: {
     const shutdown = yield* Effect.serviceOption(Shutdown.Shutdown)
     if (Option.isSome(shutdown) && options.edge !== false) {
       yield* takePart(shutdown.value, `http ${host}:${port}`, { live, stopListening, cut, done: Deferred.await(done) })
+    } else {
+      yield* Effect.acquireRelease(
+        Effect.sync(() => listening.whenReplaced(stopListening)),
+        (takeBack) => Effect.sync(takeBack)
+      )
     }
     return {
       host,
@@ -344,17 +351,27 @@ const takePart = (
     const quiet = yield* Deferred.make<unknown>()
     const drained = Effect.raceFirst(server.done, Deferred.await(quiet))
     const cut = Effect.suspend(() => {
-      const calls = server.live.all.map((call) => call.title)
+      const calls = titles(server.live)
       Deferred.doneUnsafe(quiet, Effect.void)
       server.cut()
-      const said =
-        calls.length === 0 ? Effect.void : Effect.fail(`cut ${calls.length}: ${calls.slice(0, 20).join(", ")}`)
-      return Effect.andThen(server.done, said)
+      if (calls.length === 0) return server.done
+      return Effect.flatMap(shutdown.plan, ({ budgets }) =>
+        // Before the budget is spent: of a step that is still at it the ledger says nothing but that.
+        Effect.flatMap(Effect.timeoutOption(server.done, budgets.interruptMillis * 0.9), (done) =>
+          Effect.fail(
+            `cut ${some(calls)}${Option.isSome(done) ? "" : `; cannot be cut, and goes on: ${some(titles(server.live))}`}`
+          )
+        )
+      )
     })
     yield* shutdown.hook(name, { phase: "closing" }, Effect.sync(server.stopListening))
     yield* shutdown.hook(name, { phase: "draining" }, drained)
     yield* shutdown.hook(name, { phase: "interrupting" }, cut)
   })
+
+const titles = ({ all }: Calls): ReadonlyArray<string> => all.map(({ title }) => title)
+
+const some = (calls: ReadonlyArray<string>): string => `${calls.length}: ${calls.slice(0, 20).join(", ")}`
 
 /**
  * The calls under way, in no order. Not a `Set`: a set that calls enter and leave at a high rate grows a chain of

@@ -137,8 +137,13 @@ class Main {
   private tell(): void {
     const { ledger } = this
     if (ledger === undefined) return
-    if (this.options.onLedger !== undefined) this.options.onLedger(ledger)
-    else if (!ledger.clean) console.error(Shutdown.formatLedger(ledger))
+    try {
+      if (this.options.onLedger !== undefined) this.options.onLedger(ledger)
+      else if (!ledger.clean) console.error(Shutdown.formatLedger(ledger))
+    } catch (error) {
+      // Whatever it does, the process ends.
+      this.onCrash(error)
+    }
   }
 
   private get code(): number {

@@ -83,6 +83,7 @@ export const launch = <A, E>(
 ): void => {
   const { onLedger, shutdown } = options
   const supervisor = link.supervisor()
+  if (supervisor !== undefined || cluster.isPrimary) survivePipes()
   if (supervisor !== undefined) NodeMain.launch(saysReady(app), { asks: supervisor.asks, onLedger, shutdown })
   // Another cluster's, which supervises it already.
   else if (cluster.isWorker) NodeMain.launch(app, { onLedger, shutdown })
@@ -134,10 +135,25 @@ const predicate = (event: Exclude<Event, { readonly _tag: `Roll${string}` }>): s
 
 const time = (ms: number): string => Duration.format(Duration.millis(Math.round(ms)))
 
+/**
+ * Where whoever reads what is printed has gone (a `tee` that was killed, a log that starts anew), Node makes an exception of the second line
+ * that cannot be written. The first roll would end the service; and each worker that prints, soon after its start.
+ */
+const survivePipes = (): void => {
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {})
+}
+
 const saysReady = (
   app: Effect.Effect<unknown, unknown, Shutdown.Shutdown | Scope.Scope> | Layer.Layer<any, unknown, Shutdown.Shutdown>
 ): Effect.Effect<unknown, unknown, Shutdown.Shutdown | Scope.Scope> =>
   Layer.isLayer(app) ? Effect.andThen(Layer.build(app), Effect.andThen(ready, Effect.never)) : app
+
+/** What is no time at all would be one worker after another, as fast as they start. (NaN is none, to Effect.) */
+const some = (option: string, input: Duration.Input): number => {
+  const millis = Duration.toMillis(input)
+  if (!(millis > 0)) throw new RangeError(`Expected ${option} to be more than 0 ms, got ${String(input)}`)
+  return millis
+}
 
 const supervise = ({ backoff, onEvent, ready, shutdown, workers = 1 }: Options): void => {
   if (!(Number.isInteger(workers) && workers >= 1)) throw new RangeError(`Expected at least 1 worker, got ${workers}`)
@@ -145,10 +161,10 @@ const supervise = ({ backoff, onEvent, ready, shutdown, workers = 1 }: Options):
   const totalMillis = Duration.toMillis(shutdown?.total ?? "30 seconds")
   const supervisor = new Supervisor({
     workers,
-    readyMillis: Duration.toMillis(ready ?? "30 seconds"),
+    readyMillis: some("ready", ready ?? "30 seconds"),
     totalMillis,
-    firstBackoffMillis: Duration.toMillis(backoff?.first ?? 100),
-    mostBackoffMillis: Duration.toMillis(backoff?.most ?? "10 seconds"),
+    firstBackoffMillis: some("backoff.first", backoff?.first ?? 100),
+    mostBackoffMillis: some("backoff.most", backoff?.most ?? "10 seconds"),
     onEvent: onEvent ?? ((event) => console.error(format(event)))
   })
   NodeMain.launch(supervisor.program, {

@@ -250,3 +250,14 @@ describe("an event stream", () => {
     })
   )
 })
+
+describe("misuse", () => {
+  it.effect("signs of life without a pause between them", () =>
+    Effect.gen(function* () {
+      for (const alive of [0, -1, Number.NaN]) {
+        const exit = yield* Effect.exit(NodeEvents.reply(Stream.never, { alive }))
+        expect(Exit.isFailure(exit) && Cause.pretty(exit.cause)).toContain("Expected alive to be more than 0 ms, got")
+      }
+    })
+  )
+})

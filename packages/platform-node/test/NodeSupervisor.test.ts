@@ -61,4 +61,14 @@ describe("misuse", () => {
       )
     }
   })
+
+  it("no time to be ready in, or to wait after a crash", () => {
+    for (const none of [0, -5, Number.NaN]) {
+      expect(() => NodeSupervisor.launch(Effect.void, { ready: none })).toThrow(
+        `Expected ready to be more than 0 ms, got ${none}`
+      )
+      expect(() => NodeSupervisor.launch(Effect.void, { backoff: { first: none } })).toThrow("Expected backoff.first")
+      expect(() => NodeSupervisor.launch(Effect.void, { backoff: { most: none } })).toThrow("Expected backoff.most")
+    }
+  })
 })

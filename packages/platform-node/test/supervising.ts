@@ -7,11 +7,25 @@ import * as http from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import * as compiled from "./compiled.ts"
 
 /** What `programs/supervised.ts` does. */
 export interface Config {
   readonly version?: string
-  readonly does?: "serve" | "alone" | "twice" | "fail" | "silent" | "explicit" | "crash" | "hung" | "finish"
+  readonly does?:
+    | "serve"
+    | "alone"
+    | "probed"
+    | "twice"
+    | "fail"
+    | "silent"
+    | "explicit"
+    | "crash"
+    | "throws"
+    | "hung"
+    | "finish"
+  /** What is told of events. */
+  readonly tells?: "throws"
   readonly port?: number
   readonly workers?: number
   readonly ready?: `${number} seconds`
@@ -44,7 +58,7 @@ export class Supervised {
     this.write(config)
     const program = [process.execPath, fileURLToPath(new URL("programs/supervised.ts", import.meta.url)), this.file]
     const [command, ...args] = activated ? ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", ...program] : program
-    this.child = spawn(command!, args, { stdio, detached, env: { ...process.env, ...env } })
+    this.child = spawn(command!, args, { stdio, detached, env: { ...compiled.env, ...env } })
     this.pids.push(this.child.pid!)
     for (const stream of [this.child.stdout!, this.child.stderr!]) {
       stream.setEncoding("utf8").on("data", (chunk: string) => {

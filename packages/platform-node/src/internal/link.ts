@@ -8,7 +8,7 @@ import { Effect, Option } from "effect"
 import cluster from "node:cluster"
 import { constants } from "node:os"
 import type { Remembered } from "./handover.ts"
-import { keptBy } from "./listening.ts"
+import { keptBy, replaced } from "./listening.ts"
 import type { Handle, Spot } from "./listening.ts"
 
 /** What a worker says. `up`: it can be told. `leaving`: it stops, and nobody has told it to. */
@@ -20,9 +20,9 @@ export type Said =
   | { readonly fairlead: "unload"; readonly id: number; readonly name: string }
   | { readonly fairlead: "save"; readonly id: number; readonly name: string; readonly remembered: Remembered }
 
-/** What a worker is told. A socket comes beside its answer. */
+/** What a worker is told. `replaced`: another is ready in its place. A socket comes beside its answer. */
 export type Told =
-  | { readonly fairlead: "stop" }
+  | { readonly fairlead: "stop" | "replaced" }
   | { readonly fairlead: "answer"; readonly id: number; readonly errno?: number; readonly remembered?: Remembered }
 
 type Answer = Extract<Told, { fairlead: "answer" }>
@@ -83,6 +83,7 @@ class Link {
   private onTold(told: Told, handle: Handle | undefined): void {
     // The program may have messages of its own.
     if (told?.fairlead === "stop") return this.stop?.()
+    if (told?.fairlead === "replaced") return replaced()
     if (told?.fairlead !== "answer") return
     const answer = this.asked.get(told.id)
     this.asked.delete(told.id)

@@ -40,6 +40,22 @@ let keeper: Keeper | undefined
 /** From now on servers get their sockets from `by`. */
 export const keptBy = (by: Keeper): void => void (keeper = by)
 
+const lasting = new Set<() => void>()
+
+/**
+ * For a server that listens for as long as its process lives, one that says how it is: once another process is ready in the place of this
+ * one, that is whom to ask, and `leave` is called. Gives what takes it back.
+ */
+export const whenReplaced = (leave: () => void): (() => void) => {
+  lasting.add(leave)
+  return () => void lasting.delete(leave)
+}
+
+/** Another process is ready in the place of this one. */
+export const replaced = (): void => {
+  for (const leave of lasting) leave()
+}
+
 /** Where it listens: a port of 0 is that of a socket that has none. */
 export const addressOf = (
   server: net.Server,

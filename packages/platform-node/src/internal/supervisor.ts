@@ -203,7 +203,10 @@ export class Supervisor {
       slot.current = next
       slot.crashes = 0
       slot.reviving?.interruptUnsafe()
-      if (current?.alive) yield* this.stop(current)
+      if (current?.alive) {
+        current.tell({ fairlead: "replaced" })
+        yield* this.stop(current)
+      }
       return true
     })
   }
@@ -298,6 +301,9 @@ export class Supervisor {
       pid: worker.pid,
       tookMillis: performance.now() - worker.since
     })
+    for (const other of this.living) {
+      if (other.slot === worker.slot && other.leaving) other.tell({ fairlead: "replaced" })
+    }
     Deferred.doneUnsafe(this.anyReady, Effect.void)
     Deferred.doneUnsafe(worker.isReady, Effect.succeed(true))
     this.sweep()
@@ -337,7 +343,7 @@ export class Supervisor {
   /** What its end means for its slot. */
   private concludes(worker: Worker, end: End): void {
     const { slot } = worker
-    if (!this.isOurs(worker) || worker.leaving) this.tell({ _tag: "Ended", slot: slot.number, pid: worker.pid, ...end })
+    if (!this.isOurs(worker)) this.tell({ _tag: "Ended", slot: slot.number, pid: worker.pid, ...end })
     else if (!Deferred.isDoneUnsafe(this.anyReady)) this.failAtStart(worker, end)
     else if (end.code === 0 && !worker.told) this.finish(worker)
     else this.revive(worker, `ended with ${format(end)}`)
@@ -374,7 +380,12 @@ export class Supervisor {
   }
 
   private tell(event: Event): void {
-    this.settings.onEvent(event)
+    try {
+      this.settings.onEvent(event)
+    } catch (error) {
+      // Half of what an event means may be done by now: the rest has to follow, else workers are waited for in vain.
+      console.error(`What is told of ${event._tag} has failed:`, error)
+    }
   }
 }
 

@@ -1,7 +1,9 @@
-// A program that is stopped in every state: `node stopping.ts STATE [reloads | forever]`. It says when it runs, and what of it cleans up.
+// A program that is stopped in every state: `node stopping.ts STATE [reloads | forever | throws]`. It says when it runs, and what of it cleans up.
+// It throws what nobody catches at SIGUSR2, in whatever state.
 import { CancelScope, Reason, Shutdown } from "@fairlead/core"
-import { NodeMain } from "@fairlead/platform-node"
-import { Duration, Effect, Fiber, Option } from "effect"
+import { NodeHttp, NodeMain } from "@fairlead/platform-node"
+import { Deferred, Duration, Effect, Fiber, Option } from "effect"
+import * as http from "node:http"
 
 const say = (text: string) => Effect.sync(() => console.log(text))
 const why = Effect.map(CancelScope.reason, Option.match({ onNone: () => "no reason", onSome: Reason.format }))
@@ -19,8 +21,33 @@ const resources = Effect.andThen(
   )
 )
 
+/** A server that is at a call, until that is over; and says what the client has got. */
+const call = (handler: Effect.Effect<never>) =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const begun = yield* Deferred.make<void>()
+      const { port } = yield* NodeHttp.serve(() => Effect.andThen(Deferred.succeed(begun, undefined), handler), {
+        port: 0
+      })
+      http
+        .get({ port, host: "127.0.0.1", path: "/orders", agent: false }, (response) => {
+          response.resume()
+          console.log(`answered: ${response.statusCode}`)
+        })
+        .on("error", () => console.log("answered: not"))
+      yield* Deferred.await(begun)
+      yield* say("at a call")
+      yield* Effect.never
+    })
+  )
+
 const states: Record<string, Effect.Effect<unknown, unknown, Shutdown.Shutdown>> = {
   idle: Effect.never,
+  // Ends, and leaves open what would hold the process for ever.
+  lingers: Effect.andThen(
+    Effect.sync(() => void setInterval(() => {}, 1000)),
+    Effect.never
+  ),
   resources: Effect.andThen(resources, Effect.never),
   busy: Effect.andThen(Shutdown.beacon(Effect.sleep("300 millis"), "work"), Effect.never),
   // Outlasts the drain, and ends when it is cut.
@@ -30,18 +57,11 @@ const states: Record<string, Effect.Effect<unknown, unknown, Shutdown.Shutdown>>
   ),
   // Cannot be cut.
   hung: Shutdown.beacon(Effect.uninterruptible(Effect.never), "work"),
+  call: call(Effect.never),
+  "hung call": call(Effect.uninterruptible(Effect.never)),
   "hung finalizer": Effect.ensuring(Effect.never, Effect.never),
   "failing hook": Effect.scoped(
     Effect.andThen(Shutdown.hook("flush", { phase: "draining" }, Effect.fail("no disk")), Effect.never)
-  ),
-  throws: Effect.andThen(
-    Effect.sync(
-      () =>
-        void setTimeout(() => {
-          throw new Error("nobody's")
-        })
-    ),
-    Effect.never
   ),
   rejects: Effect.andThen(
     Effect.sync(() => void setTimeout(() => void Promise.reject(new Error("nobody's")))),
@@ -50,6 +70,10 @@ const states: Record<string, Effect.Effect<unknown, unknown, Shutdown.Shutdown>>
   fails: Effect.fail(new Error("the program's own")),
   ends: Effect.void
 }
+
+process.on("SIGUSR2", () => {
+  throw new Error("nobody's")
+})
 
 NodeMain.launch(
   Effect.gen(function* () {
@@ -63,8 +87,15 @@ NodeMain.launch(
     shutdown: {
       drain: "600 millis",
       interrupt: "300 millis",
-      total: process.argv[3] === "forever" ? Duration.infinity : "4 seconds"
+      total: process.argv[3] === "forever" ? Duration.infinity : "2 seconds"
     },
-    ...(process.argv[3] === "reloads" ? { onHangup: say("reloaded") } : {})
+    ...(process.argv[3] === "reloads" ? { onHangup: say("reloaded") } : {}),
+    ...(process.argv[3] === "throws"
+      ? {
+          onLedger: () => {
+            throw new Error("the ledger's")
+          }
+        }
+      : {})
   }
 )

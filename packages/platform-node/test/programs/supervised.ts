@@ -1,7 +1,7 @@
 // A program under a supervisor: `node supervised.ts CONFIG`. What it does is in a JSON file, which each process reads when it starts: another
 // content is another version. Each process prints what it is and its port, once it is ready.
 import { Gate, RateWindow, Shutdown, Transport } from "@fairlead/core"
-import { NodeHttp, NodeMain, NodeSupervisor } from "@fairlead/platform-node"
+import { NodeHealth, NodeHttp, NodeMain, NodeSupervisor } from "@fairlead/platform-node"
 import { Effect, Layer, Runtime } from "effect"
 import cluster from "node:cluster"
 import { readFileSync } from "node:fs"
@@ -30,6 +30,10 @@ const serve = Effect.gen(function* () {
           throw new Error("nobody's")
         })
         return Effect.succeed(answer("thrown"))
+      case "say":
+        console.log("said")
+        console.error("said")
+        return Effect.succeed(answer("said"))
       case "exit":
         setTimeout(() => process.exit(3))
         return Effect.succeed(answer("exits"))
@@ -55,6 +59,18 @@ const serve = Effect.gen(function* () {
 
 const behaviours = {
   serve: Layer.effectDiscard(serve),
+  /** Says on another port how it is. */
+  probed: Layer.effectDiscard(
+    Effect.gen(function* () {
+      yield* serve
+      const health = yield* NodeHealth.make()
+      const { port } = yield* NodeHttp.serve(
+        health.wrap(() => Effect.succeed(answer(""))),
+        { port: 0, edge: false }
+      )
+      console.log(`says how it is at ${port}`)
+    })
+  ),
   twice: Layer.effectDiscard(Effect.andThen(serve, serve)),
   fail: Effect.fail(new Wrong("the config is wrong")),
   /** Serves, and never says that it is ready. */
@@ -62,6 +78,15 @@ const behaviours = {
   /** Says so itself. */
   explicit: Effect.andThen(serve, Effect.andThen(NodeSupervisor.ready, Effect.never)),
   crash: Effect.sync(() => process.exit(3)),
+  /** Breaks while it is built, and says nothing of being ready. */
+  throws: Effect.andThen(
+    Effect.sync(() => {
+      setTimeout(() => {
+        throw new Error("nobody's")
+      })
+    }),
+    Effect.never
+  ),
   /** Cannot be stopped. */
   hung: Effect.andThen(
     Effect.andThen(serve, NodeSupervisor.ready),
@@ -75,6 +100,11 @@ const behaviours = {
   finish: Effect.andThen(NodeSupervisor.ready, Effect.sleep("300 millis"))
 }
 
+const throws = (event: NodeSupervisor.Event): never => {
+  console.error(NodeSupervisor.format(event))
+  throw new Error("nobody takes it")
+}
+
 if (cluster.isPrimary) console.log(`primary ${process.pid}`)
 
 if (config.does === "alone") NodeMain.launch(behaviours.serve)
@@ -82,6 +112,7 @@ else {
   NodeSupervisor.launch<unknown, unknown>(behaviours[config.does ?? "serve"] as Effect.Effect<unknown, unknown>, {
     workers: config.workers,
     ready: config.ready ?? "20 seconds",
-    shutdown: config.shutdown ?? { drain: "10 seconds", interrupt: "1 second", total: "12 seconds" }
+    shutdown: config.shutdown ?? { drain: "10 seconds", interrupt: "1 second", total: "12 seconds" },
+    ...(config.tells === "throws" ? { onEvent: throws } : {})
   })
 }
