@@ -22,8 +22,6 @@ export interface Process {
   /** Whether the proxy listens, or has ever. */
   readonly started: () => boolean
   readonly version: string
-  /** Whether it closes with the edges, since another process says how things are then. Default: it says so to the end. */
-  readonly edge?: boolean | undefined
 }
 
 /** Answers until the scope closes. Fails when the port cannot be listened on. */
@@ -33,8 +31,8 @@ export const serve = (
   process: Process
 ): Effect.Effect<NodeHttp.Server, NodeHttp.ListenFailed, Scope.Scope> =>
   Effect.flatMap(handler(allowed, process), (handler) =>
-    // Whoever asks here asks again: nothing is lost by cutting them off.
-    NodeHttp.serve(handler, { host, port, drain: 0, edge: process.edge ?? false })
+    // To the end it says how the process is. Whoever asks here asks again: nothing is lost by cutting them off.
+    NodeHttp.serve(handler, { host, port, drain: 0, edge: false })
   )
 
 type Request = Pick<Transport.Request, "headers" | "method" | "target">

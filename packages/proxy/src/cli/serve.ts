@@ -19,7 +19,6 @@ export interface Options {
   readonly config: string | undefined
   readonly demo: boolean
   readonly listen: string | undefined
-  readonly rolling: boolean
 }
 
 /** Runs until it is interrupted; then drains. */
@@ -41,9 +40,7 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
       : yield* orStop(
           Admin.serve(configured.admin, Caller.allow({ ...configured, tls: undefined }), {
             started: () => started,
-            version,
-            // In a roll the next one says how things are, as soon as this one does not any more.
-            edge: options.rolling
+            version
           }),
           `\`admin\` in ${file}`
         )
