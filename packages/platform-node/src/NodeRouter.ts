@@ -24,6 +24,7 @@ import {
   Context,
   Deferred,
   Effect,
+  Exit,
   FileSystem,
   Inspectable,
   Layer,
@@ -322,7 +323,12 @@ class Payload {
       // Whoever asks meanwhile waits for who asked first. (`Effect.cached` takes a fiber to be made.)
       this.whole = Deferred.await(whole)
       return Effect.onExitPrimitive(this.collect(view, body.length === undefined ? max : Infinity), (exit) => {
-        Deferred.doneUnsafe(whole, exit)
+        // He was interrupted, and not who asks after him.
+        const givenUp = Exit.hasInterrupts(exit)
+        Deferred.doneUnsafe(
+          whole,
+          givenUp ? Effect.fail(unreadable(view, undefined, "Whoever began to read the body was interrupted")) : exit
+        )
         return undefined
       })
     })

@@ -283,6 +283,24 @@ describe("what an app is given", () => {
     })
   )
 
+  it.live("of a body whose first reader was interrupted there is none; who asks after him is not interrupted", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const app = Effect.flatMap(request, (it) =>
+          Effect.andThen(
+            Effect.timeoutOption(it.text, "20 millis"),
+            Effect.map(Effect.flip(it.text), ({ reason }) => text(reason._tag))
+          )
+        )
+        const { port } = yield* serve(app)
+        const client = yield* RawClient.connect(port)
+        client.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe")
+        yield* until(() => client.text().includes("RequestParseError"))
+        expect(statusOf(client.text())).toBe(200)
+      })
+    )
+  )
+
   it.live("bounds a body where it is asked to: 413, whether its length is known or not", () =>
     Effect.gen(function* () {
       const app = Effect.flatMap(request, (it) => Effect.map(it.text, (body) => text(`<${body.length}>`)))
