@@ -8,7 +8,7 @@ import { spawn } from "node:child_process"
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import * as http2 from "node:http2"
 import * as https from "node:https"
-import { join } from "node:path"
+import { dirname, join, relative } from "node:path"
 import { createInterface } from "node:readline"
 import * as tls from "node:tls"
 import { fileURLToPath } from "node:url"
@@ -466,17 +466,41 @@ describe("NodeHttp with TLS, whose certificate changes", () => {
     })
   )
 
-  it.live("warns of one that is too old, and serves it", () => {
+  it.live("is seen in a folder in which something happens all the time", () =>
+    Effect.gen(function* () {
+      const server = yield* serve(() => Effect.succeed(ok))
+      const { fingerprint } = yield* shown(server)
+      const busy = setInterval(() => writeFileSync(join(server.folder, "log"), "a"), 5)
+      yield* Effect.addFinalizer(() => Effect.sync(() => clearInterval(busy)))
+      write(server.folder)
+      expect(yield* until(server, fingerprint)).not.toBe(fingerprint)
+    }).pipe(Effect.provide(logged().layer))
+  )
+
+  it.live("is looked for where it was, wherever the process goes", () =>
+    Effect.gen(function* () {
+      const pair = write(yield* folder)
+      const tls = { certFile: relative(process.cwd(), pair.certFile), keyFile: relative(process.cwd(), pair.keyFile) }
+      const server = yield* serve(() => Effect.succeed(ok), { tls })
+      const before = process.cwd()
+      process.chdir(dirname(held))
+      yield* Effect.addFinalizer(() => Effect.sync(() => process.chdir(before)))
+      yield* server.reload
+    })
+  )
+
+  it.live.each([
+    [40, /^Warn The certificate in .*tls\.crt is too old: it was valid until 20/],
+    [-40, /^Warn The certificate in .*tls\.crt is too new: it is valid from 20\S+ on$/]
+  ] as const)("warns of one that is too old or too new, and serves it: after %i days", ([days, said]) => {
     const { layer, lines } = logged()
     return Effect.gen(function* () {
       const pair = write(yield* folder)
-      const now = vi.spyOn(Date, "now").mockReturnValue(Date.now() + 40 * 86_400_000)
+      const now = vi.spyOn(Date, "now").mockReturnValue(Date.now() + days * 86_400_000)
       yield* Effect.addFinalizer(() => Effect.sync(() => now.mockRestore()))
       const server = yield* serve(() => Effect.succeed(ok), { tls: pair })
       expect((yield* shown(server)).fingerprint).not.toBe("")
-      expect(lines).toEqual([
-        expect.stringMatching(/^Warn The certificate in .*tls\.crt is too old: it was valid until 20/)
-      ])
+      expect(lines).toEqual([expect.stringMatching(said)])
     }).pipe(Effect.provide(layer))
   })
 })
