@@ -185,7 +185,7 @@ export const load2 = (port: number, perSecond: number, target: string, ca: strin
   let connections = 0
   const connect = (): http2.ClientHttp2Session => {
     connections++
-    const session = http2.connect(`https://127.0.0.1:${port}`, { ca })
+    const session = http2.connect(`https://127.0.0.1:${port}`, { ca }).setMaxListeners(0)
     const over = () => void sessions.delete(session)
     session.on("goaway", over).on("close", over)
     // Each request says so, too.
