@@ -100,6 +100,7 @@ const refused: { readonly [part: string]: ReadonlyArray<Case> } = {
       [[":method", "CONNECT"], [":protocol", "websocket"], scheme, authority, path],
       "PROTOCOL_ERROR"
     ],
+    ["a path with a byte beyond ASCII, as in HTTP/1.1", at("/caf\u00e9"), 400],
     ["a URL for a path", at("https://localhost/"), "400 or PROTOCOL_ERROR"],
     ["no slash", at("a"), "400 or PROTOCOL_ERROR"],
     ["an asterisk, but for OPTIONS", at("*"), "400 or PROTOCOL_ERROR"],

@@ -4,11 +4,14 @@ import { Shutdown, Transport } from "@fairlead/core"
 import type { NodeHttp } from "@fairlead/platform-node"
 import { Certificates } from "@fairlead/testing/node"
 import { Effect, Exit, Fiber, Logger, Scope } from "effect"
+import { spawn } from "node:child_process"
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import * as http2 from "node:http2"
 import * as https from "node:https"
-import { join } from "node:path"
+import { dirname, join, relative } from "node:path"
+import { createInterface } from "node:readline"
 import * as tls from "node:tls"
+import { fileURLToPath } from "node:url"
 import {
   answerOf,
   block,
@@ -26,6 +29,7 @@ import {
 } from "./secure.ts"
 import type { Answer, Secure } from "./secure.ts"
 
+const held = fileURLToPath(new URL("programs/held.ts", import.meta.url))
 const ok: Transport.Reply = { status: 200, headers: [], body: Transport.text("ok") }
 const soon = <A, E, R>(self: Effect.Effect<A, E, R>, millis = 5_000) => Effect.timeout(self, millis)
 const after = (millis: number) => Effect.delay(Effect.succeed(ok), millis)
@@ -245,6 +249,39 @@ describe("NodeHttp with TLS, that leaves", () => {
       expect(errors).toEqual([])
     }).pipe((self) => soon(self, 20_000))
   )
+
+  it.live("holds nothing of clients that reset too much, acknowledge nothing, and go", () =>
+    Effect.gen(function* () {
+      const child = yield* Effect.acquireRelease(
+        Effect.sync(() => spawn(process.execPath, [held], { stdio: ["pipe", "pipe", "inherit"] })),
+        (child) => Effect.sync(() => child.kill())
+      )
+      const lines = createInterface(child.stdout)[Symbol.asyncIterator]()
+      const line = Effect.promise(async () => JSON.parse((await lines.next()).value!))
+      const { ca, port } = yield* line
+      const client = Effect.scoped(
+        Effect.gen(function* () {
+          const { write } = yield* raw({ port, pair: { ca } })
+          for (let id = 1; id < 3_000; id += 600) {
+            const resets = Array.from({ length: 300 }, (_, i) => [
+              frame("HEADERS", endHeaders | endStream, id + 2 * i, block(...usual)),
+              frame("RST_STREAM", 0, id + 2 * i, Buffer.from([0, 0, 0, 8]))
+            ])
+            write(...resets.flat())
+            yield* Effect.sleep("2 millis")
+          }
+        })
+      )
+      yield* Effect.all(
+        Array.from({ length: 20 }, () => client),
+        { concurrency: 10 }
+      )
+      for (let left = 20; left > 1; left = yield* line) {
+        yield* Effect.sleep("100 millis")
+        child.stdin.write("\n")
+      }
+    }).pipe(Effect.scoped, (self) => soon(self, 15_000))
+  )
 })
 
 /** The certificate that a new connection is shown, whether it has resumed an old one, and with what the next might. */
@@ -429,17 +466,41 @@ describe("NodeHttp with TLS, whose certificate changes", () => {
     })
   )
 
-  it.live("warns of one that is too old, and serves it", () => {
+  it.live("is seen in a folder in which something happens all the time", () =>
+    Effect.gen(function* () {
+      const server = yield* serve(() => Effect.succeed(ok))
+      const { fingerprint } = yield* shown(server)
+      const busy = setInterval(() => writeFileSync(join(server.folder, "log"), "a"), 5)
+      yield* Effect.addFinalizer(() => Effect.sync(() => clearInterval(busy)))
+      write(server.folder)
+      expect(yield* until(server, fingerprint)).not.toBe(fingerprint)
+    }).pipe(Effect.provide(logged().layer))
+  )
+
+  it.live("is looked for where it was, wherever the process goes", () =>
+    Effect.gen(function* () {
+      const pair = write(yield* folder)
+      const tls = { certFile: relative(process.cwd(), pair.certFile), keyFile: relative(process.cwd(), pair.keyFile) }
+      const server = yield* serve(() => Effect.succeed(ok), { tls })
+      const before = process.cwd()
+      process.chdir(dirname(held))
+      yield* Effect.addFinalizer(() => Effect.sync(() => process.chdir(before)))
+      yield* server.reload
+    })
+  )
+
+  it.live.each([
+    [40, /^Warn The certificate in .*tls\.crt is too old: it was valid until 20/],
+    [-40, /^Warn The certificate in .*tls\.crt is too new: it is valid from 20\S+ on$/]
+  ] as const)("warns of one that is too old or too new, and serves it: after %i days", ([days, said]) => {
     const { layer, lines } = logged()
     return Effect.gen(function* () {
       const pair = write(yield* folder)
-      const now = vi.spyOn(Date, "now").mockReturnValue(Date.now() + 40 * 86_400_000)
+      const now = vi.spyOn(Date, "now").mockReturnValue(Date.now() + days * 86_400_000)
       yield* Effect.addFinalizer(() => Effect.sync(() => now.mockRestore()))
       const server = yield* serve(() => Effect.succeed(ok), { tls: pair })
       expect((yield* shown(server)).fingerprint).not.toBe("")
-      expect(lines).toEqual([
-        expect.stringMatching(/^Warn The certificate in .*tls\.crt is too old: it was valid until 20/)
-      ])
+      expect(lines).toEqual([expect.stringMatching(said)])
     }).pipe(Effect.provide(layer))
   })
 })

@@ -7,7 +7,8 @@ import * as http from "node:http"
 import * as net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { get, isAlive, load, sleep, Supervised } from "./supervising.ts"
+import { write } from "./secure.ts"
+import { get, isAlive, load, load2, loadTls, sleep, Supervised } from "./supervising.ts"
 import type { Config, Start } from "./supervising.ts"
 
 /** Starts supervisors for a test, which leaves none of their processes. */
@@ -113,6 +114,32 @@ describe.concurrent("a roll", () => {
     expect([...versions].toSorted()).toEqual(Array.from({ length: 11 }, (_, i) => `v${i}`).toSorted())
     expect(supervised.alive.length).toBe(2)
     expect(await supervised.stop()).toBe(0)
+  })
+
+  it("three of them with TLS, under HTTP/1.1 and HTTP/2: no request fails", async ({ start }) => {
+    const folder = mkdtempSync(join(tmpdir(), "fairlead-tls-"))
+    try {
+      const { ca, certFile, keyFile } = write(folder)
+      const tls = { certFile, keyFile }
+      const supervised = start({ version: "v0", tls })
+      const port = await supervised.port()
+      await supervised.until(/is ready/)
+      const ends = [loadTls(port, 100, "/work/5", ca), load2(port, 200, "/work/5", ca)]
+      for (let i = 1; i <= 3; i++) {
+        supervised.write({ version: `v${i}`, tls })
+        await supervised.roll()
+      }
+      for (const end of ends) {
+        const { answers, failures, sent } = await end()
+        expect(failures).toEqual([])
+        expect([...answers.values()].reduce((sum, each) => sum + each, 0)).toBe(sent)
+        const versions = new Set([...answers.keys()].map((answer) => answer.split(" ")[1]))
+        expect([...versions].toSorted()).toEqual(["v0", "v1", "v2", "v3"])
+      }
+      expect(await supervised.stop()).toBe(0)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
   })
 
   it("that comes to nothing leaves what there was: a new version that fails, or is not ready in time", async ({

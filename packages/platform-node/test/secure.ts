@@ -176,7 +176,10 @@ export interface Raw {
 }
 
 /** A connection whose frames the test spells out, each of them, and which does not close with the server's side; its settings have been sent. */
-export const raw = (server: Secure): Effect.Effect<Raw, never, Scope.Scope> =>
+export const raw = (server: {
+  readonly port: number
+  readonly pair: { readonly ca: string }
+}): Effect.Effect<Raw, never, Scope.Scope> =>
   Effect.map(
     Effect.acquireRelease(
       Effect.callback<tls.TLSSocket>((resume) => {

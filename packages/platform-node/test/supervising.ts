@@ -2,8 +2,11 @@
 import type { Shutdown } from "@fairlead/core"
 import { spawn } from "node:child_process"
 import type { ChildProcess, StdioOptions } from "node:child_process"
+import type { NodeHttp } from "@fairlead/platform-node"
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import * as http from "node:http"
+import * as http2 from "node:http2"
+import * as https from "node:https"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -27,6 +30,7 @@ export interface Config {
   /** What is told of events. */
   readonly tells?: "throws"
   readonly port?: number
+  readonly tls?: NodeHttp.Options["tls"]
   readonly workers?: number
   readonly ready?: `${number} seconds`
   readonly shutdown?: Shutdown.Budgets
@@ -147,7 +151,8 @@ export const sleep = (millis: number): Promise<void> => new Promise((resolve) =>
 /** One request; what it came to. It is not tried again. */
 export const get = (port: number, target: string, agent?: http.Agent): Promise<string> =>
   new Promise((resolve, reject) => {
-    const request = http.get({ port, host: "127.0.0.1", path: target, agent: agent ?? false }, (response) => {
+    const { get } = agent instanceof https.Agent ? https : http
+    const request = get({ port, host: "127.0.0.1", path: target, agent: agent ?? false }, (response) => {
       let text = `${response.statusCode} `
       response.setEncoding("utf8").on("data", (chunk) => (text += chunk))
       response.on("end", () => resolve(text)).on("error", reject)
@@ -168,10 +173,66 @@ export interface Load {
 }
 
 /** So many requests each second on connections that are kept, none of them tried again; until it is told to end. */
-export const load = (port: number, perSecond: number, target: string, connections = 50): (() => Promise<Load>) => {
-  const agent = new http.Agent({ keepAlive: true, maxSockets: connections, scheduling: "fifo" })
+export const load = (port: number, perSecond: number, target: string, connections = 50): (() => Promise<Load>) =>
+  loadBy(new http.Agent({ ...kept, maxSockets: connections }), port, perSecond, target)
+
+/** The same by TLS, with whoever is certified by `ca`. */
+export const loadTls = (port: number, perSecond: number, target: string, ca: string): (() => Promise<Load>) =>
+  loadBy(new https.Agent({ ...kept, ca, ALPNProtocols: ["http/1.1"], maxSockets: 20 }), port, perSecond, target)
+
+const kept = { keepAlive: true, scheduling: "fifo" } as const
+
+const loadBy = (agent: http.Agent, port: number, perSecond: number, target: string): (() => Promise<Load>) => {
   const sockets = new Set<unknown>()
   agent.on("free", (socket) => sockets.add(socket.localPort))
+  const end = repeat(perSecond, () => get(port, target, agent))
+  return async () => {
+    const ended = await end()
+    agent.destroy()
+    return { ...ended, connections: sockets.size }
+  }
+}
+
+/** The same by HTTP/2: several at once on each of a few connections, and on none that was told by then that its server leaves. */
+export const load2 = (port: number, perSecond: number, target: string, ca: string): (() => Promise<Load>) => {
+  const sessions = new Set<http2.ClientHttp2Session>()
+  let connections = 0
+  const connect = (): http2.ClientHttp2Session => {
+    connections++
+    const session = http2.connect(`https://127.0.0.1:${port}`, { ca }).setMaxListeners(0)
+    const over = () => void sessions.delete(session)
+    session.on("goaway", over).on("close", over)
+    // Each request says so, too.
+    session.on("error", over)
+    sessions.add(session)
+    return session
+  }
+  const request = () =>
+    new Promise<string>((resolve, reject) => {
+      const session = sessions.size < 4 ? connect() : [...sessions][Math.floor(Math.random() * sessions.size)]!
+      let text = ""
+      // Node sends it with the next turn of the loop. What it reads before that may forbid it: that one was not sent.
+      let unsent = false
+      const forbidden = () => (unsent = true)
+      session.once("goaway", forbidden)
+      setImmediate(() => setImmediate(() => session.off("goaway", forbidden)))
+      const stream = session.request({ ":path": target })
+      stream
+        .setEncoding("utf8")
+        .on("response", (head) => (text = `${head[":status"]} ${text}`))
+        .on("data", (chunk: string) => (text += chunk))
+        .on("error", (error) => (unsent && text === "" ? resolve(request()) : reject(error)))
+        .on("close", () => (stream.rstCode === 0 && text !== "" ? resolve(text) : reject(new Error("No answer"))))
+    })
+  const end = repeat(perSecond, request)
+  return async () => {
+    const ended = await end()
+    for (const session of sessions) session.close()
+    return { ...ended, connections }
+  }
+}
+
+const repeat = (perSecond: number, request: () => Promise<string>): (() => Promise<Omit<Load, "connections">>) => {
   const answers = new Map<string, number>()
   const failures: Array<string> = []
   let sent = 0
@@ -181,9 +242,9 @@ export const load = (port: number, perSecond: number, target: string, connection
   const send = () => {
     const at = performance.now()
     sent++
-    const one: Promise<void> = get(port, target, agent)
+    const one: Promise<void> = request()
       .then((answer) => void answers.set(answer, (answers.get(answer) ?? 0) + 1))
-      .catch((error) => void failures.push(`${error.code ?? error.message} ${error.reused ? "kept" : "new"}`))
+      .catch((error) => void failures.push(`${error.code ?? ""} ${error.message} ${error.reused ? "kept" : "new"}`))
       .finally(() => {
         slowestMillis = Math.max(slowestMillis, performance.now() - at)
         pending.delete(one)
@@ -198,7 +259,6 @@ export const load = (port: number, perSecond: number, target: string, connection
   return async () => {
     clearInterval(timer)
     await Promise.all(pending)
-    agent.destroy()
-    return { answers, sent, failures, slowestMillis, connections: sockets.size }
+    return { answers, sent, failures, slowestMillis }
   }
 }

@@ -40,6 +40,7 @@ export class TlsFailed extends Data.TaggedError("TlsFailed")<{
 export interface Pair {
   readonly cert: string
   readonly key: string
+  readonly validFrom: Date
   readonly validTo: Date
 }
 
@@ -80,7 +81,7 @@ const check = (cert: string, key: string, { certFile, keyFile }: Files): Pair =>
   } catch (cause) {
     throw new TlsFailed({ reason: "refused", file: certFile, found: codeOf(cause) })
   }
-  return { cert, key, validTo: new Date(leaf!.validTo) }
+  return { cert, key, validFrom: new Date(leaf!.validFrom), validTo: new Date(leaf!.validTo) }
 }
 
 const keyOf = (key: string, file: string): KeyObject => {
@@ -108,9 +109,17 @@ const codeOf = (cause: unknown): string =>
 export const watched = ({ certFile, keyFile }: Files, changed: () => void): Effect.Effect<void, never, Scope.Scope> =>
   Effect.gen(function* () {
     let timer: NodeJS.Timeout | undefined
+    let since: number | undefined
     const soon = () => {
+      const now = performance.now()
+      since ??= now
       clearTimeout(timer)
-      timer = setTimeout(changed, quietMillis).unref()
+      // Other things may happen in the folder, too, and without a pause.
+      timer = setTimeout(look, Math.min(quietMillis, since + longestMillis - now)).unref()
+    }
+    const look = () => {
+      since = undefined
+      changed()
     }
     yield* Effect.addFinalizer(() => Effect.sync(() => clearTimeout(timer)))
     for (const folder of new Set([certFile, keyFile].map((file) => dirname(resolve(file))))) {
@@ -126,3 +135,6 @@ export const watched = ({ certFile, keyFile }: Files, changed: () => void): Effe
 
 /** Between the writing of the one file and that of the other. */
 const quietMillis = 100
+
+/** For how long something may go on there before it is looked at all the same. */
+const longestMillis = 1_000

@@ -9,6 +9,7 @@ import { Effect, Semaphore } from "effect"
 import type { Scope } from "effect"
 import type * as http from "node:http"
 import * as net from "node:net"
+import { resolve } from "node:path"
 import * as tls from "node:tls"
 import type { Call } from "./call.ts"
 import * as certificate from "./certificate.ts"
@@ -40,13 +41,15 @@ export const plain = (server: http.Server): Front => ({
 })
 
 export const make = (
-  files: certificate.Files,
+  { certFile, keyFile }: certificate.Files,
   server: http.Server,
   clients: Clients,
   settings: SessionSettings,
   begin: (call: Call) => void
 ): Effect.Effect<Front, certificate.TlsFailed, Scope.Scope> =>
   Effect.gen(function* () {
+    // Where they are now, wherever the process goes.
+    const files = { certFile: resolve(certFile), keyFile: resolve(keyFile) }
     let pair = yield* certificate.load(files)
     yield* sayAge(pair, files)
     const sessions = new Map<tls.TLSSocket, Session>()
@@ -137,9 +140,15 @@ export const make = (
     }
   })
 
-const sayAge = ({ validTo }: certificate.Pair, { certFile }: certificate.Files): Effect.Effect<void> =>
-  validTo.getTime() > Date.now()
-    ? Effect.void
-    : Effect.logWarning(`The certificate in ${certFile} is too old: it was valid until ${validTo.toISOString()}`)
+const sayAge = ({ validFrom, validTo }: certificate.Pair, { certFile }: certificate.Files): Effect.Effect<void> => {
+  const now = Date.now()
+  const wrong =
+    validTo.getTime() <= now
+      ? `too old: it was valid until ${validTo.toISOString()}`
+      : validFrom.getTime() > now
+        ? `too new: it is valid from ${validFrom.toISOString()} on`
+        : undefined
+  return wrong === undefined ? Effect.void : Effect.logWarning(`The certificate in ${certFile} is ${wrong}`)
+}
 
 const flushMillis = 250

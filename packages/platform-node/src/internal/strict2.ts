@@ -85,4 +85,7 @@ export const headOf = (fields: ReadonlyArray<string>, bounds: Bounds2): Head2 | 
 }
 
 const isPath = (target: string, method: string): boolean =>
-  target.startsWith("/") ? !target.includes("#") : target === "*" && method === "OPTIONS"
+  path.test(target) || (target === "*" && method === "OPTIONS")
+
+/** As in HTTP/1.1: what is visible in ASCII, and no fragment. nghttp2 lets bytes through that are none. */
+const path = /^\/[!"$-~]*$/

@@ -29,6 +29,9 @@ export class Wire extends Duplex {
     socket.on("close", () => this.destroy())
     // Without a listener, the error of a client that leaves would end the process.
     this.on("error", () => {})
+    // Else what Node made around us is held by a session that has ended with an error: from below JavaScript where its client has not
+    // acknowledged the settings, by the error's stack, in a circle that no collection sees. Any client could fill the memory.
+    this.once("close", () => this.removeAllListeners().on("error", () => {}))
   }
 
   /** That no stream will be begun, and all that are on their way are taken: of all streams there can be, the last is the last. */

@@ -53,7 +53,7 @@ const serve = Effect.gen(function* () {
   }
   const context = yield* Effect.context<Shutdown.Shutdown>()
   const fd = NodeSupervisor.sockets()[0]?.fd
-  const { host, port } = yield* NodeHttp.serve(handler, { port: config.port ?? 0, fd })
+  const { host, port } = yield* NodeHttp.serve(handler, { port: config.port ?? 0, fd, tls: config.tls })
   console.log(`at ${host} ${port}`)
 })
 
