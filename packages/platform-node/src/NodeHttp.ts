@@ -268,6 +268,8 @@ export const serve: {
     const done = Deferred.makeUnsafe<number>()
     let cutConnections = 0
     let closed = false
+    /** Rings when the budget of a drain is spent. */
+    let spent: NodeJS.Timeout | undefined
     front.listener.once("close", () => {
       closed = true
       // Only this stops Node's own timer; that it does not listen any more is known.
@@ -305,9 +307,9 @@ export const serve: {
     const drain = (budgetMillis: number): Effect.Effect<number> =>
       Effect.suspend(() => {
         stopListening()
-        if (!closed) {
-          const timer = setTimeout(cut, budgetMillis)
-          front.listener.once("close", () => clearTimeout(timer))
+        if (!closed && spent === undefined) {
+          spent = setTimeout(cut, budgetMillis)
+          front.listener.once("close", () => clearTimeout(spent))
         }
         return Deferred.await(done)
       })

@@ -542,6 +542,22 @@ describe("NodeHttp", () => {
 })
 
 describe("Server.drain", () => {
+  it.live("a second one joins the first, whose budget holds", () =>
+    Effect.gen(function* () {
+      const server = yield* serve(() => Effect.never)
+      const client = yield* RawClient.connect(server.port)
+      client.write(request("/"))
+      yield* soon(Effect.repeat(Effect.sleep(5), { until: () => server.inFlight() === 1 }))
+      const first = yield* Effect.forkChild(server.drain("600 millis"), { startImmediately: true })
+      const second = yield* Effect.forkChild(server.drain(0), { startImmediately: true })
+      yield* Effect.sleep("100 millis")
+      expect([server.inFlight(), first.pollUnsafe(), second.pollUnsafe()]).toEqual([1, undefined, undefined])
+      expect(yield* soon(Fiber.joinAll([first, second]))).toEqual([1, 1])
+      yield* soon(client.ended)
+      expect(client.text()).toMatch(/^HTTP\/1\.1 503 /)
+    })
+  )
+
   it.live("lets what is in flight end, serves who is on the way, and tells them to close", () =>
     Effect.gen(function* () {
       const go = Deferred.makeUnsafe<void>()
