@@ -46,6 +46,13 @@ export const server: Part = {
       ]
     },
     {
+      name: "an HttpRouter with one route (CPU)",
+      contenders: [
+        { name: "NodeRouter.layer", round: serving("router") },
+        { name: "NodeHttpServer.layer, Effect's", round: serving("stock") }
+      ]
+    },
+    {
       name: "an idle server, from SIGTERM to its end",
       contenders: [
         { name: "NodeMain.launch", round: stopping("ours"), atLeastPerSecond: 10 },
