@@ -13,7 +13,8 @@
  * hangs is ended when its time is up, and counts as killed: no test run would pass with it.
  *
  * Each is planted in a copy of the tree, of which there are as many as run at a time; the tree itself is only read. The
- * tests that are used must pass in such a copy first: red ones would kill everything.
+ * tests that are used must pass in such a copy first, or have just passed in the tree (`FAIRLEAD_TESTED`, vitest's report):
+ * red ones would kill everything.
  */
 import { spawn } from "node:child_process"
 import {
@@ -85,7 +86,7 @@ const vitest = (copy, { files, names, bail = 0, limit, testLimit }) =>
     // What hangs in a test hangs in its clean-up once more; vitest takes no such limit for projects on its command line.
     if (testLimit !== undefined) env.FAIRLEAD_HOOK_LIMIT = "3000"
     // A test of this runs it inside of vitest.
-    for (const name of Object.keys(env)) if (name.startsWith("VITEST")) delete env[name]
+    for (const name of Object.keys(env)) if (/^(VITEST|FAIRLEAD_TESTED$)/.test(name)) delete env[name]
     const args = ["--project=unit", "--project=socket", "--reporter=json", `--outputFile=${report}`]
     args.push(`--bail=${bail}`)
     if (testLimit !== undefined) args.push(`--testTimeout=${testLimit}`)
@@ -107,21 +108,37 @@ const vitest = (copy, { files, names, bail = 0, limit, testLimit }) =>
     child.on("close", (code) => {
       clearTimeout(timer)
       groups.delete(child.pid)
-      const suites = !late && existsSync(report) ? JSON.parse(readFileSync(report, "utf8")).testResults : []
-      const results = suites.flatMap(({ name: file, assertionResults }) =>
-        assertionResults.map(({ fullName: name, status, duration = 0 }) => ({
-          file: relative(copy, file),
-          name,
-          status,
-          duration
-        }))
-      )
+      const suites = !late && existsSync(report) ? suitesOf(report) : []
       const unloaded = suites.find(
         ({ status, assertionResults }) => status === "failed" && assertionResults.length === 0
       )
-      resolve({ code, late, output, results, unloaded: unloaded?.message })
+      resolve({ code, late, output, results: resultsOf(suites, copy), unloaded: unloaded?.message })
     })
   })
+
+const suitesOf = (report) => JSON.parse(readFileSync(report, "utf8")).testResults
+
+/** What vitest reports of the tests in a tree. */
+const resultsOf = (suites, tree) =>
+  suites.flatMap(({ name: file, assertionResults }) =>
+    assertionResults.map(({ fullName: name, status, duration = 0 }) => ({
+      file: relative(tree, file),
+      name,
+      status,
+      duration
+    }))
+  )
+
+/** What is wrong with the tests that `mutants` name, one line each, where these have passed. */
+const unkillable = (mutants, passed) =>
+  mutants.flatMap(({ path, tests }) =>
+    tests
+      .filter((asked) => !passed.some((test) => isAsked(test, asked)))
+      .map(
+        ({ file, name }) =>
+          `${path} is killed by what is not in ${file}: ${name === undefined ? "a test" : `"${name}"`}`
+      )
+  )
 
 /** Runs the tests that `mutants` name, in a tree as it stands: which pass, and what is wrong with them, one line each. */
 const baseline = async (copy, mutants) => {
@@ -141,15 +158,13 @@ const baseline = async (copy, mutants) => {
       return { passed, wrong: wrong.length > 0 ? wrong : [`The tests fail as the tree stands:\n${output}`] }
     passed.push(...results.filter(({ status }) => status === "passed"))
   }
-  const wrong = mutants.flatMap(({ path, tests }) =>
-    tests
-      .filter((asked) => !passed.some((test) => isAsked(test, asked)))
-      .map(
-        ({ file, name }) =>
-          `${path} is killed by what is not in ${file}: ${name === undefined ? "a test" : `"${name}"`}`
-      )
-  )
-  return { passed, wrong }
+  return { passed, wrong: unkillable(mutants, passed) }
+}
+
+/** The same, of a run of all tests that has just been reported. */
+const reported = (report, root, mutants) => {
+  const passed = resultsOf(suitesOf(report), root).filter(({ status }) => status === "passed")
+  return { passed, wrong: unkillable(mutants, passed) }
 }
 
 const isAsked = (test, { file, name }) => test.file === file && (name === undefined || test.name.includes(name))
@@ -234,8 +249,10 @@ const main = async (root, args) => {
     join(folder, String(i), "tree")
   )
   for (const copy of copies) copyTo(copy, root)
+  const report = process.env.FAIRLEAD_TESTED
   console.log(`${mutants.length} mutants. Their tests, as the tree stands …`)
-  const { passed, wrong } = await baseline(copies[0], mutants)
+  const { passed, wrong } =
+    report !== undefined && existsSync(report) ? reported(report, root, mutants) : await baseline(copies[0], mutants)
   if (wrong.length > 0) {
     problems.push(...wrong)
     return finish()

@@ -17,7 +17,7 @@ const steps = {
   format: () => run("oxfmt", ["--check"]),
   arrows: () => run(node, [join(root, "scripts/arrows.mjs")]),
   tests: (filters) => tests(filters),
-  mutants: () => run(node, [join(root, "scripts/mutants.mjs")])
+  mutants: () => run(node, [join(root, "scripts/mutants.mjs")], { env: { FAIRLEAD_TESTED: report } })
 }
 const order = Object.keys(steps)
 
@@ -33,27 +33,28 @@ const count = (name, code, start) => {
   rows.push([name, code === 0 ? "passed" : "FAILED", since(start)])
 }
 
+const folder = mkdtempSync(join(tmpdir(), "fairlead-test-"))
+process.on("exit", () => rmSync(folder, { recursive: true, force: true }))
+/** What became of each test: there only once all of them have been run. */
+const report = join(folder, "report.json")
+
 const tests = async (filters) => {
-  const folder = mkdtempSync(join(tmpdir(), "fairlead-test-"))
   const file = join(folder, "counts.json")
   const start = performance.now()
-  try {
-    const reporters = ["--reporter=default", `--reporter=${join(root, "scripts/counts.mjs")}`]
-    const code = await run("vitest", ["run", "--project=unit", "--project=socket", ...reporters, ...filters], {
-      env: { FAIRLEAD_COUNTS: file }
-    })
-    if (code > 128) return code
-    const counts = existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : { passed: 0, failed: 0, skipped: 0 }
-    // However it failed, it did.
-    if (code !== 0 && counts.failed === 0) counts.failed = 1
-    passed += counts.passed
-    failed += counts.failed
-    const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : ""
-    rows.push(["tests", `${counts.passed} passed, ${counts.failed} failed${skipped}`, since(start)])
-    return code
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
-  }
+  const reporters = ["--reporter=default", `--reporter=${join(root, "scripts/counts.mjs")}`]
+  if (filters.length === 0) reporters.push("--reporter=json", `--outputFile.json=${report}`)
+  const code = await run("vitest", ["run", "--project=unit", "--project=socket", ...reporters, ...filters], {
+    env: { FAIRLEAD_COUNTS: file }
+  })
+  if (code > 128) return code
+  const counts = existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : { passed: 0, failed: 0, skipped: 0 }
+  // However it failed, it did.
+  if (code !== 0 && counts.failed === 0) counts.failed = 1
+  passed += counts.passed
+  failed += counts.failed
+  const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : ""
+  rows.push(["tests", `${counts.passed} passed, ${counts.failed} failed${skipped}`, since(start)])
+  return code
 }
 
 const title = (name) => console.log(`\n── ${name} ${"─".repeat(Math.max(0, 60 - name.length))}`)

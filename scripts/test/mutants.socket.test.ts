@@ -109,6 +109,28 @@ describe("pnpm test:mutants", () => {
     nothingLeft()
   })
 
+  it("takes the word of a run of all tests that was just reported; a test that did not pass there kills nothing", async () => {
+    plant("Half-a-third", "half", "n / 2", "n / 3")
+    plant("Half-more", "half", "n / 2", "n / 2 + 1")
+    const name = join(root, "packages/core/test/Half.test.ts")
+    const report = (status: string) => {
+      const assertionResults = [{ fullName: "gives the half", status, duration: 1 }]
+      write("report.json", JSON.stringify({ testResults: [{ name, status, assertionResults }] }))
+      return start().ended
+    }
+    process.env["FAIRLEAD_TESTED"] = join(root, "report.json")
+    try {
+      const passed = await report("passed")
+      expect(passed.output.trimEnd().split("\n").at(-1)).toBe("2 killed, 0 survived")
+      const failed = await report("failed")
+      expect(failed.output).toContain("Half-more.patch is killed by what is not in packages/core/test/Half.test.ts")
+      expect([passed.code, failed.code]).toEqual([0, 1])
+    } finally {
+      delete process.env["FAIRLEAD_TESTED"]
+    }
+    nothingLeft()
+  })
+
   it("fails for one that no test sees, and says what it plants", async () => {
     plant("Half-a-third", "half", "n / 2", "n / 3")
     plant("Half-other", "other", "n - n / 2", "n")
