@@ -140,8 +140,10 @@ const time = (ms: number): string => Duration.format(Duration.millis(Math.round(
  * that cannot be written. The first roll would end the service; and each worker that prints, soon after its start.
  */
 const survivePipes = (): void => {
-  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {})
+  for (const stream of [process.stdout, process.stderr]) stream.off("error", lost).on("error", lost)
 }
+
+const lost = () => {}
 
 const saysReady = (
   app: Effect.Effect<unknown, unknown, Shutdown.Shutdown | Scope.Scope> | Layer.Layer<any, unknown, Shutdown.Shutdown>

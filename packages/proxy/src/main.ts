@@ -4,10 +4,9 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { NodeMain, NodeSupervisor } from "@fairlead/platform-node"
 import { Effect } from "effect"
 import * as fairlead from "./cli/fairlead.ts"
-import { say } from "./cli/print.ts"
 
 const args = process.argv.slice(2)
 const program = fairlead.run(args).pipe(Effect.provide(NodeServices.layer))
 
 if (!fairlead.isRolling(args)) NodeMain.launch(program)
-else NodeSupervisor.launch(program, { onEvent: (event) => say(`fairlead: ${NodeSupervisor.format(event)}`) })
+else NodeSupervisor.launch(program, { onEvent: fairlead.onEvent })

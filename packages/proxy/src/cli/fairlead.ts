@@ -1,5 +1,6 @@
 /** The command line: which verbs there are, and what they take. Each verb's work stands in a file of its name. */
 import type { Shutdown } from "@fairlead/core"
+import { NodeSupervisor } from "@fairlead/platform-node"
 import { Effect, Option, References } from "effect"
 import { Argument, CliConfig, type CliError, CliOutput, Command, Flag, GlobalFlag } from "effect/cli"
 import { check } from "./check.ts"
@@ -83,6 +84,9 @@ const tell = (message: string) => Effect.sync(() => say(`fairlead: ${message}`))
 /** Whether a command line asks for a supervisor and its worker, and not just for help. Before it is read: each of them reads it. */
 export const isRolling = (args: ReadonlyArray<string>): boolean =>
   args.includes("serve") && args.includes("--rolling") && !args.includes("--help") && !args.includes("-h")
+
+/** Says what happens in a supervisor. */
+export const onEvent = (event: NodeSupervisor.Event): void => say(`fairlead: ${NodeSupervisor.format(event)}`)
 
 /** Runs a command line: `["serve", "--demo"]`. Exit codes: 0; 1 failed; 2 wrong command line or config. */
 export const run = (
