@@ -253,7 +253,11 @@ describe("NodeHttp with TLS, that leaves", () => {
   it.live("holds nothing of clients that reset too much, acknowledge nothing, and go", () =>
     Effect.gen(function* () {
       const child = yield* Effect.acquireRelease(
-        Effect.sync(() => spawn(process.execPath, [held], { stdio: ["pipe", "pipe", "inherit"] })),
+        Effect.sync(() =>
+          spawn(process.execPath, ["--disable-warning=ExperimentalWarning", held], {
+            stdio: ["pipe", "pipe", "inherit"]
+          })
+        ),
         (child) => Effect.sync(() => child.kill())
       )
       const lines = createInterface(child.stdout)[Symbol.asyncIterator]()
