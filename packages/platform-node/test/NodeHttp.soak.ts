@@ -2,14 +2,12 @@
 import { expect, it } from "vitest"
 import * as http from "node:http"
 import { setTimeout as sleep } from "node:timers/promises"
-import { get, load, start } from "./stopped.ts"
+import { get, load, start, wrong } from "./stopped.ts"
 import type { Answer } from "./stopped.ts"
 
 /** How long an answer takes, and how long the end may take beyond it. */
 const inFlightMillis = 20
 const endMillis = 200
-
-const wrong = ({ error, status }: Answer) => status !== 200 || error !== undefined
 
 it("50 times with every socket active: no call fails, all are told to close, and it ends with the last of them", async () => {
   const connections = 50

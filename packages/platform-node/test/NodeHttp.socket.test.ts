@@ -5,20 +5,7 @@ import { NodeHttp } from "@fairlead/platform-node"
 import { RawClient } from "@fairlead/testing/node"
 import { Cause, Deferred, Duration, Effect, Exit, Fiber, Logger, Scope } from "effect"
 import * as net from "node:net"
-
-const reply = (status: number, body = "", headers: Transport.Headers = []): Transport.Reply => ({
-  status,
-  headers,
-  body: body === "" ? Transport.empty : Transport.text(body)
-})
-
-/** A body that flows as the test says. */
-const flowing = (run: (sink: Transport.Sink) => Effect.Effect<void, Transport.BodyFailed>): Transport.Body => ({
-  length: undefined,
-  bytes: undefined,
-  pipeTo: run,
-  abort: () => {}
-})
+import { flowing, reply } from "./replies.ts"
 
 const serve = (handler: NodeHttp.Handler<never>, options: Partial<NodeHttp.Options> = {}) =>
   NodeHttp.serve(handler, { port: 0, drain: 0, ...options })

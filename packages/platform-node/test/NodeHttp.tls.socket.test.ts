@@ -23,19 +23,7 @@ import {
   usual
 } from "./secure.ts"
 import type { Raw, Secure } from "./secure.ts"
-
-const reply = (status: number, body = "", headers: Transport.Headers = []): Transport.Reply => ({
-  status,
-  headers,
-  body: body === "" ? Transport.empty : Transport.text(body)
-})
-
-const flowing = (run: (sink: Transport.Sink) => Effect.Effect<void, Transport.BodyFailed>): Transport.Body => ({
-  length: undefined,
-  bytes: undefined,
-  pipeTo: run,
-  abort: () => {}
-})
+import { flowing, reply } from "./replies.ts"
 
 const soon = <A, E, R>(self: Effect.Effect<A, E, R>, millis = 3_000) => Effect.timeout(self, millis)
 

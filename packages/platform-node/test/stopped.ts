@@ -56,3 +56,6 @@ export const load = async (port: number, connections: number, answers: Array<Ans
     })
   )
 }
+
+/** Whether a call was not answered as it should be. */
+export const wrong = ({ error, status }: Answer): boolean => status !== 200 || error !== undefined
