@@ -8,8 +8,9 @@
  * still open by then. Bytes are held nowhere: a full sink stops the sender. It knows no retries, permits or rates: see
  * `Gate` for who may call, and when.
  */
-import { Data, Effect, Stream } from "effect"
+import { Context, Data, Deferred, Effect, Stream } from "effect"
 import type { Scope } from "effect"
+import type * as Refused from "./Refused.ts"
 
 /** Header fields as on the wire: name, value, name, value …; order, case and repetition are kept. */
 export type Headers = ReadonlyArray<string>
@@ -60,16 +61,28 @@ export interface Options {
   readonly firstByteMillis?: number | undefined
   /** Longest silence between two chunks of the answer, in milliseconds; 0 is for ever. A full sink does not count. */
   readonly idleMillis?: number | undefined
+  /** Longest time from the start of the exchange to the answer's last byte, in milliseconds; 0 is for ever. */
+  readonly totalMillis?: number | undefined
+  /** The largest answer's body, in bytes; a larger one is cut (`tooLarge`), at its head where that says so. Default: any. */
+  readonly maxBytes?: number | undefined
 }
 
-/** Sends requests. `origin` is scheme, host and port: `https://api.github.com`. */
+/**
+ * Sends requests. `origin` is scheme, host and port: `https://api.github.com`. One whose connections are bounded refuses, with
+ * `Refused`, who would wait for one for too long.
+ */
 export interface Transport {
   readonly exchange: (
     origin: string,
     request: Request,
     options?: Options
-  ) => Effect.Effect<Reply, UpstreamFailed, Scope.Scope>
+  ) => Effect.Effect<Reply, UpstreamFailed | Refused.Refused, Scope.Scope>
 }
+
+/** The transport of the program, where it is not handed on as a value; see `NodeTransport.layer` of `@fairlead/platform-node`. */
+export const Transport: Context.Service<Transport, Transport> = Context.Service<Transport, Transport>(
+  "@fairlead/core/Transport"
+)
 
 /**
  * What went wrong between here and there.
@@ -77,7 +90,9 @@ export interface Transport {
  * - `refused`, `unreachable`, `dns`, `tls`, `connectTimeout`: no connection came about
  * - `reset`: the connection was cut · `incomplete`: it ended before the message did
  * - `protocol`: what came was no HTTP, or what should go out is none
- * - `headersTimeout`, `idleTimeout`: silence
+ * - `headersTimeout`, `idleTimeout`: silence · `totalTimeout`: it took longer than all of it may
+ * - `tooLarge`: the answer is larger than it may be
+ * - `proxy`: a proxy on the way did not let it through
  * - `requestBody`: the caller's own body failed while it was sent
  * - `closed`: the transport's scope is closed
  */
@@ -92,6 +107,9 @@ export type Kind =
   | "protocol"
   | "headersTimeout"
   | "idleTimeout"
+  | "totalTimeout"
+  | "tooLarge"
+  | "proxy"
   | "requestBody"
   | "closed"
 
@@ -195,6 +213,47 @@ class Streamed implements Body {
 
 const drained = (sink: Sink): Effect.Effect<void> =>
   Effect.callback((resume) => sink.onDrain(() => resume(Effect.void)))
+
+/**
+ * All of a body, in memory. One of more than `maxBytes` fails (`tooLarge`): at once, where its length says so. Interrupting it, as
+ * every failure, aborts the body.
+ */
+export const collect = (body: Body, maxBytes = Infinity): Effect.Effect<Uint8Array, BodyFailed> =>
+  Effect.suspend(() => {
+    if ((body.length ?? 0) > maxBytes) {
+      body.abort()
+      return Effect.fail(tooLarge(maxBytes, body.length!))
+    }
+    if (body.bytes !== undefined) return Effect.succeed(body.bytes)
+    const over = Deferred.makeUnsafe<never, BodyFailed>()
+    const chunks: Array<Uint8Array> = []
+    let length = 0
+    const write = (chunk: Uint8Array): boolean => {
+      length += chunk.length
+      if (length > maxBytes) Deferred.doneUnsafe(over, Effect.fail(tooLarge(maxBytes, length)))
+      else chunks.push(chunk)
+      return length <= maxBytes
+    }
+    // Full for ever, once it is too much: what ends it is the interrupt of whoever loses the race.
+    const flow = body.pipeTo({ write, onDrain: noop })
+    return Effect.map(maxBytes === Infinity ? flow : Effect.raceFirst(flow, Deferred.await(over)), () =>
+      joined(chunks, length)
+    )
+  })
+
+const tooLarge = (maxBytes: number, length: number) =>
+  new BodyFailed({ kind: "tooLarge", cause: new Error(`Expected at most ${maxBytes} bytes, got ${length} or more`) })
+
+const joined = (chunks: ReadonlyArray<Uint8Array>, length: number): Uint8Array => {
+  if (chunks.length === 1) return chunks[0]!
+  const all = new Uint8Array(length)
+  let at = 0
+  for (const chunk of chunks) {
+    all.set(chunk, at)
+    at += chunk.length
+  }
+  return all
+}
 
 /** The first value of a header, by its name in lower case. */
 export const header = (headers: Headers, name: string): string | undefined => {

@@ -102,4 +102,33 @@ describe("Transport", () => {
     expect(Transport.combined(headers, "content-type")).toBe("text/plain, second")
     expect(Transport.combined(headers, "x-two")).toBe(undefined)
   })
+
+  describe("collect", () => {
+    it.effect("puts the chunks of a body together", () =>
+      Effect.gen(function* () {
+        expect(new TextDecoder().decode(yield* Transport.collect(Transport.stream(chunks("a", "bc", "d"))))).toBe(
+          "abcd"
+        )
+        expect(yield* Transport.collect(Transport.empty)).toEqual(new Uint8Array(0))
+        expect((yield* Transport.collect(Transport.text("four"), 4)).length).toBe(4)
+      })
+    )
+
+    it.effect("cuts one that gets too large, and lets go of what brings it", () =>
+      Effect.gen(function* () {
+        let closed = 0
+        const endless = Stream.forever(chunks("ab")).pipe(Stream.ensuring(Effect.sync(() => closed++)))
+        const failure = yield* Effect.flip(Transport.collect(Transport.stream(endless), 5))
+        expect([failure.message, closed]).toEqual(["tooLarge: Expected at most 5 bytes, got 6 or more", 1])
+      })
+    )
+
+    it.effect("aborts at once what says itself that it is too large", () =>
+      Effect.gen(function* () {
+        let aborted = 0
+        const body = { ...Transport.empty, length: 6, bytes: undefined, abort: () => void aborted++ }
+        expect([(yield* Effect.flip(Transport.collect(body, 5))).kind, aborted]).toEqual(["tooLarge", 1])
+      })
+    )
+  })
 })

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Transport } from "@fairlead/core"
+import type { Refused } from "@fairlead/core"
 import { NodeHttp, NodeTransport } from "@fairlead/platform-node"
 import { ScriptedUpstream } from "@fairlead/testing/node"
 import { Deferred, Effect, Exit, Fiber, Schedule, Scope, Stream } from "effect"
@@ -48,6 +49,10 @@ const text = (body: Transport.Body) => {
   const sink = keep()
   return Effect.map(body.pipeTo(sink), sink.text)
 }
+
+/** What an exchange fails with. No pool here is so small that it refuses. */
+const failure = <A, R>(self: Effect.Effect<A, Transport.UpstreamFailed | Refused.Refused, R>) =>
+  Effect.flip(Effect.catchTag(self, "Refused", Effect.die))
 
 /** Runs `self` and fails unless it takes less than `millis`. */
 const soon = <A, E, R>(self: Effect.Effect<A, E, R>, millis = 500) => Effect.timeout(self, millis)
@@ -186,7 +191,7 @@ describe("NodeTransport", () => {
     Effect.gen(function* () {
       const upstream = yield* ScriptedUpstream.make()
       const transport = yield* NodeTransport.make()
-      const fiber = yield* Effect.forkChild(Effect.flip(transport.exchange(upstream.origin, get("/"))))
+      const fiber = yield* Effect.forkChild(failure(transport.exchange(upstream.origin, get("/"))))
       const received = yield* upstream.next
       received.socket.on("error", () => {})
       received.socket.write(`HTTP/1.1 100 Continue\r\nX: ${"a".repeat(100_000)}`)
@@ -286,7 +291,7 @@ describe("NodeTransport", () => {
       for (const failing of [true, false]) {
         const { body, end, sink } = scripted(failing ? undefined : 10)
         const request: Transport.Request = { method: "POST", target: "/", headers: [], body }
-        const fiber = yield* Effect.forkChild(Effect.flip(transport.exchange(upstream.origin, request)))
+        const fiber = yield* Effect.forkChild(failure(transport.exchange(upstream.origin, request)))
         ;(yield* sink).write(Buffer.from("abc"))
         const received = yield* upstream.next
         Deferred.doneUnsafe(
@@ -337,7 +342,7 @@ describe("NodeTransport", () => {
       const gone = yield* Effect.scoped(ScriptedUpstream.make())
       const transport = yield* NodeTransport.make()
       const { body, state } = scripted(5)
-      const { kind } = yield* Effect.flip(transport.exchange(gone.origin, { ...get("/"), method: "POST", body }))
+      const { kind } = yield* failure(transport.exchange(gone.origin, { ...get("/"), method: "POST", body }))
       expect([kind, state.aborted]).toEqual(["refused", true])
     })
   )
@@ -435,7 +440,7 @@ describe("NodeTransport", () => {
         options?: Transport.Options
       ) =>
         Effect.gen(function* () {
-          const fiber = yield* Effect.forkChild(Effect.flip(transport.exchange(origin, get("/"), options)))
+          const fiber = yield* Effect.forkChild(failure(transport.exchange(origin, get("/"), options)))
           if (act !== undefined) act(yield* upstream.next)
           const { kind, sent } = yield* Fiber.join(fiber)
           return [kind, sent]
@@ -504,7 +509,7 @@ describe("NodeTransport", () => {
         { headers: ["Host", "a", "host", "b"] }
       ]
       for (const part of bad) {
-        const { kind, sent } = yield* Effect.flip(transport.exchange(upstream.origin, { ...get("/"), ...part }))
+        const { kind, sent } = yield* failure(transport.exchange(upstream.origin, { ...get("/"), ...part }))
         expect([kind, sent]).toEqual(["protocol", false])
         expect((yield* transport.exchange(upstream.origin, get("/"))).status).toBe(204)
       }
@@ -521,7 +526,7 @@ describe("NodeTransport", () => {
       })
       const scope = yield* Scope.make()
       const transport = yield* Scope.provide(NodeTransport.make(), scope)
-      const waiting = yield* Effect.forkChild(Effect.flip(transport.exchange(upstream.origin, get("/waiting"))))
+      const waiting = yield* Effect.forkChild(failure(transport.exchange(upstream.origin, get("/waiting"))))
       const open = yield* transport.exchange(upstream.origin, get("/open"))
       const piping = yield* Effect.forkChild(Effect.flip(open.body.pipeTo(keep())))
       yield* transport.exchange(upstream.origin, get("/idle"))
@@ -530,7 +535,7 @@ describe("NodeTransport", () => {
       expect((yield* soon(Fiber.join(waiting))).kind).toBe("closed")
       expect((yield* soon(Fiber.join(piping))).kind).toBe("closed")
       yield* soon(Effect.forEach(upstream.received, (received) => received.closed))
-      const late = yield* Effect.flip(transport.exchange(upstream.origin, get("/late")))
+      const late = yield* failure(transport.exchange(upstream.origin, get("/late")))
       expect([late.kind, late.sent]).toEqual(["closed", false])
     })
   )

@@ -195,6 +195,18 @@ export const ofUpstream = (kind: Transport.Kind, sent: boolean): Problem => {
       return silent("http_response_timeout")
     case "idleTimeout":
       return silent("connection_read_timeout")
+    case "totalTimeout":
+      return silent("http_response_timeout")
+    case "tooLarge":
+      return make("upstream-broken", "The upstream's answer is larger than it may be.", {
+        sent,
+        error: "http_response_body_size"
+      })
+    case "proxy":
+      return make("upstream-unreachable", "A proxy on the way to the upstream did not let the call through.", {
+        sent,
+        error: "destination_unavailable"
+      })
     case "requestBody":
       return make("malformed", "The content of the request ended before it was whole.", { sent })
     case "closed":

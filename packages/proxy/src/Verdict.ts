@@ -18,7 +18,8 @@ const overload: ReadonlySet<Transport.Kind> = new Set<Transport.Kind>([
   "reset",
   "incomplete",
   "headersTimeout",
-  "idleTimeout"
+  "idleTimeout",
+  "totalTimeout"
 ])
 
 /** By why there was no answer. */

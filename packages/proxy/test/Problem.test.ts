@@ -118,6 +118,9 @@ describe("Problem", () => {
     ["protocol", 502, "http_protocol_error"],
     ["headersTimeout", 504, "http_response_timeout"],
     ["idleTimeout", 504, "connection_read_timeout"],
+    ["totalTimeout", 504, "http_response_timeout"],
+    ["tooLarge", 502, "http_response_body_size"],
+    ["proxy", 502, "destination_unavailable"],
     ["requestBody", 400, undefined],
     ["closed", 503, undefined]
   ] as const)("tells an upstream's %s as %s %s, and not its words", (kind, status, error) => {

@@ -18,7 +18,9 @@ export const relay =
       headers: [],
       body: Transport.text(kind)
     })
-    return transport
-      .exchange(origin, { method, target, headers, body }, { onInformation })
-      .pipe(Effect.catchTag("UpstreamFailed", (error) => Effect.succeed(failed(error))))
+    return transport.exchange(origin, { method, target, headers, body }, { onInformation }).pipe(
+      Effect.catchTag("UpstreamFailed", (error) => Effect.succeed(failed(error))),
+      // Its connections are not bounded.
+      Effect.orDie
+    )
   }
