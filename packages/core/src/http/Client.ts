@@ -29,6 +29,7 @@ import {
   Scope,
   Stream
 } from "effect"
+import type { Fiber } from "effect"
 import { dual } from "effect/Function"
 import * as Cookies from "effect/http/Cookies"
 import * as Headers from "effect/http/Headers"
@@ -99,9 +100,10 @@ interface Signal {
  */
 export const fromTransport = (transport: Transport.Transport, options?: Transport.Options): HttpClient.HttpClient =>
   HttpClient.make((request, url: Url, signal: Signal) =>
-    Effect.suspend(() => {
-      const scope = Scope.makeUnsafe()
-      const close = Scope.close(scope, Exit.void)
+    Effect.withFiber((fiber) => {
+      const around = fiber.getRef(Around)
+      const scope = around === undefined ? Scope.makeUnsafe() : Scope.forkUnsafe(around)
+      const close = closing(scope)
       const exchange = transport.exchange(url.origin, toTransportRequest(request, url), options)
       const sent = Effect.map(Effect.mapError(Scope.provide(exchange, scope), ofSending(request)), (reply) => {
         const answer = new Received(request, url.href.split("#")[0]!, reply, close)
@@ -334,7 +336,7 @@ export const toTransport = <E>(client: Client<E>): Transport.Transport => {
   return {
     exchange: (origin, request, options = {}) =>
       Effect.withFiber((fiber) => {
-        const scope = Scope.forkUnsafe(Context.getUnsafe(fiber.context as Context.Context<Scope.Scope>, Scope.Scope))
+        const scope = Scope.forkUnsafe(scopeOf(fiber))
         const clock = fiber.getRef(Clock.Clock)
         const endsAt = timer.now(clock) + (options.totalMillis || Infinity)
         /** Within so long, and what is left of the whole. */
@@ -376,7 +378,7 @@ export const toTransport = <E>(client: Client<E>): Transport.Transport => {
                 ),
                 said >= 0 ? said : undefined
               )
-          const close = Scope.close(scope, Exit.void)
+          const close = closing(scope)
           const body: Transport.Body = {
             ...content,
             pipeTo: (sink) => Effect.onExitPrimitive(content.pipeTo(sink), () => close),
@@ -660,7 +662,7 @@ export const attempts: {
       if (!isReplayable(request.body)) return sent
       const twice = idempotent(request)
       return Effect.withFiber((fiber) => {
-        const around = Context.getUnsafe(fiber.context as Context.Context<Scope.Scope>, Scope.Scope)
+        const around = scopeOf(fiber)
         /** Those that have come to an answer, and hold it. */
         const open = new Map<Answer, Scope.Closeable>()
         const attempt = Effect.suspend(() => {
@@ -688,7 +690,7 @@ export const attempts: {
         const drop = (answer: Answer) => {
           const scope = open.get(answer)
           open.delete(answer)
-          return scope === undefined ? Effect.void : Scope.close(scope, Exit.void)
+          return scope === undefined ? Effect.void : closing(scope)
         }
         const dropped = (failure: Tried | Refused.Refused) =>
           failure instanceof Tried && Exit.isSuccess(failure.end) ? drop(failure.end.value) : Effect.void
@@ -833,9 +835,26 @@ const send = <E, R>(
   self: Client<E, R>,
   { body, hash, headers, method, url, urlParams }: Request
 ): Sent<E, R | Scope.Scope> =>
-  HttpClient.withScope(self).postprocess(
-    Effect.succeed(HttpClientRequest.makeWith(method, url, urlParams, hash, headers, body))
+  Effect.withFiber((fiber) =>
+    Effect.provideService(
+      HttpClient.withScope(self).postprocess(
+        Effect.succeed(HttpClientRequest.makeWith(method, url, urlParams, hash, headers, body))
+      ),
+      Around,
+      scopeOf(fiber)
+    )
   )
+
+/** Effect marks a scope as closed before it enters the finalizers: one who is struck between would lose them. */
+const closing = (scope: Scope.Closeable): Effect.Effect<void> => Effect.uninterruptible(Scope.close(scope, Exit.void))
+
+const scopeOf = ({ context }: Fiber.Fiber<unknown, unknown>): Scope.Scope =>
+  Context.getUnsafe(context as Context.Context<Scope.Scope>, Scope.Scope)
+
+/** The scope in which a request is sent, where that is known: closing it waits for the exchange's, which an abort does not. */
+const Around = Context.Reference<Scope.Scope | undefined>("@fairlead/core/http/Client/Around", {
+  defaultValue: () => undefined
+})
 
 /**
  * What `use` needs a scope for is held until the answer's body has ended, in a scope within the caller's; and not at all where there is
@@ -847,9 +866,9 @@ const holding = <E, R, E2, R2>(
 ): Client<E | E2, R | R2 | Scope.Scope> =>
   HttpClient.transform(self, (_, request) =>
     Effect.withFiber((fiber): Sent<E2, R2 | Scope.Scope> => {
-      const around = Context.getUnsafe(fiber.context as Context.Context<Scope.Scope>, Scope.Scope)
+      const around = scopeOf(fiber)
       const scope = Scope.forkUnsafe(around)
-      const close = Scope.close(scope, Exit.void)
+      const close = closing(scope)
       const used = Effect.provideService(use(send(self, request), request), Scope.Scope, scope)
       const held = Effect.flatMap(used, (answer) => {
         if (isInMemory(answer)) return Effect.as(close, answer)
