@@ -257,8 +257,8 @@ class Received extends Inspectable.Class implements HttpClientResponse.HttpClien
       this.whole = Deferred.await(whole)
       const read = Effect.mapError(Transport.collect(this.body), (cause) => this.unreadable(cause.message, cause))
       return Effect.onExitPrimitive(read, (exit) => {
-        const givenUp = Effect.fail(this.unreadable("Whoever began to read the body was interrupted"))
-        Deferred.doneUnsafe(whole, Exit.hasInterrupts(exit) ? givenUp : exit)
+        const givenUp = () => Exit.fail(this.unreadable("Whoever began to read the body was interrupted"))
+        Deferred.doneUnsafe(whole, Exit.hasInterrupts(exit) ? givenUp() : exit)
         return this.close
       })
     })
