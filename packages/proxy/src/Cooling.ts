@@ -8,10 +8,9 @@
  * endpoint more often than as a whole, and one that is worn out must not stop the rest.
  */
 import type { RateWindow, Transport } from "@fairlead/core"
-import { RateLimitHeaders, RetryAfter } from "@fairlead/core/http"
+import { ProxyStatus, RateLimitHeaders, RetryAfter } from "@fairlead/core/http"
 import { Duration } from "effect"
 import type { Cooling } from "./Config.ts"
-import * as Headers from "./Headers.ts"
 
 /** Names the route of a call. `from`: where the path begins that is the caller's. */
 export const routeOf = (method: string, target: string, from: number, segments: number): string => {
@@ -32,12 +31,8 @@ const longestName = 256
 
 /** What an answer says of the limits of its route. */
 export const hints = (reply: Transport.Reply, { headers, longest }: Cooling): ReadonlyArray<RateWindow.Hint> => {
-  if (headers) {
-    const all = RateLimitHeaders.hints(reply, Date.now, { longest })
-    // A proxy on the way, such as another of these, refused this one call by its urgency and its place in a queue.
-    return all.length > 0 && Headers.refusedOnTheWay(reply.headers) ? [] : all
-  }
-  if ((reply.status !== 429 && reply.status !== 503) || Headers.refusedOnTheWay(reply.headers)) return []
+  if (headers) return RateLimitHeaders.hints(reply, Date.now, { longest })
+  if ((reply.status !== 429 && reply.status !== 503) || ProxyStatus.refusal(reply.headers)) return []
   const millis = RetryAfter.millis(reply.headers)
   return millis === undefined || millis === 0 ? [] : [{ closedFor: Math.min(millis, Duration.toMillis(longest)) }]
 }

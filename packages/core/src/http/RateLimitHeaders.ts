@@ -20,6 +20,7 @@ import { Duration } from "effect"
 import * as dates from "../internal/dates.ts"
 import type * as RateWindow from "../RateWindow.ts"
 import * as Transport from "../Transport.ts"
+import * as ProxyStatus from "./ProxyStatus.ts"
 import * as RetryAfter from "./RetryAfter.ts"
 import * as StructuredField from "./StructuredField.ts"
 
@@ -57,9 +58,10 @@ const refusals: ReadonlySet<number> = new Set([403, 418, 420, 429, 503, 529])
  * What to tell a gate. `now`: Unix time in milliseconds, for answers without a `Date`.
  *
  * - Of each limit that has something left, or nothing: so much until its reset, or its window's length where that is not said.
- * - Of a refusal (403, 429, 503 …): nothing until `Retry-After` *and* the resets of what is used up, whatever it counts. A 403 with
- *   neither is an ordinary one.
+ * - Of a refusal (403, 429, 503 …): nothing until `Retry-After`, or else until what is used up is there again, whatever it counts. A 403
+ *   with neither is an ordinary one.
  * - A 429 of GitHub that says neither (a secondary limit) closes for a minute, as its documentation asks.
+ * - Of a 401, an answer out of a cache, and a refusal by a proxy on the way (`ProxyStatus`): nothing.
  */
 export const hints = (
   reply: { readonly status: number; readonly headers: Transport.Headers },
@@ -69,21 +71,25 @@ export const hints = (
   const { headers, status } = reply
   const all = limits(headers, now)
   const refused = refusals.has(status)
-  if ((all.length === 0 && !refused) || isFromCache(headers)) return []
+  if ((all.length === 0 && !refused) || status === 401 || isOfOthers(headers)) return []
   const longest = options?.longest === undefined ? hour : Duration.toMillis(options.longest)
   const units = options?.units ?? requests
   const comeBack = refused ? RetryAfter.millis(headers, now) : undefined
-  let closedFor = Math.min(comeBack ?? 0, longest)
+  const said = Math.min(comeBack ?? 0, longest)
+  let closedFor = said
   const heeded: Array<RateWindow.Hint> = []
-  for (const { remaining, resetsInMillis, unit, windowMillis } of all) {
+  for (const { quota, remaining, resetsInMillis, unit, windowMillis } of all) {
     const resetsIn = Math.min(resetsInMillis ?? windowMillis ?? 0, longest)
     if (!(resetsIn > 0)) continue
     if (remaining === undefined) {
       // Some say in a refusal when to come back, and no more; of several such, and beside a `Retry-After`, one cannot tell which it was.
       const isWord = status === 429 && comeBack === undefined && resetsInMillis !== undefined
       if (isWord && units.includes(unit)) closedFor = Math.max(closedFor, resetsIn)
-    } else if (refused && remaining < 1) closedFor = Math.max(closedFor, resetsIn)
-    else if (units.includes(unit)) heeded.push({ remaining, resetsIn })
+    } else if (refused && remaining < 1) {
+      // A bucket that refills bit by bit is full long after it lets the next one pass; so `Retry-After` goes first, as the IETF's drafts ask.
+      if (said === 0) closedFor = Math.max(closedFor, resetsIn)
+      // None at all, and this one was let through: where a limit is off, some say 0.
+    } else if (quota !== 0 && units.includes(unit)) heeded.push({ remaining, resetsIn })
   }
   if (closedFor === 0 && status === 429 && comeBack === undefined && isGitHub(headers))
     closedFor = Math.min(minute, longest)
@@ -95,8 +101,9 @@ const minute = 60_000
 
 const isGitHub = (headers: Transport.Headers) => Transport.header(headers, "x-github-request-id") !== undefined
 
-/** Then it has cost nothing, and what it says is of the time when it was made. */
-const isFromCache = (headers: Transport.Headers) => Number(Transport.header(headers, "age") ?? 0) > 0
+/** Out of a cache it has cost nothing, and is of the time when it was made; and a proxy on the way speaks of this one call. */
+const isOfOthers = (headers: Transport.Headers) =>
+  Number(Transport.header(headers, "age") ?? 0) > 0 || ProxyStatus.refusal(headers) !== undefined
 
 /** Every limit that an answer tells of. */
 export const limits = (headers: Transport.Headers, now: () => number = Date.now): ReadonlyArray<Limit> => {
@@ -174,7 +181,8 @@ class Families {
       family.drafts.set(name, (draft = { name, unit: unitOf(name), windowMillis: lengthOf(name) }))
     const window = /;\s*w(?:indow)?=(\d{1,10})\s*(?:[;,]|$)/.exec(value)
     if (window !== null && field !== "reset") draft.windowMillis ??= Number(window[1]) * 1000
-    if (field === "remaining") draft.remaining = number(value, false)
+    // On several lines it is a list, and there is no telling which is right.
+    if (field === "remaining") draft.remaining = "remaining" in draft ? undefined : number(value, false)
     else if (field === "quota") draft.quota = number(value, true)
     else if (field === "window") draft.windowMillis = delta(value, inMillis)
     else if (field === "resetAfter") draft.resetsAfterMillis = delta(value, inMillis)
@@ -347,7 +355,8 @@ const read = (state: string, policy: string | undefined): ReadonlyArray<Draft> =
     return {
       name: String(item.value),
       unit: typeof unit === "string" ? unit.toLowerCase() : "requests",
-      quota: count(own?.get("q")),
+      // `l` in the eighth.
+      quota: count(own?.get("q") ?? own?.get("l")),
       remaining: count(parameters.get("r")),
       resetsInMillis: scaled(count(parameters.get("t")), 1000),
       windowMillis: scaled(count(own?.get("w")), 1000)

@@ -1,5 +1,6 @@
 /**
- * When to come back: `Retry-After` (RFC 9110, 10.2.3) of an answer, and `retry-after-ms`, which some APIs send beside it because it is more exact.
+ * When to come back: `Retry-After` (RFC 9110, 10.2.3) of an answer, and `retry-after-ms` (Azure: `x-ms-retry-after-ms`), which some
+ * APIs send beside it, or alone, because it is more exact.
  *
  * A date is taken by the answer's own `Date` where it has one: then it does not matter whose clock is wrong.
  */
@@ -8,7 +9,9 @@ import * as Transport from "../Transport.ts"
 
 /** After how many milliseconds to come back; `undefined` where that is not said, or makes no sense. */
 export const millis = (headers: Transport.Headers, now: () => number = Date.now): number | undefined => {
-  const exact = number(Transport.combined(headers, "retry-after-ms"))
+  const exact = number(
+    Transport.combined(headers, "retry-after-ms") ?? Transport.combined(headers, "x-ms-retry-after-ms")
+  )
   if (exact !== undefined) return exact
   const text = Transport.combined(headers, "retry-after")
   if (text === undefined) return undefined

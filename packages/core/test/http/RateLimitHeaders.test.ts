@@ -84,14 +84,19 @@ const examples: ReadonlyArray<Example> = [
     hints: []
   },
   {
-    of: "draft-10: a partition key, and a refusal",
+    of: "draft-08: tokens for names, and a limit that is called l",
+    fields: { RateLimit: "hour;r=11;t=60", "RateLimit-Policy": "hour;l=10;w=3600" },
+    hints: []
+  },
+  {
+    of: "draft-10: a partition key, and a refusal, in which Retry-After takes precedence",
     status: 429,
     fields: {
       RateLimit: `"basic";r=0;t=60;pk=:cHsdsRa894==:`,
       "RateLimit-Policy": `"basic";q=100;w=60;pk=:cHsdsRa894==:`,
       "Retry-After": "20"
     },
-    hints: [closed(m)]
+    hints: [closed(20 * s)]
   },
   {
     of: "express-rate-limit, draft-8",
@@ -158,6 +163,12 @@ const examples: ReadonlyArray<Example> = [
     hints: [left(4900, 10 * m)]
   },
   {
+    of: "GitHub: bad credentials, and so the limit of strangers",
+    status: 401,
+    fields: { "x-ratelimit-limit": 60, "x-ratelimit-remaining": 3, "x-ratelimit-reset": seconds + 600 },
+    hints: []
+  },
+  {
     of: "X (Twitter): Rate-Limit in two words",
     fields: { "x-rate-limit-limit": 900, "x-rate-limit-remaining": 0, "x-rate-limit-reset": seconds + 900 },
     hints: [left(0, 15 * m)]
@@ -167,6 +178,28 @@ const examples: ReadonlyArray<Example> = [
     status: 429,
     fields: { "X-Rate-Limit-Limit": 600, "X-Rate-Limit-Remaining": 0, "X-Rate-Limit-Reset": seconds + 30 },
     hints: [closed(30 * s)]
+  },
+  {
+    of: "Okta, refused because too many are on their way: of none at all none is left",
+    status: 429,
+    fields: { "X-Rate-Limit-Limit": 0, "X-Rate-Limit-Remaining": 0, "X-Rate-Limit-Reset": seconds + 30 },
+    hints: [closed(30 * s)]
+  },
+  {
+    of: "a limit that is switched off",
+    fields: { "X-RateLimit-Limit": 0, "X-RateLimit-Remaining": 0, "X-RateLimit-Reset": seconds + 3600 },
+    hints: []
+  },
+  {
+    of: "another Fairlead, which refused this one call",
+    status: 429,
+    fields: {
+      "proxy-status": "fairlead; error=proxy_internal_response",
+      "retry-after": 7,
+      RateLimit: `"api-60s";r=0;t=7`,
+      "RateLimit-Policy": `"api-60s";q=80;w=60`
+    },
+    hints: []
   },
   {
     of: "GitLab: RateLimit-Reset in Unix time, and as a date",
@@ -440,6 +473,17 @@ const examples: ReadonlyArray<Example> = [
     hints: [closed(6 * m), left(499, 120)]
   },
   {
+    of: "OpenAI: a refusal for want of one of a day's requests, of which each comes back alone",
+    status: 429,
+    fields: {
+      "retry-after": 9,
+      "x-ratelimit-limit-requests": 10_000,
+      "x-ratelimit-remaining-requests": 0,
+      "x-ratelimit-reset-requests": "23h59m51s"
+    },
+    hints: [closed(9 * s)]
+  },
+  {
     of: "OpenAI: an exact time to come back",
     status: 429,
     fields: { "retry-after": 2, "retry-after-ms": 1234 },
@@ -475,7 +519,7 @@ const examples: ReadonlyArray<Example> = [
     hints: [left(49, 2 * s)]
   },
   {
-    of: "Anthropic: a refusal, the later of both",
+    of: "Anthropic: a refusal, long before the bucket is full again",
     status: 429,
     fields: {
       "retry-after": 12,
@@ -486,7 +530,7 @@ const examples: ReadonlyArray<Example> = [
       "anthropic-ratelimit-output-tokens-remaining": 0,
       "anthropic-ratelimit-output-tokens-reset": "1994-11-06T08:49:57Z"
     },
-    hints: [closed(20 * s), left(49, 2 * s)]
+    hints: [closed(12 * s), left(49, 2 * s)]
   },
   { of: "Anthropic: overloaded", status: 529, fields: { "retry-after": 7 }, hints: [closed(7 * s)] },
   // --- others --------------------------------------------------------------------------------------------------------
@@ -516,6 +560,7 @@ const examples: ReadonlyArray<Example> = [
     fields: { "Retry-After": 120, "X-MBX-USED-WEIGHT-1M": 1300 },
     hints: [closed(2 * m)]
   },
+  { of: "Azure Cosmos DB", status: 429, fields: { "x-ms-retry-after-ms": 9 }, hints: [closed(9)] },
   {
     of: "Azure Resource Manager: a count without a reset",
     fields: { "x-ms-ratelimit-remaining-subscription-reads": 11_999 },
@@ -596,6 +641,13 @@ describe("RateLimitHeaders", () => {
   it("reads a field that stands on several lines, and names in any case", () => {
     const headers = ["RATELIMIT", `"a";r=1;t=2`, "X-Other", "1", "rateLimit", `"b";r=2;t=4`]
     expect(RateLimitHeaders.hints({ status: 200, headers })).toEqual([left(1, 2 * s), left(2, 4 * s)])
+  })
+
+  it("takes no count that stands on two lines, as it takes none of two numbers", () => {
+    const reset = ["x-ratelimit-reset", "60"]
+    const headers = ["x-ratelimit-remaining", "0", "X-RateLimit-Remaining", "5", ...reset]
+    expect(RateLimitHeaders.hints({ status: 200, headers })).toEqual([])
+    expect(RateLimitHeaders.hints({ status: 200, headers: ["x-ratelimit-remaining", "0, 5", ...reset] })).toEqual([])
   })
 
   it("reads no more than people write", () => {

@@ -16,10 +16,9 @@
  * first attempt. What is longer, of unknown length, or waits for a `100 Continue` goes once.
  */
 import { Attempts, Refused, Transport } from "@fairlead/core"
-import { RetryAfter } from "@fairlead/core/http"
+import { ProxyStatus, RetryAfter } from "@fairlead/core/http"
 import { Clock, Context, Duration, Effect, Exit, Option, Schedule, Scope } from "effect"
 import type { Call, Facts, Handler, Stage } from "../Call.ts"
-import * as Headers from "../Headers.ts"
 import * as Idempotency from "../Idempotency.ts"
 
 export interface Options {
@@ -194,7 +193,7 @@ const whenAgain = (reply: Transport.Reply, idempotent: boolean, longestMillis: n
   const { headers, status } = reply
   if (status !== 429 && status !== 502 && status !== 503 && status !== 504) return false
   // Another proxy on the way has refused it, and has not sent it on; or had sent it before.
-  const onTheWay = Headers.refusedOnTheWay(headers)
+  const onTheWay = ProxyStatus.refusal(headers)
   const refused = onTheWay === undefined ? status === 429 : onTheWay === "unsent"
   if (!idempotent && !refused) return false
   const millis = RetryAfter.millis(headers)

@@ -10,10 +10,9 @@
  * It decides at the head of an answer.
  */
 import { Refused, Transport } from "@fairlead/core"
-import { CircuitBreaker, RetryAfter } from "@fairlead/core/http"
+import { CircuitBreaker, ProxyStatus, RetryAfter } from "@fairlead/core/http"
 import { Cause, Effect, Exit } from "effect"
 import type { Stage } from "../Call.ts"
-import * as Headers from "../Headers.ts"
 
 /** Before Admission. */
 export const door =
@@ -43,7 +42,7 @@ const ofReply = ({ headers, status }: Transport.Reply): CircuitBreaker.Outcome =
   // 429 says that it works and has enough: see `Cooling`. 501 and the like are about the call.
   if (status < 500 || status === 501 || status > 504) return CircuitBreaker.success
   // Another of these on the way refused this one call.
-  if (Headers.refusedOnTheWay(headers)) return CircuitBreaker.ignored
+  if (ProxyStatus.refusal(headers)) return CircuitBreaker.ignored
   const retryAfter = RetryAfter.millis(headers)
   return retryAfter === undefined ? CircuitBreaker.failure() : CircuitBreaker.failure({ retryAfter })
 }
