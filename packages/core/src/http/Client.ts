@@ -42,7 +42,7 @@ import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as UrlParams from "effect/http/UrlParams"
 import type { Pipeable } from "effect/Pipeable"
 import { pipeArguments } from "effect/Pipeable"
-import type * as Attempts from "../Attempts.ts"
+import * as Attempts from "../Attempts.ts"
 import * as Coalesce from "../Coalesce.ts"
 import type * as ConcurrencyLimit from "../ConcurrencyLimit.ts"
 import * as Deadline from "../Deadline.ts"
@@ -54,6 +54,7 @@ import * as Refused from "../Refused.ts"
 import * as Tenant from "../Tenant.ts"
 import * as Transport from "../Transport.ts"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
+import * as ProxyStatus from "./ProxyStatus.ts"
 import * as RateLimitHeaders from "./RateLimitHeaders.ts"
 import * as RetryAfter from "./RetryAfter.ts"
 
@@ -199,7 +200,7 @@ class Received extends Inspectable.Class implements HttpClientResponse.HttpClien
   readonly url: string
   readonly status: number
   readonly body: Transport.Body
-  private readonly fields: Transport.Headers
+  readonly fields: Transport.Headers
   private readonly close: Effect.Effect<void>
   private record: Headers.Headers | undefined = undefined
   private whole: Effect.Effect<Uint8Array, HttpClientError.HttpClientError> | undefined = undefined
@@ -323,15 +324,20 @@ class Received extends Inspectable.Class implements HttpClientResponse.HttpClien
 
 // --- a transport over a client --------------------------------------------------------------------------------------
 
+export interface TransportOptions {
+  /** Whether the client decodes what is encoded, as `fetch` does: then answers do not say `Content-Encoding` any more. Default: false. */
+  readonly decodes?: boolean | undefined
+}
+
 /**
  * A transport that sends through `client`: `fetch`, a client under test, one with policies.
  *
- * Not all that a transport promises can be kept. The target is as `URL` writes it; headers lose their order, case and repetition (of
- * an answer `Set-Cookie` but the last); interim answers are not told of; `onSent` is called before the client is asked, and whatever fails
- * then counts as sent, unless the client's error says better. `firstByteMillis` is counted from the start. What a client has decoded
- * (`Content-Encoding`) has no length.
+ * Not all that a transport promises can be kept. The target is as `URL` writes it; headers lose their order, case and repetition (but
+ * for `Set-Cookie` of an answer); interim answers are not told of; `onSent` is called before the client is asked, and whatever fails
+ * then counts as sent, unless the client's error says better. `firstByteMillis` is counted from the start. What is encoded
+ * (`Content-Encoding`) has no length. An answer that the client rejects by its status is an answer.
  */
-export const toTransport = <E>(client: Client<E>): Transport.Transport => {
+export const toTransport = <E>(client: Client<E>, { decodes = false }: TransportOptions = {}): Transport.Transport => {
   const scoped = HttpClient.withScope(client)
   return {
     exchange: (origin, request, options = {}) =>
@@ -354,7 +360,13 @@ export const toTransport = <E>(client: Client<E>): Transport.Transport => {
         }
         const sent = Effect.suspend(() => {
           options.onSent?.()
-          return Effect.mapError(scoped.execute(toClientRequest(origin, request)), toFailed)
+          return Effect.matchEffect(scoped.execute(toClientRequest(origin, request)), {
+            onSuccess: Effect.succeed,
+            onFailure: (error) => {
+              const rejected = rejectedIn(error)
+              return rejected === undefined ? Effect.fail(toFailed(error)) : Effect.succeed(rejected)
+            }
+          })
         })
         const answered = within(
           Effect.provideService(sent, Scope.Scope, scope),
@@ -363,9 +375,10 @@ export const toTransport = <E>(client: Client<E>): Transport.Transport => {
           (kind) => new Transport.UpstreamFailed({ kind, sent: true, cause: undefined })
         )
         const reply = Effect.flatMap(answered, (answer) => {
-          const headers = Object.entries(answer.headers).flat()
+          const isEncoded = answer.headers["content-encoding"] !== undefined
+          const headers = decodes && isEncoded ? without(encoding, fieldsOf(answer)) : fieldsOf(answer)
           const { maxBytes = Infinity } = options
-          const said = answer.headers["content-encoding"] === undefined ? Number(answer.headers["content-length"]) : NaN
+          const said = isEncoded ? NaN : Number(answer.headers["content-length"])
           if (said > maxBytes && !isEmpty(request.method, answer)) {
             return Effect.fail(new Transport.UpstreamFailed({ kind: "tooLarge", sent: true, cause: undefined }))
           }
@@ -391,6 +404,12 @@ export const toTransport = <E>(client: Client<E>): Transport.Transport => {
   }
 }
 
+const encoding: ReadonlySet<string> = new Set(["content-encoding", "content-length"])
+const framing: ReadonlySet<string> = new Set(["content-length", "transfer-encoding"])
+
+const without = (names: ReadonlySet<string>, headers: Transport.Headers): Transport.Headers =>
+  headers.filter((_, i) => !names.has(headers[i - (i % 2)]!.toLowerCase()))
+
 const pulledWith = <A, E>(
   self: Stream.Stream<A, E>,
   f: <B, E2, R>(pull: Effect.Effect<B, E2, R>) => Effect.Effect<B, E2 | E, R>
@@ -414,7 +433,8 @@ const bounded = <E>(
   })
 }
 
-const toClientRequest = (origin: string, { body, headers, method, target }: Transport.Request): Request => {
+const toClientRequest = (origin: string, { body, headers: all, method, target }: Transport.Request): Request => {
+  const headers = without(framing, all)
   const record: { [name: string]: string } = Object.create(null)
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i]!.toLowerCase()
@@ -422,6 +442,7 @@ const toClientRequest = (origin: string, { body, headers, method, target }: Tran
     record[name] =
       before === undefined ? headers[i + 1]! : `${before}${name === "cookie" ? "; " : ", "}${headers[i + 1]!}`
   }
+  if (body.bytes === undefined && body.length !== undefined) record["content-length"] = String(body.length)
   const type = record["content-type"]
   const content =
     body.length === 0
@@ -455,6 +476,31 @@ const toBodyFailed = (error: unknown): Transport.BodyFailed => {
 
 /** What stands behind a client's error; what is none is its own. */
 const causeOf = (error: unknown): unknown => (HttpClientError.isHttpClientError(error) ? error.cause : error)
+
+// --- answers ----------------------------------------------------------------------------------------------------------
+
+/** The fields of an answer, as they came where that is known. Elsewhere its record has but one `Set-Cookie`, and the cookies are apart. */
+const fieldsOf = (answer: Answer): Transport.Headers => {
+  if (answer instanceof Received) return answer.fields
+  const fields = Object.entries(answer.headers).flatMap(([name, value]) => (name === "set-cookie" ? [] : [name, value]))
+  for (const cookie of Cookies.toSetCookieHeaders(answer.cookies)) fields.push("set-cookie", cookie)
+  return fields
+}
+
+/** The answer that a client has made a failure of, by its status: `HttpClient.filterStatusOk`. */
+const rejectedIn = (error: unknown): Answer | undefined =>
+  HttpClientError.isHttpClientError(error) && error.reason._tag === "StatusCodeError"
+    ? error.reason.response
+    : undefined
+
+/** What a request came to: an answer, whatever a client within makes of it, or else the failure. */
+const endOf = (
+  exit: Exit.Exit<unknown, unknown>
+): { readonly answer?: Answer | undefined; readonly failure?: unknown } => {
+  if (Exit.isSuccess(exit)) return { answer: exit.value as Answer }
+  const failure = exit.cause.reasons.find(Cause.isFailReason)?.error
+  return { answer: rejectedIn(failure), failure }
+}
 
 // --- policies -------------------------------------------------------------------------------------------------------
 
@@ -513,16 +559,16 @@ export const gates: {
 /** Tells the gate what the end of a request says of the other side. */
 const told = <E, R>(sent: Sent<E, R>, permit: Gate.Permit, hints: boolean | RateLimitHeaders.Options): Sent<E, R> =>
   Effect.onExitPrimitive(sent, (exit) => {
-    if (Exit.isFailure(exit)) {
-      const failure = exit.cause.reasons.find(Cause.isFailReason)?.error
+    const { answer, failure } = endOf(exit)
+    if (answer === undefined) {
       // What is cut, and what is none of ours, the gate judges itself.
       if (HttpClientError.isHttpClientError(failure)) permit.release(verdictOf(failure))
       return undefined
     }
-    const { headers, status } = exit.value
+    const { status } = answer
     permit.answered(status === 429 || status === 503 || status === 504 ? "overload" : "ok")
     if (hints === false) return undefined
-    const reply = { status, headers: Object.entries(headers).flat() }
+    const reply = { status, headers: fieldsOf(answer) }
     for (const hint of RateLimitHeaders.hints(reply, undefined, hints === true ? undefined : hints))
       permit.tighten(hint)
     return undefined
@@ -589,11 +635,12 @@ export const breaker: {
 
 /**
  * What the end of a request says of the other side, for a breaker: 500, 502, 503 and 504 are failures, with the answer's `Retry-After`, and
- * so is no answer. What we have done ourselves (a body that broke off, a URL that is none, a refusal) says nothing.
+ * so is no answer. What we have done ourselves (a body that broke off, a URL that is none, a refusal) says nothing, nor does the refusal of a
+ * proxy on the way (`ProxyStatus`).
  */
 export const judge = (exit: Exit.Exit<unknown, unknown>): CircuitBreaker.Outcome => {
-  if (Exit.isSuccess(exit)) return ofAnswer(exit.value as Answer)
-  const failure = exit.cause.reasons.find(Cause.isFailReason)?.error
+  const { answer, failure } = endOf(exit)
+  if (answer !== undefined) return ofAnswer(answer)
   if (failure instanceof Refused.Refused) return CircuitBreaker.ignored
   if (!HttpClientError.isHttpClientError(failure)) return CircuitBreaker.failure()
   const { cause, reason } = failure
@@ -605,10 +652,13 @@ export const judge = (exit: Exit.Exit<unknown, unknown>): CircuitBreaker.Outcome
   return isOurs ? CircuitBreaker.ignored : CircuitBreaker.failure()
 }
 
-const ofAnswer = ({ headers, status }: Answer): CircuitBreaker.Outcome => {
+const ofAnswer = (answer: Answer): CircuitBreaker.Outcome => {
+  const { status } = answer
   // 429 says that it works and has enough. 501 and the like are about the request.
   if (status < 500 || status === 501 || status > 504) return CircuitBreaker.success
-  const retryAfter = RetryAfter.millis(Object.entries(headers).flat())
+  const fields = fieldsOf(answer)
+  if (ProxyStatus.refusal(fields) !== undefined) return CircuitBreaker.ignored
+  const retryAfter = RetryAfter.millis(fields)
   return retryAfter === undefined ? CircuitBreaker.failure() : CircuitBreaker.failure({ retryAfter })
 }
 
@@ -634,8 +684,9 @@ export class Tried {
 }
 
 /**
- * Sends a request again as `attempts` says, where that may be: after 429 and a failure before anything was sent, any request; after 502,
- * 503, 504 and a failure on the way, one that is idempotent; after a refusal of ours, as it says. One whose body is a stream goes once.
+ * Sends a request again as `attempts` says, where that may be: after 429, the refusal of a proxy on the way and a failure before anything was
+ * sent, any request; after 502, 503, 504 and a failure on the way, one that is idempotent; after a refusal of ours, as it says. One whose
+ * body is a stream goes once.
  *
  * An answer that is not the call's is aborted before the next attempt begins to wait. `Retry-After` is heeded as a minimum. What the last
  * attempt comes to is the call's: an answer of 503, too.
@@ -658,6 +709,7 @@ export const attempts: {
     { idempotent = isIdempotent, longest = "1 minute" }: AttemptsOptions = {}
   ): Client<E, R | Scope.Scope> => {
     const longestMillis = Duration.toMillis(longest)
+    const send = sending(self)
     return holding(self, (sent, request) => {
       if (!isReplayable(request.body)) return sent
       const twice = idempotent(request)
@@ -667,20 +719,17 @@ export const attempts: {
         const open = new Map<Answer, Scope.Closeable>()
         const attempt = Effect.suspend(() => {
           const scope = Scope.forkUnsafe(around)
-          const one: Attempt<E, R> = Effect.matchCauseEffect(send(self, request), {
+          const one: Attempt<E, R> = Effect.matchCauseEffect(send(request), {
             onSuccess: (answer): Attempt<E, never> => {
               open.set(answer, scope)
               const again = afterAnswer(answer, twice, longestMillis)
-              return again === false
-                ? Effect.succeed(Exit.succeed(answer))
-                : Effect.fail(new Tried(Exit.succeed(answer), again === true ? undefined : again))
+              return again === false ? Effect.succeed(Exit.succeed(answer)) : tried(Exit.succeed(answer), again)
             },
             onFailure: (cause): Attempt<E, never> => {
               const failure = failureOf(cause)
               if (failure instanceof Refused.Refused) return Effect.fail(failure)
-              if (failure !== undefined && afterFailure(failure, twice))
-                return Effect.fail(new Tried(Exit.failCause(cause)))
-              return Effect.succeed(Exit.failCause(cause))
+              const again = afterFailure(failure, twice, longestMillis)
+              return again === false ? Effect.succeed(Exit.failCause(cause)) : tried(Exit.failCause(cause), again)
             }
           })
           return Effect.onExitPrimitive(Effect.provideService(one, Scope.Scope, scope), (exit) =>
@@ -718,10 +767,20 @@ const isReplayable = ({ _tag }: HttpBody.HttpBody): boolean =>
 /** What may be tried again fails, whatever it is; all else succeeds, since `attempts` must not try that again. */
 type Attempt<E, R> = Effect.Effect<Exit.Exit<Answer, E>, Tried | Refused.Refused, R | Scope.Scope>
 
-/** Whether, and after how long at the least, a request may be sent again after this answer. */
-const afterAnswer = ({ headers, status }: Answer, twice: boolean, longestMillis: number): boolean | number => {
-  if (status !== 429 && !(twice && status >= 502 && status <= 504)) return false
-  const millis = RetryAfter.millis(Object.entries(headers).flat())
+const tried = (end: Exit.Exit<Answer, unknown>, again: true | number): Effect.Effect<never, Tried> =>
+  Effect.fail(new Tried(end, again === true ? undefined : again))
+
+/** Whether, and after how long at the least, a request may be sent again. */
+type Again = boolean | number
+
+const afterAnswer = (answer: Answer, twice: boolean, longestMillis: number): Again => {
+  const { status } = answer
+  if (status !== 429 && (status < 502 || status > 504)) return false
+  const fields = fieldsOf(answer)
+  const onTheWay = ProxyStatus.refusal(fields)
+  const isRefused = onTheWay === undefined ? status === 429 : onTheWay === "unsent"
+  if (!twice && !isRefused) return false
+  const millis = RetryAfter.millis(fields)
   return millis === undefined ? true : millis <= longestMillis && millis
 }
 
@@ -736,12 +795,16 @@ const unreached: ReadonlySet<Transport.Kind> = new Set([
   ...broken
 ])
 
-/** Whether a request may be sent again after this failure. */
-const afterFailure = (failure: unknown, twice: boolean): boolean => {
+const afterFailure = (failure: unknown, twice: boolean, longestMillis: number): Again => {
   if (failure instanceof Deadline.DeadlineExceeded) return twice
+  const rejected = rejectedIn(failure)
+  if (rejected !== undefined) return afterAnswer(rejected, twice, longestMillis)
   if (!HttpClientError.isHttpClientError(failure) || failure.reason._tag !== "TransportError") return false
   const { cause } = failure
-  if (cause instanceof Refused.Refused) return true
+  if (cause instanceof Refused.Refused) {
+    const again = Attempts.usual(cause)
+    return typeof again === "boolean" ? again : Duration.toMillis(again)
+  }
   // Of another client's nobody knows whether it was sent.
   if (!(cause instanceof Transport.UpstreamFailed)) return twice
   return cause.sent ? twice && broken.has(cause.kind) : unreached.has(cause.kind)
@@ -777,11 +840,11 @@ export const coalesce: {
   ): Effect.Effect<Client<E | Refused.Refused, R>, never, R | Scope.Scope>
 } = dual(
   isFirst,
-  <E, R>(self: Client<E, R>, name: string, { maxBytes = 1024 * 1024, ...options }: CoalesceOptions = {}) =>
-    Effect.map(
+  <E, R>(self: Client<E, R>, name: string, { maxBytes = 1024 * 1024, ...options }: CoalesceOptions = {}) => {
+    const send = sending(self)
+    return Effect.map(
       Coalesce.make(name, {
-        run: (request: Request) =>
-          Effect.scoped(Effect.flatMap(send(self, request), (answer) => inMemory(answer, maxBytes))),
+        run: (request: Request) => Effect.scoped(Effect.flatMap(send(request), (answer) => inMemory(answer, maxBytes))),
         key: ({ headers, method, url, urlParams }) =>
           JSON.stringify([
             method,
@@ -800,14 +863,13 @@ export const coalesce: {
           )
         })
     )
+  }
 )
 
 /** An answer with its body in memory; `undefined` where it is larger than that. */
 const inMemory = (answer: Answer, maxBytes: number) => {
-  const { cookies, headers, status, url } = answer
-  const fields = Object.entries(headers).flatMap(([name, value]) => (name === "set-cookie" ? [] : [name, value]))
-  for (const cookie of Cookies.toSetCookieHeaders(cookies)) fields.push("set-cookie", cookie)
-  const reply = (body: Transport.Body) => ({ url, status, headers: fields, body })
+  const { status, url } = answer
+  const reply = (body: Transport.Body) => ({ url, status, headers: fieldsOf(answer), body })
   if (isEmpty(answer.request.method, answer)) return Effect.succeed(reply(Transport.empty))
   const content = Transport.stream(Stream.mapError(answer.stream, (error) => new Unread(error)))
   return Effect.map(Transport.collect(content, maxBytes), (bytes) => reply(Transport.bytes(bytes))).pipe(
@@ -831,19 +893,14 @@ function isFirst(args: IArguments): boolean {
 }
 
 /** Sends a request so that the scope aborts it. A copy: `withScope` knows a request by its identity, and it may be sent twice. */
-const send = <E, R>(
-  self: Client<E, R>,
-  { body, hash, headers, method, url, urlParams }: Request
-): Sent<E, R | Scope.Scope> =>
-  Effect.withFiber((fiber) =>
-    Effect.provideService(
-      HttpClient.withScope(self).postprocess(
-        Effect.succeed(HttpClientRequest.makeWith(method, url, urlParams, hash, headers, body))
-      ),
-      Around,
-      scopeOf(fiber)
-    )
-  )
+const sending = <E, R>(self: Client<E, R>): ((request: Request) => Sent<E, R | Scope.Scope>) => {
+  const scoped = HttpClient.withScope(self)
+  return ({ body, hash, headers, method, url, urlParams }) =>
+    Effect.withFiber((fiber) => {
+      const request = HttpClientRequest.makeWith(method, url, urlParams, hash, headers, body)
+      return Effect.provideService(scoped.postprocess(Effect.succeed(request)), Around, scopeOf(fiber))
+    })
+}
 
 /** Effect marks a scope as closed before it enters the finalizers: one who is struck between would lose them. */
 const closing = (scope: Scope.Closeable): Effect.Effect<void> => Effect.uninterruptible(Scope.close(scope, Exit.void))
@@ -863,13 +920,14 @@ const Around = Context.Reference<Scope.Scope | undefined>("@fairlead/core/http/C
 const holding = <E, R, E2, R2>(
   self: Client<E, R>,
   use: (sent: Sent<E, R | Scope.Scope>, request: Request) => Sent<E2, R2>
-): Client<E | E2, R | R2 | Scope.Scope> =>
-  HttpClient.transform(self, (_, request) =>
+): Client<E | E2, R | R2 | Scope.Scope> => {
+  const send = sending(self)
+  return HttpClient.transform(self, (_, request) =>
     Effect.withFiber((fiber): Sent<E2, R2 | Scope.Scope> => {
       const around = scopeOf(fiber)
       const scope = Scope.forkUnsafe(around)
       const close = closing(scope)
-      const used = Effect.provideService(use(send(self, request), request), Scope.Scope, scope)
+      const used = Effect.provideService(use(send(request), request), Scope.Scope, scope)
       const held = Effect.flatMap(used, (answer) => {
         if (isInMemory(answer)) return Effect.as(close, answer)
         if (!isEmpty(request.method, answer)) return Effect.succeed(withEnd(answer, close))
@@ -879,11 +937,15 @@ const holding = <E, R, E2, R2>(
       return Effect.onExitPrimitive(held, (exit) => (Exit.isSuccess(exit) ? undefined : Scope.close(scope, exit)))
     })
   )
+}
 
 const isInMemory = (answer: Answer): boolean => answer instanceof Received && answer.body.bytes !== undefined
 
-const isEmpty = (method: string, { headers, status }: Answer): boolean =>
-  method === "HEAD" || status === 204 || status === 304 || headers["content-length"] === "0"
+const isEmpty = (method: string, answer: Answer): boolean =>
+  method === "HEAD" ||
+  answer.status === 204 ||
+  answer.status === 304 ||
+  (answer instanceof Received ? answer.body.length === 0 : answer.headers["content-length"] === "0")
 
 const withoutBody = (answer: Answer): Answer => Object.create(answer, { stream: { get: () => Stream.empty } }) as Answer
 

@@ -4,7 +4,7 @@ import { CircuitBreaker, Client } from "@fairlead/core/http"
 import { Leaks } from "@fairlead/testing"
 import { Cause, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, Schedule, Stream } from "effect"
 import type { Scope } from "effect"
-import { HttpBody, HttpClient, HttpClientError, HttpClientRequest } from "effect/http"
+import { HttpBody, HttpClient, HttpClientError, HttpClientRequest, HttpClientResponse } from "effect/http"
 import { TestClock } from "effect/testing"
 import { fork, nothingLeft, settle } from "../gates.ts"
 
@@ -354,6 +354,78 @@ describe("toTransport", () => {
     }).pipe(Leaks.expectNoLeaks())
   )
 
+  it.effect("lets the framing follow from the body, whatever the headers say", () =>
+    Effect.gen(function* () {
+      const asked: Array<HttpClientRequest.HttpClientRequest> = []
+      const { client } = scripted(() => reply(204))
+      const transport = Client.toTransport(HttpClient.mapRequest(client, (request) => (asked.push(request), request)))
+      const headers = ["Content-Length", "5", "transfer-encoding", "chunked", "x-a", "1"]
+      const send = (body: Transport.Body) =>
+        Effect.scoped(transport.exchange(origin, { ...get("/", headers), method: "POST", body }))
+      yield* send(Transport.empty)
+      yield* send(Transport.text("hello world"))
+      yield* send(Transport.stream(chunks("abc"), 3))
+      const plain = { "x-a": "1" }
+      expect(asked.map((request) => ({ ...request.headers }))).toEqual([
+        plain,
+        plain,
+        { ...plain, "content-length": "3" }
+      ])
+    })
+  )
+
+  it.effect("keeps every cookie that is set, of a client of ours and of another", () =>
+    Effect.gen(function* () {
+      const { client } = scripted(() => reply(204, ["set-cookie", "a=1", "set-cookie", "b=2"]))
+      const another = HttpClient.make((request) =>
+        Effect.succeed(
+          HttpClientResponse.fromWeb(
+            request,
+            new Response(null, {
+              headers: [
+                ["set-cookie", "a=1"],
+                ["set-cookie", "b=2"]
+              ]
+            })
+          )
+        )
+      )
+      for (const each of [client, another]) {
+        const { headers } = yield* Effect.scoped(Client.toTransport(each).exchange(origin, get()))
+        expect(headers).toEqual(["set-cookie", "a=1", "set-cookie", "b=2"])
+      }
+    })
+  )
+
+  it.effect("says of what a client has decoded neither how it was encoded nor how long it was", () =>
+    Effect.gen(function* () {
+      const { client } = scripted(() => flowing(200, ["Content-Encoding", "gzip", "content-length", "9", "x-a", "1"]))
+      const of = (options?: Client.TransportOptions) =>
+        Effect.scoped(
+          Effect.map(Client.toTransport(client, options).exchange(origin, get()), ({ body, headers }) => [
+            body.length,
+            ...headers
+          ])
+        )
+      expect(yield* of({ decodes: true })).toEqual([undefined, "x-a", "1"])
+      expect(yield* of()).toEqual([undefined, "Content-Encoding", "gzip", "content-length", "9", "x-a", "1"])
+    })
+  )
+
+  it.effect("brings an answer that the client has rejected by its status", () =>
+    Effect.gen(function* () {
+      const { client, nothingHeld } = scripted(() => flowing(404))
+      const transport = Client.toTransport(HttpClient.filterStatusOk(client))
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const { body, status } = yield* transport.exchange(origin, get())
+          expect([status, new TextDecoder().decode(yield* Transport.collect(body))]).toEqual([404, "body"])
+        })
+      )
+      nothingHeld()
+    })
+  )
+
   it.effect("says of failures what is known", () =>
     Effect.gen(function* () {
       const of = (error: HttpClientError.HttpClientErrorReason | Refused.Refused) => {
@@ -483,6 +555,20 @@ describe("gate", () => {
     })
   )
 
+  it.effect("heeds an answer that a client within rejects by its status", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("api", { limit: 1 })
+      const { asked, client } = scripted((_, nth) => (nth === 1 ? reply(429, ["retry-after", "20"]) : reply(204)))
+      const gated = client.pipe(HttpClient.filterStatusOk, Client.gate(gate, { hints: true }))
+      yield* Effect.flip(gated.get(url))
+      const second = yield* fork(gated.get(url))
+      yield* TestClock.adjust(19_999)
+      expect(asked.length).toBe(1)
+      yield* TestClock.adjust(1)
+      yield* Fiber.join(second)
+    })
+  )
+
   it.effect("tells an adaptive limit which ends were too much", () =>
     Effect.gen(function* () {
       const verdicts: Array<string> = []
@@ -501,6 +587,10 @@ describe("gate", () => {
         failed("dns"),
         failed("requestBody")
       ]
+      // Whether a client within rejects an answer or not, it is one.
+      for (const end of ends)
+        yield* Effect.exit(Client.gate(HttpClient.filterStatusOk(scripted(() => end).client), gate).get(url))
+      expect(verdicts.splice(0)).toEqual(["ok", "ok", "overload", "overload", "overload", "ignore", "ignore"])
       for (const end of ends) yield* Effect.exit(Client.gate(scripted(() => end).client, gate).get(url))
       expect(verdicts).toEqual(["ok", "ok", "overload", "overload", "overload", "ignore", "ignore"])
     })
@@ -593,6 +683,25 @@ describe("breaker", () => {
       expect(ofFailure(ours)).toBe(CircuitBreaker.ignored)
     }
   })
+
+  it.effect("judges an answer alike, whether a client within rejects it or not", () =>
+    Effect.gen(function* () {
+      const refused = ["proxy-status", "fairlead; error=proxy_internal_response", "retry-after", "7"]
+      const answers = [reply(404), reply(429), reply(500), reply(503, ["retry-after", "7"]), reply(503, refused)]
+      for (const wrapped of [HttpClient.filterStatusOk, (client: HttpClient.HttpClient) => client]) {
+        const outcomes = yield* Effect.forEach(answers, (answer) =>
+          Effect.map(Effect.exit(wrapped(scripted(() => answer).client).get(url)), Client.judge)
+        )
+        expect(outcomes).toEqual([
+          CircuitBreaker.success,
+          CircuitBreaker.success,
+          CircuitBreaker.failure(),
+          CircuitBreaker.failure({ retryAfter: 7000 }),
+          CircuitBreaker.ignored
+        ])
+      }
+    })
+  )
 })
 
 describe("attempts", () => {
@@ -673,6 +782,62 @@ describe("attempts", () => {
       expect(yield* once(() => failed("refused", false), post)).toBe(3)
       expect(yield* once(() => failed("tooLarge"), get)).toBe(1)
       expect(yield* once(() => failed("requestBody"), get)).toBe(1)
+    })
+  )
+
+  it.effect("sends again what a client within has rejected by its status", () =>
+    Effect.gen(function* () {
+      const attempts = yield* make
+      const { asked, client, nothingHeld } = scripted((_, nth) => flowing(nth === 1 ? 503 : 404))
+      const tried = client.pipe(HttpClient.filterStatusOk, Client.attempts(attempts))
+      const asking = yield* fork(Effect.flip(Effect.scoped(tried.get(url))))
+      yield* TestClock.adjust(100)
+      expect((yield* Fiber.join(asking)).message).toContain("404")
+      expect(asked.length).toBe(2)
+      nothingHeld(2)
+    })
+  )
+
+  it.effect("sends again what a proxy on the way has refused, unless that had sent it before", () =>
+    Effect.gen(function* () {
+      const attempts = yield* make
+      const times = (status: number, error: string) =>
+        Effect.gen(function* () {
+          const { asked, client } = scripted(() => reply(status, ["proxy-status", `fairlead; error=${error}`]))
+          const asking = yield* fork(Client.attempts(client, attempts).post(url))
+          yield* TestClock.adjust(1000)
+          expect((yield* Fiber.join(asking)).status).toBe(status)
+          return asked.length
+        })
+      expect(yield* times(503, "proxy_internal_response")).toBe(3)
+      expect(yield* times(429, "connection_limit_reached")).toBe(1)
+    })
+  )
+
+  it.effect("goes by what a transport's refusal advises", () =>
+    Effect.gen(function* () {
+      const attempts = yield* make
+      const refuses = (reason: Refused.Refused["reason"]) =>
+        scripted(() =>
+          Effect.fail(
+            new Refused.Refused({
+              reason,
+              gate: "connections",
+              waited: Duration.zero,
+              retryAfter: Option.some(Duration.seconds(5))
+            })
+          )
+        )
+      const busy = refuses(new Refused.WaitExceeded({ maxWait: Duration.seconds(10) }))
+      const asking = yield* fork(Client.attempts(busy.client, attempts).post(url))
+      yield* TestClock.adjust(4900)
+      expect(busy.asked.length).toBe(1)
+      yield* TestClock.adjust(20_000)
+      expect(Exit.isFailure(yield* Fiber.await(asking))).toBe(true)
+      expect(busy.asked.length).toBe(3)
+      const ends = refuses(new Refused.ShuttingDown())
+      yield* Effect.flip(Client.attempts(ends.client, attempts).get(url))
+      expect(ends.asked.length).toBe(1)
     })
   )
 
