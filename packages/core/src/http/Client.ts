@@ -42,9 +42,8 @@ import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as UrlParams from "effect/http/UrlParams"
 import type { Pipeable } from "effect/Pipeable"
 import { pipeArguments } from "effect/Pipeable"
-import * as Attempts from "../Attempts.ts"
+import type * as Attempts from "../Attempts.ts"
 import * as Coalesce from "../Coalesce.ts"
-import type * as ConcurrencyLimit from "../ConcurrencyLimit.ts"
 import * as Deadline from "../Deadline.ts"
 import type * as Gate from "../Gate.ts"
 import type * as GateMap from "../GateMap.ts"
@@ -54,9 +53,8 @@ import * as Refused from "../Refused.ts"
 import * as Tenant from "../Tenant.ts"
 import * as Transport from "../Transport.ts"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
-import * as ProxyStatus from "./ProxyStatus.ts"
+import * as Ending from "./Ending.ts"
 import * as RateLimitHeaders from "./RateLimitHeaders.ts"
-import * as RetryAfter from "./RetryAfter.ts"
 
 /** A client that fails with `E` and needs `R`. */
 export type Client<E, R = never> = HttpClient.HttpClient.With<E, R>
@@ -466,6 +464,7 @@ const toFailed = (error: unknown): Transport.UpstreamFailed | Refused.Refused =>
   const tag = HttpClientError.isHttpClientError(error) ? error.reason._tag : undefined
   if (tag === "EncodeError") return new Transport.UpstreamFailed({ kind: "requestBody", sent: false, cause: error })
   if (tag === "InvalidUrlError") return new Transport.UpstreamFailed({ kind: "protocol", sent: false, cause: error })
+  if (tag === "DecodeError") return new Transport.UpstreamFailed({ kind: "protocol", sent: true, cause: error })
   return new Transport.UpstreamFailed({ kind: "reset", sent: true, cause: error })
 }
 
@@ -493,14 +492,17 @@ const rejectedIn = (error: unknown): Answer | undefined =>
     ? error.reason.response
     : undefined
 
-/** What a request came to: an answer, whatever a client within makes of it, or else the failure. */
-const endOf = (
-  exit: Exit.Exit<unknown, unknown>
-): { readonly answer?: Answer | undefined; readonly failure?: unknown } => {
-  if (Exit.isSuccess(exit)) return { answer: exit.value as Answer }
-  const failure = exit.cause.reasons.find(Cause.isFailReason)?.error
-  return { answer: rejectedIn(failure), failure }
+const headOf = (answer: Answer): Ending.Head => ({ status: answer.status, headers: fieldsOf(answer) })
+
+/** What a failure says of the other side; `undefined` where it is none of a client's, nor a refusal. */
+const endingOf = (failure: unknown): Ending.Ending | undefined => {
+  if (failure instanceof Refused.Refused) return failure
+  if (!HttpClientError.isHttpClientError(failure)) return undefined
+  const rejected = rejectedIn(failure)
+  return rejected === undefined ? toFailed(failure) : headOf(rejected)
 }
+
+const failureIn = (cause: Cause.Cause<unknown>): unknown => cause.reasons.find(Cause.isFailReason)?.error
 
 // --- policies -------------------------------------------------------------------------------------------------------
 
@@ -559,36 +561,16 @@ export const gates: {
 /** Tells the gate what the end of a request says of the other side. */
 const told = <E, R>(sent: Sent<E, R>, permit: Gate.Permit, hints: boolean | RateLimitHeaders.Options): Sent<E, R> =>
   Effect.onExitPrimitive(sent, (exit) => {
-    const { answer, failure } = endOf(exit)
-    if (answer === undefined) {
-      // What is cut, and what is none of ours, the gate judges itself.
-      if (HttpClientError.isHttpClientError(failure)) permit.release(verdictOf(failure))
-      return undefined
-    }
-    const { status } = answer
-    permit.answered(status === 429 || status === 503 || status === 504 ? "overload" : "ok")
-    if (hints === false) return undefined
-    const reply = { status, headers: fieldsOf(answer) }
-    for (const hint of RateLimitHeaders.hints(reply, undefined, hints === true ? undefined : hints))
+    const ending = Exit.isSuccess(exit) ? headOf(exit.value) : endingOf(failureIn(exit.cause))
+    // What is cut, and what is none of ours, the gate judges itself.
+    if (ending === undefined) return undefined
+    if ("status" in ending) permit.answered(Ending.load(ending))
+    else permit.release(Ending.load(ending))
+    if (hints === false || !("status" in ending)) return undefined
+    for (const hint of RateLimitHeaders.hints(ending, undefined, hints === true ? undefined : hints))
       permit.tighten(hint)
     return undefined
   })
-
-const verdictOf = ({ cause, reason }: HttpClientError.HttpClientError): ConcurrencyLimit.Verdict => {
-  if (reason._tag !== "TransportError") return "ignore"
-  return cause instanceof Transport.UpstreamFailed && unloaded.has(cause.kind) ? "ignore" : "overload"
-}
-
-/** Failures that say nothing of how much the other side has to do. */
-const unloaded: ReadonlySet<Transport.Kind> = new Set([
-  "dns",
-  "tls",
-  "protocol",
-  "tooLarge",
-  "proxy",
-  "requestBody",
-  "closed"
-])
 
 /** The answer's head comes within `budget`, all attempts and waits included, or the call fails. Around the whole of a call, body and all,
  * stands `Deadline.within` itself. */
@@ -639,27 +621,9 @@ export const breaker: {
  * proxy on the way (`ProxyStatus`).
  */
 export const judge = (exit: Exit.Exit<unknown, unknown>): CircuitBreaker.Outcome => {
-  const { answer, failure } = endOf(exit)
-  if (answer !== undefined) return ofAnswer(answer)
-  if (failure instanceof Refused.Refused) return CircuitBreaker.ignored
-  if (!HttpClientError.isHttpClientError(failure)) return CircuitBreaker.failure()
-  const { cause, reason } = failure
-  if (reason._tag === "EncodeError" || reason._tag === "InvalidUrlError") return CircuitBreaker.ignored
-  const isOurs =
-    cause instanceof Refused.Refused ||
-    (cause instanceof Transport.UpstreamFailed &&
-      (cause.kind === "closed" || (cause.kind === "protocol" && !cause.sent)))
-  return isOurs ? CircuitBreaker.ignored : CircuitBreaker.failure()
-}
-
-const ofAnswer = (answer: Answer): CircuitBreaker.Outcome => {
-  const { status } = answer
-  // 429 says that it works and has enough. 501 and the like are about the request.
-  if (status < 500 || status === 501 || status > 504) return CircuitBreaker.success
-  const fields = fieldsOf(answer)
-  if (ProxyStatus.refusal(fields) !== undefined) return CircuitBreaker.ignored
-  const retryAfter = RetryAfter.millis(fields)
-  return retryAfter === undefined ? CircuitBreaker.failure() : CircuitBreaker.failure({ retryAfter })
+  if (Exit.isSuccess(exit)) return Ending.health(headOf(exit.value as Answer))
+  const ending = endingOf(failureIn(exit.cause))
+  return ending === undefined ? CircuitBreaker.failure() : Ending.health(ending)
 }
 
 // --- attempts -------------------------------------------------------------------------------------------------------
@@ -722,7 +686,7 @@ export const attempts: {
           const one: Attempt<E, R> = Effect.matchCauseEffect(send(request), {
             onSuccess: (answer): Attempt<E, never> => {
               open.set(answer, scope)
-              const again = afterAnswer(answer, twice, longestMillis)
+              const again = Ending.again(headOf(answer), twice, longestMillis)
               return again === false ? Effect.succeed(Exit.succeed(answer)) : tried(Exit.succeed(answer), again)
             },
             onFailure: (cause): Attempt<E, never> => {
@@ -770,44 +734,10 @@ type Attempt<E, R> = Effect.Effect<Exit.Exit<Answer, E>, Tried | Refused.Refused
 const tried = (end: Exit.Exit<Answer, unknown>, again: true | number): Effect.Effect<never, Tried> =>
   Effect.fail(new Tried(end, again === true ? undefined : again))
 
-/** Whether, and after how long at the least, a request may be sent again. */
-type Again = boolean | number
-
-const afterAnswer = (answer: Answer, twice: boolean, longestMillis: number): Again => {
-  const { status } = answer
-  if (status !== 429 && (status < 502 || status > 504)) return false
-  const fields = fieldsOf(answer)
-  const onTheWay = ProxyStatus.refusal(fields)
-  const isRefused = onTheWay === undefined ? status === 429 : onTheWay === "unsent"
-  if (!twice && !isRefused) return false
-  const millis = RetryAfter.millis(fields)
-  return millis === undefined ? true : millis <= longestMillis && millis
-}
-
-/** What was sent, in part or whole, and not answered. */
-const broken: ReadonlySet<Transport.Kind> = new Set(["reset", "incomplete", "headersTimeout", "idleTimeout"])
-const unreached: ReadonlySet<Transport.Kind> = new Set([
-  "refused",
-  "unreachable",
-  "dns",
-  "tls",
-  "connectTimeout",
-  ...broken
-])
-
-const afterFailure = (failure: unknown, twice: boolean, longestMillis: number): Again => {
+const afterFailure = (failure: unknown, twice: boolean, longestMillis: number): boolean | number => {
   if (failure instanceof Deadline.DeadlineExceeded) return twice
-  const rejected = rejectedIn(failure)
-  if (rejected !== undefined) return afterAnswer(rejected, twice, longestMillis)
-  if (!HttpClientError.isHttpClientError(failure) || failure.reason._tag !== "TransportError") return false
-  const { cause } = failure
-  if (cause instanceof Refused.Refused) {
-    const again = Attempts.usual(cause)
-    return typeof again === "boolean" ? again : Duration.toMillis(again)
-  }
-  // Of another client's nobody knows whether it was sent.
-  if (!(cause instanceof Transport.UpstreamFailed)) return twice
-  return cause.sent ? twice && broken.has(cause.kind) : unreached.has(cause.kind)
+  const ending = endingOf(failure)
+  return ending !== undefined && Ending.again(ending, twice, longestMillis)
 }
 
 /** The failure of the world, where there is nothing but that. */

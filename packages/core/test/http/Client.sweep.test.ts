@@ -3,7 +3,7 @@
  * head, in the body or between two attempts, holds no permit, no exchange and no body afterwards.
  */
 import { expect } from "@effect/vitest"
-import { Attempts, Gate, Transport } from "@fairlead/core"
+import { Attempts, Deadline, Gate, Transport } from "@fairlead/core"
 import { Client } from "@fairlead/core/http"
 import { Clock, Effect, Exit, Schedule, Stream } from "effect"
 import { HttpClient } from "effect/http"
@@ -100,6 +100,48 @@ interruptedAnywhere(
       const tried = client.pipe(Client.gate(gate), Client.attempts(attempts))
       return read(tried, "stream")
     },
+    check: nothingLeft
+  },
+  { places: 20 }
+)
+
+interruptedAnywhere(
+  "two who share one answer, over a gate",
+  {
+    setup: Effect.gen(function* () {
+      const setup = yield* make(false)
+      const shared = yield* setup.client.pipe(Client.gate(setup.gate), Client.coalesce("swept"))
+      return { ...setup, shared }
+    }),
+    subject: ({ shared }) => all(read(shared, "text"), read(shared, "first")),
+    check: nothingLeft
+  },
+  { places: 20 }
+)
+
+interruptedAnywhere(
+  "a transport over a client over a transport",
+  {
+    setup: make(false),
+    subject: ({ client }: Setup) => {
+      const again = HttpClient.withScope(Client.fromTransport(Client.toTransport(client)))
+      return all(read(again, "text"), read(again, "first"))
+    },
+    // An abort does not wait for what it closes.
+    check: (setup) =>
+      Effect.andThen(
+        Effect.promise(() => Promise.resolve()),
+        nothingLeft(setup)
+      )
+  },
+  { places: 20 }
+)
+
+interruptedAnywhere(
+  "a deadline that passes in the body",
+  {
+    setup: make(false),
+    subject: ({ client, gate }: Setup) => Effect.exit(Deadline.within(read(Client.gate(client, gate), "stream"), 2)),
     check: nothingLeft
   },
   { places: 20 }
