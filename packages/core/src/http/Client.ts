@@ -631,7 +631,7 @@ export const judge = (exit: Exit.Exit<unknown, unknown>): CircuitBreaker.Outcome
 export interface AttemptsOptions {
   /** What may be sent twice, and hedged. Default: GET, HEAD, OPTIONS, PUT, DELETE and QUERY. */
   readonly idempotent?: ((request: Request) => boolean) | undefined
-  /** An answer that says to come back later than this is the call's. Default: 1 minute. */
+  /** An answer, or a refusal, that says to come back later than this is the call's. Default: 1 minute. */
   readonly longest?: Duration.Input | undefined
 }
 
@@ -691,9 +691,9 @@ export const attempts: {
             },
             onFailure: (cause): Attempt<E, never> => {
               const failure = failureOf(cause)
-              if (failure instanceof Refused.Refused) return Effect.fail(failure)
               const again = afterFailure(failure, twice, longestMillis)
-              return again === false ? Effect.succeed(Exit.failCause(cause)) : tried(Exit.failCause(cause), again)
+              if (again === false) return Effect.succeed(Exit.failCause(cause))
+              return failure instanceof Refused.Refused ? Effect.fail(failure) : tried(Exit.failCause(cause), again)
             }
           })
           return Effect.onExitPrimitive(Effect.provideService(one, Scope.Scope, scope), (exit) =>

@@ -76,10 +76,10 @@ const unreached: ReadonlySet<Transport.Kind> = new Set([
 /**
  * Whether the same may be sent again, and after how many milliseconds at the least: after 429, the refusal of a proxy on the way that has not
  * sent it, and a failure before anything was sent, whatever it is; after 502, 503, 504 and a failure on the way, what may be done
- * `twice`; after a refusal of ours, as it advises. Not after an answer that says to come back later than `longestMillis`.
+ * `twice`; after a refusal of ours, as it advises. Not after what says to come back later than `longestMillis`.
  */
 export const again = (ending: Ending, twice: boolean, longestMillis: number): boolean | number => {
-  if (!isHead(ending)) return afterFailure(ending, twice)
+  if (!isHead(ending)) return afterFailure(ending, twice, longestMillis)
   const { headers, status } = ending
   if (status !== 429 && (status < 502 || status > 504)) return false
   const onTheWay = ProxyStatus.refusal(headers)
@@ -89,9 +89,15 @@ export const again = (ending: Ending, twice: boolean, longestMillis: number): bo
   return millis === undefined ? true : millis <= longestMillis && millis
 }
 
-const afterFailure = (failure: Transport.UpstreamFailed | Refused.Refused, twice: boolean): boolean | number => {
+const afterFailure = (
+  failure: Transport.UpstreamFailed | Refused.Refused,
+  twice: boolean,
+  longestMillis: number
+): boolean | number => {
   if (failure._tag === "UpstreamFailed")
     return failure.sent ? twice && broken.has(failure.kind) : unreached.has(failure.kind)
   const advice = Attempts.usual(failure)
-  return typeof advice === "boolean" ? advice : Duration.toMillis(advice)
+  if (typeof advice === "boolean") return advice
+  const millis = Duration.toMillis(advice)
+  return millis <= longestMillis && millis
 }

@@ -87,6 +87,7 @@ describe("whether to send again", () => {
 
   it("goes by what a refusal of ours advises", () => {
     expect(again(busy)).toEqual([5000, 5000])
+    expect(Ending.again(busy, true, 4999)).toBe(false)
     expect(again(refused(new Refused.ShuttingDown()))).toEqual([false, false])
   })
 })
