@@ -37,6 +37,8 @@ export interface Limit {
   /** In how long all of it is there again. */
   readonly resetsInMillis: number | undefined
   readonly windowMillis: number | undefined
+  /** Whether it comes back bit by bit, as that of OpenAI, Groq and Anthropic does, and not all at once. */
+  readonly refills: boolean
 }
 
 export interface Options {
@@ -78,8 +80,9 @@ export const hints = (
   const said = Math.min(comeBack ?? 0, longest)
   let closedFor = said
   const heeded: Array<RateWindow.Hint> = []
-  for (const { quota, remaining, resetsInMillis, unit, windowMillis } of all) {
-    const resetsIn = Math.min(resetsInMillis ?? windowMillis ?? 0, longest)
+  for (const limit of all) {
+    const { quota, remaining, resetsInMillis, unit } = limit
+    const resetsIn = Math.min(holdsMillis(limit), longest)
     if (!(resetsIn > 0)) continue
     if (remaining === undefined) {
       // Some say in a refusal when to come back, and no more; of several such, and beside a `Retry-After`, one cannot tell which it was.
@@ -94,6 +97,12 @@ export const hints = (
   if (closedFor === 0 && status === 429 && comeBack === undefined && isGitHub(headers))
     closedFor = Math.min(minute, longest)
   return closedFor > 0 ? [{ closedFor }, ...heeded] : heeded
+}
+
+/** For how long what is left is all there is: until the reset, or until the next request comes back. */
+const holdsMillis = ({ quota = 0, refills, remaining = 0, resetsInMillis, unit, windowMillis }: Limit): number => {
+  const resetsIn = resetsInMillis ?? windowMillis ?? 0
+  return refills && unit === "requests" ? resetsIn / Math.max(1, quota - remaining) : resetsIn
 }
 
 const requests = ["requests"]
@@ -122,6 +131,7 @@ interface Draft {
   resetsAfterMillis?: number | undefined
   resetsInMillis?: number | undefined
   windowMillis?: number | undefined
+  refills?: boolean | undefined
 }
 
 /** Fields of one prefix, `x-ratelimit-`: of one sender, in one dialect. */
@@ -152,7 +162,7 @@ class Families {
     const family = this.family(parts[1]!)
     if (parts[2] === undefined) family.state = joined(family.state, value)
     else if (parts[2] === "policy") family.policy = joined(family.policy, value)
-    else this.addField(family, parts[2], value.trim())
+    else this.addField(family, parts[2], value.trim(), parts[1] === "anthropic-ratelimit")
   }
 
   limits(): ReadonlyArray<Limit> {
@@ -173,7 +183,7 @@ class Families {
     return family
   }
 
-  private addField(family: Family, words: string, value: string): void {
+  private addField(family: Family, words: string, value: string, refills: boolean): void {
     const { field, inMillis, name } = parsed(words)
     if (field === undefined) return
     let draft = family.drafts.get(name)
@@ -186,8 +196,12 @@ class Families {
     else if (field === "quota") draft.quota = number(value, true)
     else if (field === "window") draft.windowMillis = delta(value, inMillis)
     else if (field === "resetAfter") draft.resetsAfterMillis = delta(value, inMillis)
-    // Where two fields say it in two ways (`Reset`, `ResetTime`), the one that makes sense.
-    else draft.resetsInMillis = this.reset(value, inMillis) ?? draft.resetsInMillis
+    else {
+      // Where two fields say it in two ways (`Reset`, `ResetTime`), the one that makes sense.
+      draft.resetsInMillis = this.reset(value, inMillis) ?? draft.resetsInMillis
+      // Who writes durations (`6m0s`) has a bucket.
+      draft.refills = refills || duration.test(value)
+    }
   }
 
   /** Shopify's leaky bucket, `39/40`: it drains by the second, at a rate that is not said. */
@@ -236,7 +250,8 @@ const finished = (draft: Draft, common: Draft | undefined): Limit => {
     // More than there is makes no sense; nor does what is left until a moment that has passed.
     remaining: isSound && (remaining ?? 0) <= (quota ?? Infinity) ? remaining : undefined,
     resetsInMillis: isSound && resets !== undefined ? Math.round(resets) : undefined,
-    windowMillis
+    windowMillis,
+    refills: draft.refills ?? false
   }
 }
 
@@ -246,12 +261,15 @@ const number = (text: string, list: boolean): number | undefined => {
   return found === null || (found[3] !== undefined && !list) ? undefined : Number(found[1])
 }
 
-/** A length of time in milliseconds: seconds, or as Go writes it, `6m0s`, `2m59.56s`, `20ms`. */
+/** As Go writes it: `6m0s`, `2m59.56s`, `20ms`. */
+const duration = /^(?:\d{1,9}(?:\.\d{1,9})?(?:d|h|ms|m|s|us|µs|ns)){1,6}$/
+
+/** A length of time in milliseconds: seconds, or a duration. */
 const delta = (text: string, inMillis: boolean): number | undefined => {
   const plain = number(text, false)
   // From here on it is Unix time.
   if (plain !== undefined) return plain > (inMillis ? year : year / 1000) ? undefined : plain * (inMillis ? 1 : 1000)
-  if (!/^(?:\d{1,9}(?:\.\d{1,9})?(?:d|h|ms|m|s|us|µs|ns)){1,6}$/.test(text)) return undefined
+  if (!duration.test(text)) return undefined
   let sum = 0
   for (const [, count, unit] of text.matchAll(/([\d.]+)(\D+)/g)) sum += Number(count) * units[unit!]!
   return sum

@@ -484,6 +484,24 @@ const examples: ReadonlyArray<Example> = [
     hints: [closed(9 * s)]
   },
   {
+    of: "OpenAI: the last of a day's requests, of which the next comes back in some seconds",
+    fields: {
+      "x-ratelimit-limit-requests": 10_000,
+      "x-ratelimit-remaining-requests": 0,
+      "x-ratelimit-reset-requests": "24h0m0s"
+    },
+    hints: [left(0, 8640)]
+  },
+  {
+    of: "Anthropic: nothing left, and the next request in a second",
+    fields: {
+      "anthropic-ratelimit-requests-limit": 60,
+      "anthropic-ratelimit-requests-remaining": 0,
+      "anthropic-ratelimit-requests-reset": "1994-11-06T08:50:37Z"
+    },
+    hints: [left(0, s)]
+  },
+  {
     of: "OpenAI: an exact time to come back",
     status: 429,
     fields: { "retry-after": 2, "retry-after-ms": 1234 },
@@ -499,7 +517,7 @@ const examples: ReadonlyArray<Example> = [
       "x-ratelimit-remaining-tokens": 17_997,
       "x-ratelimit-reset-tokens": "7.66s"
     },
-    hints: [left(14_370, 179_560)]
+    hints: [left(14_370, 179_560 / 30)]
   },
   {
     of: "Azure OpenAI: no reset, and so nothing that ends",
@@ -667,7 +685,15 @@ describe("RateLimitHeaders", () => {
   it("tells what it has read", () => {
     const headers = lines({ RateLimit: `"permin";r=3;t=20`, "RateLimit-Policy": `"permin";q=50;w=60` })
     expect(RateLimitHeaders.limits(headers)).toEqual([
-      { name: "permin", unit: "requests", quota: 50, remaining: 3, resetsInMillis: 20 * s, windowMillis: m }
+      {
+        name: "permin",
+        unit: "requests",
+        quota: 50,
+        remaining: 3,
+        resetsInMillis: 20 * s,
+        windowMillis: m,
+        refills: false
+      }
     ])
   })
 
