@@ -55,6 +55,8 @@ export const kindOf = (error: unknown, headSeen: boolean): Transport.Kind => {
   // Of a name with several addresses, each of which was tried.
   if (code === undefined && error instanceof AggregateError) return kindOf(error.errors[0], headSeen)
   if (code === undefined) return "protocol"
+  // undici compares what it got with what a head said that it could not even read.
+  if (code === "UND_ERR_RES_CONTENT_LENGTH_MISMATCH" && !headSeen) return "protocol"
   const kind = kinds[code]
   if (kind !== undefined) return kind
   if (tls.test(code)) return "tls"
