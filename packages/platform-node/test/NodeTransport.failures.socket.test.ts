@@ -50,7 +50,7 @@ describe("failures", () => {
       const own = yield* timed(kindOf(transport, slowBody.origin, { totalMillis: 50 }))
       expect(own[0]).toEqual(["body", "totalTimeout"])
       expect(own[1]).toBeLessThan(190)
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
   it.live("keep short times of silence exactly", () =>
@@ -66,7 +66,7 @@ describe("failures", () => {
       expect(idle).toEqual(["body", "idleTimeout"])
       expect(idleMillis).toBeGreaterThan(55)
       expect(idleMillis).toBeLessThan(300)
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
   it.live("count silence from the request's last byte, and from each chunk", () =>
@@ -127,7 +127,7 @@ describe("failures", () => {
       expect(yield* kindOf(transport, exact.origin, { maxBytes: 99 })).toEqual(["body", "tooLarge"])
       expect(yield* kindOf(transport, known.origin, { maxBytes: 101 })).toEqual(["none", "none"])
       expect(yield* kindOf(transport, known.origin, {}, { ...get("/"), method: "HEAD" })).toEqual(["none", "none"])
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
   it.live("let little of 1 GB through a cap of 16 MB", () =>
@@ -190,7 +190,7 @@ describe("failures", () => {
         const server = yield* saying(answer)
         expect(yield* soon(kindOf(transport, server.origin))).toEqual(expected)
       }
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
   it.live("give an answer that goes on behind its length, and use its connection no more", () =>
@@ -221,7 +221,7 @@ describe("failures", () => {
         expect(outcome).toEqual(["head", "protocol"])
         expect(heard).toBe(status === 100 ? 0 : 100)
       }
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
   it.live("end a head that is huge, or has no end", () =>
@@ -238,7 +238,7 @@ describe("failures", () => {
         })
         expect(yield* soon(kindOf(transport, server.origin), 2_000)).toEqual(["head", "protocol"])
       }
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
   it.live("know a connection that does not come about: in time, by name, and unsent", () =>
@@ -258,7 +258,7 @@ describe("failures", () => {
       expect(millis).toBeGreaterThan(190)
       expect(millis).toBeLessThan(700)
       yield* until(() => silent.sockets.size === 0)
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
   it.live("say whether anything was sent over a connection that the other side closed between two answers", () =>

@@ -35,7 +35,7 @@ const serve2 = (
     const streams: Array<http2.ServerHttp2Stream> = []
     const sockets = new Set<TLSSocket>()
     const seen = { total: 0, most: 0 }
-    const server = http2.createSecureServer({ ...pair, ...options })
+    const server = http2.createSecureServer({ ...pair, maxSessionMemory: 100, ...options })
     server.on("secureConnection", (socket) => {
       sockets.add(socket)
       seen.total++
@@ -46,10 +46,16 @@ const serve2 = (
       sessions.add(session)
       session.on("error", () => {}).on("close", () => sessions.delete(session))
     })
-    server.on("stream", (stream, headers, _, raw) => {
+    const take = (
+      stream: http2.ServerHttp2Stream,
+      headers: http2.IncomingHttpHeaders,
+      _: number,
+      raw: ReadonlyArray<string>
+    ) => {
       streams.push(stream.on("error", () => {}))
-      onStream(stream, headers, raw as unknown as ReadonlyArray<string>)
-    })
+      onStream(stream, headers, raw)
+    }
+    server.on("stream", take)
     yield* Effect.acquireRelease(
       Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
       () =>
@@ -214,6 +220,23 @@ describe("HTTP/2", () => {
         )
         expect((yield* soon(Fiber.join(fiber))).kind).toBe("requestBody")
       }
+      expect(server.seen.total).toBe(1)
+    })
+  )
+
+  it.live("holds up nobody for readers that are slow", () =>
+    Effect.gen(function* () {
+      const server = yield* serve2((stream) => {
+        stream.respond({ ":status": 200 })
+        stream.end(Buffer.alloc(1_000_000))
+      })
+      const transport = yield* make()
+      for (let i = 0; i < 20; i++) {
+        const { body } = yield* transport.exchange(server.origin, get("/"))
+        yield* Effect.forkChild(body.pipeTo({ write: () => false, onDrain: () => {} }))
+      }
+      yield* Effect.sleep(50)
+      expect((yield* soon(fetch(transport, server.origin), 2_000)).length).toBe(1_000_000)
       expect(server.seen.total).toBe(1)
     })
   )
