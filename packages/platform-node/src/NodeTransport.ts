@@ -99,7 +99,7 @@ export const check: (self: Statistics) => ReadonlyArray<string> = snapshot.check
  */
 export const make = (options: Options = {}): Effect.Effect<NodeTransport, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const { grace, http2 = false, name = "http" } = options
+    const { grace = 0, http2 = false, name = "http" } = options
     const maxSockets = bound("maxSockets", options.maxSockets ?? 1_024)
     const perOrigin = options.perOrigin === undefined ? maxSockets : bound("perOrigin", options.perOrigin)
     const connectMillis = millis(options.connect, 10_000)
@@ -115,7 +115,7 @@ export const make = (options: Options = {}): Effect.Effect<NodeTransport, never,
             http2
           })
       ),
-      (all) => Effect.promise(() => all.close(millis(grace, 0)))
+      (all) => Effect.promise(() => all.close(Duration.toMillis(grace)))
     )
     // It closes before the connections do.
     const gate = yield* gateOf(name, maxSockets, perOrigin, options)
@@ -216,7 +216,11 @@ const millis = (input: Duration.Input | undefined, otherwise: number): number =>
 const lookupOf = (dns: Dns | false = {}): LookupFunction | undefined =>
   dns === false
     ? undefined
-    : names.cached({ ttlMillis: millis(dns.ttl, 10_000), maxItems: dns.maxItems ?? 1_000, lookup: dns.lookup })
+    : names.cached({
+        ttlMillis: Duration.toMillis(dns.ttl ?? 10_000),
+        maxItems: dns.maxItems ?? 1_000,
+        lookup: dns.lookup
+      })
 
 const chooser = (proxy: Options["proxy"]): forward.Chooser => {
   if (proxy === undefined) return forward.never

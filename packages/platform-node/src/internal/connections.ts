@@ -210,8 +210,7 @@ export class Connections {
 
   /** What waits for an origin fails with it. */
   fail(origin: Origin, error: Error): void {
-    for (const [taker, wait] of this.waits) {
-      if (wait.origin !== origin) continue
+    for (const { taker } of [...origin.waiting]) {
       this.leave(taker)
       taker.missed(error)
     }
@@ -380,8 +379,9 @@ export class Lane implements Connection, Place {
       { ...target, servername: servername ?? undefined },
       { forward, http2: false },
       (...result) => {
-        this.dial = undefined
+        // One that failed is kept: its socket may still have to close.
         if (result[0] !== null) return callback(...result)
+        this.dial = undefined
         this.pool.stands(result[1])
         this.stands(result[1], callback)
       }

@@ -76,7 +76,7 @@ export class Session implements Place {
   }
 
   get hasRoom(): boolean {
-    return this.streams < this.most
+    return this.streams < this.most && !this.session.closed
   }
 
   open(): Connection {
