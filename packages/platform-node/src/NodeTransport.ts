@@ -148,20 +148,21 @@ const unbounded =
       )
     )
 
-const bounded =
-  (connections: Connections, limits: Limits, gate: Gate.Gate, keyed: boolean): Send =>
-  (origin, request, asked = none) =>
+const bounded = (connections: Connections, limits: Limits, gate: Gate.Gate, keyed: boolean): Send => {
+  const anyhow = gate.hold()
+  return (origin, request, asked = none) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.contextWith((context: Context.Context<Scope.Scope>) => {
         if (connections.closed) return closed(request)
         // The permit outlives the exchange's scope where the socket does; it is given back by hand.
         const scope = Scope.makeUnsafe()
-        const admitted = Effect.onExit(
-          restore(Effect.provideService(keyed ? gate.hold({ key: origin }) : gate.hold(), Scope.Scope, scope)),
-          (exit) =>
-            Exit.isSuccess(exit)
-              ? Effect.void
-              : Effect.andThen(Effect.sync(request.body.abort), Scope.close(scope, exit))
+        const admitted = Effect.onExitPrimitive(
+          restore(Effect.provideService(keyed ? gate.hold({ key: origin }) : anyhow, Scope.Scope, scope)),
+          (exit) => {
+            if (Exit.isSuccess(exit)) return undefined
+            request.body.abort()
+            return Scope.close(scope, exit)
+          }
         )
         return Effect.flatMap(admitted, (permit) => {
           const exchange = new Exchange(limits, context, request, asked, permit)
@@ -175,6 +176,7 @@ const bounded =
         })
       })
     )
+}
 
 const closed = (request: Transport.Request) => {
   request.body.abort()
