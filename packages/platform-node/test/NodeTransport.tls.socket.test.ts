@@ -226,7 +226,9 @@ describe("HTTP/2", () => {
 
   it.live("holds up nobody for readers that are slow", () =>
     Effect.gen(function* () {
+      const windows: Array<number> = []
       const server = yield* serve2((stream) => {
+        windows.push(stream.session!.state.remoteWindowSize!)
         stream.respond({ ":status": 200 })
         stream.end(Buffer.alloc(1_000_000))
       })
@@ -237,6 +239,8 @@ describe("HTTP/2", () => {
       }
       yield* Effect.sleep(50)
       expect((yield* soon(fetch(transport, server.origin), 2_000)).length).toBe(1_000_000)
+      // Far away, that much may be on its way.
+      expect(Math.max(...windows)).toBeGreaterThan(20_000_000)
       expect(server.seen.total).toBe(1)
     })
   )

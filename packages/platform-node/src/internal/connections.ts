@@ -210,7 +210,9 @@ export class Connections {
 
   /** What waits for an origin fails with it. */
   fail(origin: Origin, error: Error): void {
-    for (const { taker } of [...origin.waiting]) {
+    // Not those who come meanwhile: for them it is tried again.
+    const waiters = Array.from(origin.waiting)
+    for (const { taker } of waiters) {
       this.leave(taker)
       taker.missed(error)
     }

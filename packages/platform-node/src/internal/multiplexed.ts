@@ -23,7 +23,7 @@ const maxStreams = 100
 /** How long an idle one is kept. As undici does for HTTP/1.1. */
 const idleMillis = 4_000
 
-/** How much of a body may be on its way unread; of a connection that much for each stream, so that a slow reader holds up nobody. */
+/** How much of a body may be on its way unread; of a connection that much for each stream, or one far away would wait for it. */
 const windowBytes = 262_144
 
 type Parsed = Parameters<NonNullable<Dispatcher.DispatchHandler["onResponseStart"]>>[2]
