@@ -264,6 +264,10 @@ describe("failures", () => {
       expect(millis).toBeGreaterThan(190)
       expect(millis).toBeLessThan(700)
       yield* until(() => silent.sockets.size === 0)
+      const nameless = yield* NodeTransport.make({ connect: 50, dns: { lookup: () => {} } })
+      const [unknown, unknownMillis] = yield* timed(failure(nameless.exchange("http://service.test", get("/"))))
+      expect([unknown.kind, unknown.sent]).toEqual(["connectTimeout", false])
+      expect(unknownMillis).toBeLessThan(300)
     })
   )
 

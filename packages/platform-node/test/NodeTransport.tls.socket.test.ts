@@ -293,6 +293,27 @@ describe("HTTP/2", () => {
     })
   )
 
+  it.live("tells what a GOAWAY has left out apart from what it has not: that was not looked at", () =>
+    Effect.gen(function* () {
+      const server = yield* serve2((stream, headers) => {
+        if (headers[":path"] === "/left-out") return stream.session!.goaway(0, server.streams[0]!.id)
+        if (headers[":path"] === "/first") setTimeout(() => ok(stream, headers, []), 50)
+        else ok(stream, headers, [])
+      })
+      const transport = yield* make()
+      const first = yield* Effect.forkChild(fetch(transport, server.origin, "/first"))
+      yield* until(() => server.streams.length === 1)
+      const { kind, sent } = yield* soon(failure(transport.exchange(server.origin, get("/left-out"))))
+      expect([kind, sent]).toEqual(["reset", false])
+      expect(yield* soon(fetch(transport, server.origin))).toBe("ok")
+      expect(server.seen.total).toBe(2)
+      expect(yield* soon(Fiber.join(first))).toBe("ok")
+      yield* until(() => server.sessions.size === 1)
+      yield* Effect.sleep(20)
+      yield* atRest(transport)
+    })
+  )
+
   it.live("says what befell a stream, and whether the other side took notice of it", () =>
     Effect.gen(function* () {
       const { NGHTTP2_INTERNAL_ERROR, NGHTTP2_PROTOCOL_ERROR, NGHTTP2_REFUSED_STREAM } = http2.constants
