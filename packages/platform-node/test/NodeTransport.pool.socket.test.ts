@@ -258,6 +258,25 @@ describe("the pool", () => {
     }).pipe(Leaks.expectNoLeaks())
   )
 
+  it.live("gets a permit back whose holder is interrupted before it has a connection", () =>
+    Effect.gen(function* () {
+      const server = yield* saying((socket) => void socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+      const transport = yield* NodeTransport.make({ maxSockets: 1 })
+      for (let ops = 3; ops < 30; ops++) {
+        for (let turns = 0; turns < 6; turns++) {
+          const struck = yield* Effect.forkChild(
+            Effect.provideService(fetch(transport, server.origin), References.MaxOpsBeforeYield, ops),
+            { startImmediately: true }
+          )
+          for (let i = 0; i < turns; i++) yield* Effect.yieldNow
+          yield* Fiber.interrupt(struck)
+        }
+      }
+      yield* settles(transport)
+      yield* atRest(transport)
+    }).pipe(Leaks.expectNoLeaks())
+  )
+
   it.live("lets those in flight end while the grace lasts, and then cuts", () =>
     Effect.gen(function* () {
       const upstream = yield* ScriptedUpstream.make({
