@@ -294,7 +294,7 @@ export const make = (
     const transport = yield* Transport.Transport
     const gate = yield* Gate.make(name, { limit: inFlight, line: endless })
     const hosts = yield* GateMap.make(`${name} hosts`, ofHost(options.perHost ?? inFlight))
-    const policy = attempts === false ? undefined : yield* Attempts.perKey(`${name} attempts`, tries(attempts))
+    const policy = attempts === false ? undefined : yield* Attempts.perKey(`${name} attempts`, tries(attempts), kept)
     const ahead = new Engine(`${name} ahead`, {}, clock)
     const http = new client.Client(name, terms, { clock, transport, gate, ahead, hosts, attempts: policy, breaker })
     if (coalesce) yield* http.share
@@ -311,6 +311,9 @@ export const stream =
 
 /** Whoever waits in it is a call, of which there are `maxCalls`, and those that streams have ahead. */
 const endless: Gate.Line = { maxItems: Infinity }
+
+/** Of how many hosts it is known how often they were tried again lately, beside those that have calls going on. */
+const kept = { maxKeys: 1000 }
 
 /** What a host is given, where nobody has said otherwise. */
 const usual: GateMap.GateOptions = { line: endless, judge: courtesy.ofExit }

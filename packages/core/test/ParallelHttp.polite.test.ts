@@ -1,11 +1,10 @@
 /**
- * How many a host bears, found out by `polite`: of hosts that get slower, that refuse, and that are fast; beside other limits, which
- * is why it is this one. Drawn with `POLITE=1`.
+ * How many a host bears, found out: of hosts that get slower with load, that refuse, and that are fast.
  */
 import { describe, expect, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Random, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { ConcurrencyLimit, ParallelHttp, Transport } from "@fairlead/core"
+import { ParallelHttp, Transport } from "@fairlead/core"
 import type { GateMap } from "@fairlead/core"
 import { fork } from "./gates.ts"
 import { reply, scripted } from "./support/transport.ts"
@@ -74,43 +73,42 @@ const measure = (perHost: GateMap.GateOptions, host: Effect.Effect<Transport.Rep
       millis: of(total / (answers + refusals)),
       inFlight
     }
-  }).pipe(Effect.scoped)
+  }).pipe(Effect.scoped, Random.withSeed("polite"))
 
-const max = 64
-const limits: Record<string, GateMap.GateOptions> = {
-  "fixed 64": { limit: 64 },
-  aimd: { limit: ConcurrencyLimit.aimd({ max }) },
-  "aimd, 200 ms is slow": { limit: ConcurrencyLimit.aimd({ max, slow: "200 millis" }) },
-  vegas: { limit: ConcurrencyLimit.vegas({ max }) },
-  gradient: { limit: ConcurrencyLimit.gradient({ max }) },
-  polite: ParallelHttp.polite({ max })
-}
+const polite = ParallelHttp.polite({ max: 64 })
 
-const hosts = {
-  "8 at once in 100 ms": () => slowing(8, 100),
-  "429 beyond 6 at once, 50 ms": () => refusing(6, 50),
-  "fast, 20 ms": () => fast(20),
-  "fast, 5 to 200 ms": () => Effect.flatMap(Random.next, (chance) => fast(5 + 195 * chance ** 3))
-}
+describe("a polite client", () => {
+  it.effect("keeps a host busy that gets slower with load, without a line there", () =>
+    Effect.gen(function* () {
+      // As many at once as there may be: the same throughput, and 800 ms each.
+      const crowd = yield* measure({ limit: 64 }, slowing(8, 100), 20)
+      const { inFlight, millis, perSecond } = yield* measure(polite, slowing(8, 100), 20)
+      expect(crowd.millis).toBeGreaterThan(600)
+      expect(perSecond).toBeGreaterThan(0.9 * crowd.perSecond)
+      expect(millis).toBeLessThan(150)
+      expect(inFlight).toBeLessThanOrEqual(16)
+    })
+  )
 
-describe.runIf(process.env["POLITE"] === "1")("limits, side by side", () => {
-  for (const [host, make] of Object.entries(hosts)) {
-    for (const [name, perHost] of Object.entries(limits)) {
-      it.effect(
-        `${host}: ${name}`,
-        () =>
-          Effect.gen(function* () {
-            console.log(
-              host,
-              "|",
-              name,
-              JSON.stringify(yield* measure(perHost, make(), host.startsWith("fast") ? 15 : 60))
-            )
-          }),
-        60_000
-      )
-    }
-  }
+  it.effect("heeds one that refuses what is too much for it", () =>
+    Effect.gen(function* () {
+      const crowd = yield* measure({ limit: 64 }, refusing(6, 50), 1)
+      const { perSecond, refusedPerSecond } = yield* measure(polite, refusing(6, 50), 20)
+      expect(crowd.refusedPerSecond).toBeGreaterThan(1000)
+      expect(refusedPerSecond).toBeLessThan(0.1 * perSecond)
+      expect(perSecond).toBeGreaterThan(0.9 * 120)
+    })
+  )
+
+  it.effect(
+    "and goes as fast as may be where the host bears it, though not all answers take as long",
+    () =>
+      Effect.gen(function* () {
+        const mixed = Effect.flatMap(Random.next, (chance) => fast(5 + 195 * chance ** 3))
+        const crowd = yield* measure({ limit: 64 }, mixed, 5)
+        const { perSecond } = yield* measure(polite, mixed, 10)
+        expect(perSecond).toBeGreaterThan(0.6 * crowd.perSecond)
+      }),
+    20_000
+  )
 })
-
-void expect

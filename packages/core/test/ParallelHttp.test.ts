@@ -297,6 +297,29 @@ describe("one call", () => {
   )
 })
 
+describe("a request's body that is a stream", () => {
+  it.effect("goes once, and is freed of a call that is never sent", () =>
+    scene(
+      { inFlight: 1, timeout: 100 },
+      ({ target }) => (target === "/slow" ? Effect.never : answer(503)),
+      ({ http, transport }) =>
+        Effect.gen(function* () {
+          const upload = () => ({ url: "http://a.test/", method: "PUT", body: flowing(["x"]) })
+          const [sent, unsent] = [upload(), upload()]
+          const put = ({ body, method, url }: typeof sent) => Effect.exit(http.fetch({ url, method, body: body.body }))
+          yield* put(sent)
+          const slow = yield* fork(Effect.exit(http.fetch("http://a.test/slow")))
+          const waits = yield* fork(put(unsent))
+          yield* TestClock.adjust(100)
+          yield* Fiber.join(slow)
+          yield* Fiber.join(waits)
+          expect(targets(transport)).toEqual(["/", "/slow"])
+          expect(unsent.body.seen.aborted).toBe(true)
+        })
+    )
+  )
+})
+
 describe("secrets", () => {
   const secret = /us%C3%A9r|usér|p%40ss|p@ss|dXPDqXI6cEBzcw/
   const url = "http://us%C3%A9r:p%40ss@a.test/x"

@@ -248,6 +248,8 @@ class Call extends Step implements Counter {
   private readonly read: AnyRead
   private since = -1
   private millis = 0
+  /** The request's body, where it is not in memory: nobody else frees what it holds of a call that is never sent. */
+  private upload: Transport.Body | undefined = undefined
   /** Where it has been, this hop the last. */
   before: ReadonlyArray<Hop> = []
   // What its trace says.
@@ -279,8 +281,10 @@ class Call extends Step implements Counter {
       this.url = hop.url
       return Effect.fail(hop)
     }
+    const { body } = hop.request
+    if (body.bytes === undefined) this.upload = body
     const { coalesce } = client
-    const common = coalesce !== undefined && hop.request.method === "GET" && hop.request.body.length === 0
+    const common = coalesce !== undefined && hop.request.method === "GET" && body.length === 0
     const call = common ? this.share(coalesce, hop) : this.follow(hop)
     const { timeout } = client.terms
     const timed = timeout === undefined ? call : Deadline.within(call, timeout)
@@ -292,6 +296,7 @@ class Call extends Step implements Counter {
     const { client } = this
     this.millis = timer.now(client.parts.clock) - this.since
     client.ends(exit, this.millis)
+    this.upload?.abort()
   }
 
   /** With those that ask for the same just now: each reads an answer of its own. */
