@@ -1058,6 +1058,23 @@ describe("statistics", () => {
     )
   )
 
+  it.effect("also of one that was cut there, and of one that was tried again", () =>
+    scene(
+      { perHost: 1, timeout: 100, attempts: { backoff: Schedule.spaced(10) } },
+      ({ number, target }) => (number === 0 ? slowly(20, 503) : target === "/0" ? slowly(30, 200) : Effect.never),
+      ({ http }) =>
+        Effect.gen(function* () {
+          const exit = yield* after(yield* fork(http.all(urls(3))), 200)
+          const ends = Exit.getSuccess(exit).pipe(Option.getOrThrow)
+          expect(ends.map(({ trace }) => [trace.attempts, trace.waitedMillis, trace.millis])).toEqual([
+            [1, 70, 100],
+            [1, 20, 100],
+            [0, 100, 100]
+          ])
+        })
+    )
+  )
+
   it("a snapshot that does not add up is told", () => {
     const statistics: ParallelHttp.Statistics = {
       name: "x",

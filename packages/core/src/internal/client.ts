@@ -258,6 +258,8 @@ class Call extends Step implements Counter {
   exchanges = 0
   bytes = 0
   waitedMillis = 0
+  /** When its last attempt came to the door. */
+  cameAt = -1
 
   constructor(client: Client, input: Input, read: AnyRead) {
     super()
@@ -275,7 +277,7 @@ class Call extends Step implements Counter {
   enter(): AnyEffect {
     const { client } = this
     client.begins()
-    this.since = timer.now(client.parts.clock)
+    this.since = this.cameAt = timer.now(client.parts.clock)
     const hop = hops.parse(this.input)
     if ("_tag" in hop) {
       this.url = hop.url
@@ -317,6 +319,7 @@ class Call extends Step implements Counter {
   static common(client: Client, hop: Hop): Effect.Effect<Common> {
     return Effect.suspend(() => {
       const call = new Call(client, hop.url, whole)
+      call.cameAt = timer.now(client.parts.clock)
       const exit = Effect.exit(call.follow(hop)) as Effect.Effect<Exit.Exit<Transport.Reply, Failure>>
       return Effect.map(exit, (exit) => ({ exit, call }))
     })
@@ -376,6 +379,8 @@ class Attempt extends Step implements Counter {
   private readonly hop: Hop
   private readonly read: AnyRead
   private permit!: Gate.Permit
+  /** Whether its turn has come. */
+  private sent = false
   status: number | undefined = undefined
   bytes = 0
 
@@ -388,17 +393,20 @@ class Attempt extends Step implements Counter {
   }
 
   enter(): AnyEffect {
-    const { attempts, breaker, hosts } = this.client.parts
+    const { attempts, breaker, clock, hosts } = this.client.parts
     const { host } = this.hop
+    if (this.call.exchanges > 0) this.call.cameAt = timer.now(clock)
     const turn = hosts.withPermit(host, this.atHost, pending)
     const admitted = breaker === undefined ? turn : Effect.flatMapEager(breaker.admit(host), () => turn)
     return attempts === undefined ? admitted : Effect.catchEager(admitted, this.failed)
   }
 
   readonly ended = (exit: AnyExit): undefined => {
-    this.client.bytes += this.bytes
+    const { call, client } = this
+    client.bytes += this.bytes
+    if (!this.sent) call.waitedMillis += timer.now(client.parts.clock) - call.cameAt
     // Of two at once, the one that is cut has nothing to say.
-    if (!this.client.terms.hedges || Exit.isSuccess(exit) || !Exit.hasInterrupts(exit)) this.call.note(this)
+    if (!client.terms.hedges || Exit.isSuccess(exit) || !Exit.hasInterrupts(exit)) call.note(this)
   }
 
   private readonly atHost = (permit: Gate.Permit): AnyEffect => {
@@ -410,6 +418,7 @@ class Attempt extends Step implements Counter {
     const { call, client, hop, permit } = this
     const { breaker, transport } = client.parts
     call.waitedMillis += Duration.toMillis(permit.waited) + Duration.toMillis(waited)
+    this.sent = true
     call.exchanges++
     client.attempts++
     const asked: Transport.Options = { maxBytes: client.terms.maxBytes, onSent: () => permit.sent() }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Stream } from "effect"
-import { ParallelHttp, Transport } from "@fairlead/core"
+import { Transport } from "@fairlead/core"
+import type { ParallelHttp } from "@fairlead/core"
 import * as hops from "../../src/internal/hop.ts"
 import type { Hop } from "../../src/internal/hop.ts"
 import * as redirect from "../../src/internal/redirect.ts"
