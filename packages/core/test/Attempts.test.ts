@@ -130,6 +130,11 @@ describe("Attempts", () => {
         Duration.seconds(1)
       )
       expect(Attempts.usual("anything else")).toBe(true)
+      // Whatever it is that says when to come back; and only if that is a time.
+      expect(Attempts.usual({ retryAfter: Option.some(Duration.seconds(2)) })).toEqual(Duration.seconds(2))
+      for (const retryAfter of [Option.none(), Option.some(2), Duration.seconds(2), "2"]) {
+        expect(Attempts.usual({ retryAfter })).toBe(true)
+      }
     })
   )
 
