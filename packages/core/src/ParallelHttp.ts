@@ -198,8 +198,8 @@ export interface StreamOptions<I, A, E = never, R = never> extends ManyOptions<I
   /** Default: `completed`. In the order of the input a slow one holds up those behind it. */
   readonly order?: "completed" | "input" | undefined
   /**
-   * How many at most have been taken from the source and have not been handed on. Default: twice `inFlight`. Where a source is
-   * sorted by host, and hosts are given less than `inFlight`, more of them ahead keep all hosts busy.
+   * How many at most have been taken from the source and have not been handed on. Default: `inFlight`, and twice that where hosts
+   * are given less. Where a source is sorted by host, more of them ahead keep all hosts busy.
    */
   readonly maxAhead?: number | undefined
 }
@@ -325,6 +325,10 @@ const ofHost = (
     ? (host) => ({ ...usual, ...perHost(host) })
     : { ...usual, ...(typeof perHost === "number" ? { limit: perHost } : perHost) }
 
+/** Whether a host may be given less than there is in all: then calls for others have to be in sight. */
+const narrow = (perHost: Options["perHost"], inFlight: number): boolean =>
+  perHost !== undefined && !(typeof perHost === "number" && perHost >= inFlight)
+
 const is2xx = (status: number) => status >= 200 && status < 300
 
 const settled = (options: Options, inFlight: number): client.Terms => {
@@ -341,7 +345,7 @@ const settled = (options: Options, inFlight: number): client.Terms => {
   if (!(Number.isInteger(max) && max >= 0)) throw new RangeError(`Expected redirects of at least 0, got ${max}`)
   if (!(longest >= 0)) throw new RangeError(`Expected maxRetryAfter of at least 0, got ${longest} ms`)
   return {
-    maxAhead: 2 * inFlight,
+    maxAhead: narrow(options.perHost, inFlight) ? 2 * inFlight : inFlight,
     maxCalls,
     maxBytes,
     timeout,

@@ -288,7 +288,7 @@ describe("one call", () => {
       () => slowly(10, 200),
       ({ http }) =>
         Effect.gen(function* () {
-          const two = yield* fork(http.all(urls(2)))
+          const two = yield* fork(Effect.forEach(urls(2), (url) => http.fetch(url), { concurrency: 2 }))
           const error = yield* Effect.flip(http.fetch("http://a.test"))
           expect(error).toMatchObject({ _tag: "Refused", reason: { _tag: "QueueFull", limit: 2 } })
           yield* after(two, 20)

@@ -186,10 +186,8 @@ export class Client {
   private outcome(input: any, index: number, { read = bytesOf, request }: ManyOptions<any, any, any, any>): AnyEffect {
     return Effect.suspend(() => {
       const call = new Call(this, request === undefined ? input : request(input, index), read)
-      return Effect.matchCauseEffect(guarded(call), {
-        onSuccess: (value) => Effect.succeed({ input, index, exit: Exit.succeed(value), trace: call.trace }),
-        onFailure: (cause) => Effect.succeed({ input, index, exit: Exit.failCause(cause), trace: call.trace })
-      })
+      const outcome = () => Effect.succeed({ input, index, exit: call.exit, trace: call.trace })
+      return Effect.matchCauseEffect(guarded(call), { onSuccess: outcome, onFailure: outcome })
     })
   }
 
@@ -248,6 +246,7 @@ class Call extends Step implements Counter {
   private readonly read: AnyRead
   private since = -1
   private millis = 0
+  exit: AnyExit | undefined = undefined
   /** The request's body, where it is not in memory: nobody else frees what it holds of a call that is never sent. */
   private upload: Transport.Body | undefined = undefined
   /** Where it has been, this hop the last. */
@@ -294,6 +293,7 @@ class Call extends Step implements Counter {
   }
 
   readonly ended = (exit: AnyExit): undefined => {
+    this.exit = exit
     if (this.since < 0) return
     const { client } = this
     this.millis = timer.now(client.parts.clock) - this.since

@@ -42,7 +42,9 @@ describe("what an end says of the load of its host", () => {
 
   it.effect("tells the limit of a host", () =>
     Effect.gen(function* () {
-      const transport = scripted(({ target }) => (target === "/reset" ? failed("reset") : answer(Number(target.slice(1)))))
+      const transport = scripted(({ target }) =>
+        target === "/reset" ? failed("reset") : answer(Number(target.slice(1)))
+      )
       const limitAfter = (path: string) =>
         Effect.gen(function* () {
           const perHost = { limit: ConcurrencyLimit.aimd({ max: 8, initial: 8 }) }
