@@ -1,6 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Cause, Context, Duration, Effect, Exit, Option } from "effect"
-import { ConcurrencyLimit, Deadline, ParallelHttp, Reason, Refused, Transport } from "@fairlead/core"
+import { ConcurrencyLimit, ParallelHttp, Reason, Refused, Registry, Transport } from "@fairlead/core"
+import type { GateMap } from "@fairlead/core"
 import * as courtesy from "../../src/internal/courtesy.ts"
 import { answer, failed, scripted } from "../support/transport.ts"
 
@@ -49,12 +50,17 @@ describe("what an end says of the load of its host", () => {
         Effect.gen(function* () {
           const perHost = { limit: ConcurrencyLimit.aimd({ max: 8, initial: 8 }) }
           const http = yield* ParallelHttp.make("hosts", { perHost, attempts: false })
-          yield* Effect.exit(http.fetch(`http://a.test/${path}`).pipe(Deadline.within("1 second")))
-          return yield* http.hosts
-        }).pipe(Effect.provideService(Transport.Transport, transport), Effect.scoped)
-      expect((yield* limitAfter("404")).gates[0]!.limit).toBe(8)
-      expect((yield* limitAfter("503")).gates[0]!.limit).toBe(4)
-      expect((yield* limitAfter("reset")).gates[0]!.limit).toBe(4)
+          yield* Effect.exit(http.fetch(`http://a.test/${path}`))
+          const map = (yield* Registry.snapshot).find(({ kind }) => kind === "gate map")!
+          return (map.statistics as GateMap.Statistics).gates[0]!.limit
+        }).pipe(
+          Effect.scoped,
+          Effect.provideService(Transport.Transport, transport),
+          Effect.provideService(Registry.Registry, Registry.make())
+        )
+      expect(yield* limitAfter("404")).toBe(8)
+      expect(yield* limitAfter("503")).toBe(4)
+      expect(yield* limitAfter("reset")).toBe(4)
     })
   )
 })
