@@ -535,13 +535,18 @@ describe("attempts", () => {
   it.effect("a slow one that is idempotent is hedged: the first answer wins, and the other is cut", () =>
     scene(
       { attempts: { hedge: { after: 50, ratio: 1 } } },
-      ({ method, number }) => (number === 0 || method === "POST" ? slowly(10_000, 503) : slowly(20, 200, [], "second")),
+      ({ method, number }) =>
+        method === "POST"
+          ? slowly(10_000, 200)
+          : number === 0
+            ? answer(200, [], flowing(["x"], "never").body)
+            : slowly(20, 203, [], "second"),
       ({ http, transport }) =>
         Effect.gen(function* () {
           const ends = yield* after(yield* fork(http.all(["http://a.test"], { read: ParallelHttp.text })), 100)
           const [end] = Exit.getSuccess(ends).pipe(Option.getOrThrow)
           expect(end!.exit).toEqual(Exit.succeed("second"))
-          expect(end!.trace).toMatchObject({ status: 200, attempts: 2, millis: 70, bytes: 6 })
+          expect(end!.trace).toMatchObject({ status: 203, attempts: 2, millis: 70, bytes: 6 })
           expect(transport.open()).toBe(0)
           const post = yield* fork(Effect.exit(http.fetch({ url: "http://a.test", method: "POST" })))
           yield* TestClock.adjust(1000)
@@ -909,6 +914,20 @@ describe("a stream", () => {
           yield* TestClock.adjust(1)
           expect(transport.asked.length).toBeLessThanOrEqual(9)
           yield* Fiber.interrupt(run)
+        })
+    )
+  )
+
+  it.effect("has none of its calls refused, however many are ahead", () =>
+    scene(
+      { inFlight: 1 },
+      () => slowly(1, 200),
+      ({ http }) =>
+        Effect.gen(function* () {
+          const stream = Stream.fromIterable(urls(1100)).pipe(http.stream({ maxAhead: 1100 }))
+          const exit = yield* after(yield* fork(Stream.runCollect(stream)), 2000, 100)
+          const ends = Exit.getSuccess(exit).pipe(Option.getOrThrow)
+          expect(ends.filter(({ exit }) => Exit.isSuccess(exit)).length).toBe(1100)
         })
     )
   )
