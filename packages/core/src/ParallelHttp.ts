@@ -27,7 +27,7 @@ import * as GateMap from "./GateMap.ts"
 import type * as CircuitBreaker from "./http/CircuitBreaker.ts"
 import type * as RateLimitHeaders from "./http/RateLimitHeaders.ts"
 import * as again from "./internal/again.ts"
-import * as client from "./internal/client.ts"
+import * as parallel from "./internal/parallel.ts"
 import * as courtesy from "./internal/courtesy.ts"
 import type { BodyFailure, Failure, NotJson } from "./internal/failure.ts"
 import { Engine } from "./internal/gate.ts"
@@ -296,7 +296,7 @@ export const make = (
     const hosts = yield* GateMap.make(`${name} hosts`, ofHost(options.perHost ?? inFlight))
     const policy = attempts === false ? undefined : yield* Attempts.perKey(`${name} attempts`, tries(attempts), kept)
     const ahead = new Engine(`${name} ahead`, {}, clock)
-    const http = new client.Client(name, terms, { clock, transport, gate, ahead, hosts, attempts: policy, breaker })
+    const http = new parallel.Client(name, terms, { clock, transport, gate, ahead, hosts, attempts: policy, breaker })
     if (coalesce) yield* http.share
     yield* Registry.register("http", name, () => http.snapshot())
     // Its calls have the types of whatever they are given.
@@ -331,7 +331,7 @@ const narrow = (perHost: Options["perHost"], inFlight: number): boolean =>
 
 const is2xx = (status: number) => status >= 200 && status < 300
 
-const settled = (options: Options, inFlight: number): client.Terms => {
+const settled = (options: Options, inFlight: number): parallel.Terms => {
   const { accept = is2xx, attempts, hints = true, maxBytes = 16 * 1024 * 1024, maxCalls = 10_000 } = options
   const { maxRetryAfter = "1 minute", redirects, timeout } = options
   const {
@@ -359,8 +359,8 @@ const settled = (options: Options, inFlight: number): client.Terms => {
 }
 
 /** What the policy of a host is told: of each failure it was settled already whether it may be tried again. */
-const tries = ({ backoff, ...options }: Attempts.Options<Failure> = {}): Attempts.Options<client.Tried> => ({
+const tries = ({ backoff, ...options }: Attempts.Options<Failure> = {}): Attempts.Options<parallel.Tried> => ({
   ...options,
   again: (tried) => tried.again,
-  backoff: backoff === undefined ? undefined : client.backoff(backoff)
+  backoff: backoff === undefined ? undefined : parallel.backoff(backoff)
 })

@@ -557,6 +557,26 @@ describe("attempts", () => {
   )
 })
 
+describe("hedges", () => {
+  it.effect("take no permit for which they would have to wait, and have not waited then", () =>
+    scene(
+      { inFlight: 1, attempts: { hedge: { after: 50, ratio: 1 } } },
+      () => slowly(100, 200),
+      ({ http, transport }) =>
+        Effect.gen(function* () {
+          const two = [0, 1].map((n) => http.all([`http://a.test/${n}`]))
+          const exit = yield* after(yield* fork(Effect.all(two, { concurrency: 2 })), 500)
+          const ends = Exit.getSuccess(exit).pipe(Option.getOrThrow).flat()
+          expect(ends.map(({ trace }) => [trace.attempts, trace.waitedMillis, trace.millis])).toEqual([
+            [1, 0, 100],
+            [1, 100, 200]
+          ])
+          expect(transport.most()).toBe(1)
+        })
+    )
+  )
+})
+
 describe("a circuit for each host", () => {
   it.effect(
     "refuses the calls of a host that fails, and none of another; the last failure is what a call comes to",
@@ -638,6 +658,23 @@ describe("redirects", () => {
           expect(transport.asked.filter(({ origin }) => origin === "http://a.test").length).toBe(3)
           yield* after(calls, 300)
           expect(transport.most("b.test")).toBe(1)
+        })
+    )
+  )
+
+  it.effect("are told where the other host could not be asked", () =>
+    scene(
+      { timeout: 100, perHost: 1 },
+      ({ origin }) => (origin === "http://b.test" ? Effect.never : answer(302, ["Location", "http://b.test/there"])),
+      ({ http, transport }) =>
+        Effect.gen(function* () {
+          yield* fork(http.fetch("http://b.test/"))
+          const [end] = Exit.getSuccess(yield* after(yield* fork(http.all(["http://a.test/"])), 200)).pipe(
+            Option.getOrThrow
+          )
+          expect(end!.trace).toMatchObject({ url: "http://b.test/there", status: 302, attempts: 1, redirects: 1 })
+          expect(end!.trace.waitedMillis).toBe(100)
+          expect(transport.asked.length).toBe(2)
         })
     )
   )

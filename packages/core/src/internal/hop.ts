@@ -17,7 +17,7 @@ export interface Hop {
   readonly urgency: Priority.Urgency | undefined
 }
 
-const methods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])
+const methods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "PUT", "DELETE"])
 
 /** Whether the request's body may be sent a second time: it is in memory, or there is none. */
 export const repeats = ({ request }: Hop): boolean => request.body.bytes !== undefined

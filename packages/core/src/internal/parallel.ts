@@ -254,11 +254,13 @@ class Call extends Step implements Counter {
   // What its trace says.
   private url = ""
   private status: number | undefined = undefined
-  exchanges = 0
   bytes = 0
   waitedMillis = 0
-  /** When its last attempt came to the door. */
-  cameAt = -1
+  private exchanges = 0
+  /** How many hops had one, and which the last. */
+  private reached = 0
+  private at: Hop | undefined = undefined
+  private begun = 0
 
   constructor(client: Client, input: Input, read: AnyRead) {
     super()
@@ -268,15 +270,16 @@ class Call extends Step implements Counter {
   }
 
   get trace(): Trace {
-    const { bytes, exchanges, millis, status, url, waitedMillis } = this
+    const { bytes, exchanges, millis, reached, status, url, waitedMillis } = this
+    const attempts = exchanges === 0 ? 0 : exchanges - reached + 1
     const redirects = Math.max(0, this.before.length - 1)
-    return { url, status, attempts: Math.max(0, exchanges - redirects), redirects, bytes, millis, waitedMillis }
+    return { url, status, attempts, redirects, bytes, millis, waitedMillis }
   }
 
   enter(): AnyEffect {
     const { client } = this
     client.begins()
-    this.since = this.cameAt = timer.now(client.parts.clock)
+    this.since = timer.now(client.parts.clock)
     const hop = hops.parse(this.input)
     if ("_tag" in hop) {
       this.url = hop.url
@@ -309,6 +312,7 @@ class Call extends Step implements Counter {
       this.status = call.status
       this.before = call.before
       this.exchanges = call.exchanges
+      this.reached = call.reached
       this.waitedMillis = call.waitedMillis
       if (Exit.isFailure(exit)) return exit
       return this.read(new Received(call.url, exit.value, this.client.terms.maxBytes, this))
@@ -319,7 +323,6 @@ class Call extends Step implements Counter {
   static common(client: Client, hop: Hop): Effect.Effect<Common> {
     return Effect.suspend(() => {
       const call = new Call(client, hop.url, whole)
-      call.cameAt = timer.now(client.parts.clock)
       const exit = Effect.exit(call.follow(hop)) as Effect.Effect<Exit.Exit<Transport.Reply, Failure>>
       return Effect.map(exit, (exit) => ({ exit, call }))
     })
@@ -343,6 +346,17 @@ class Call extends Step implements Counter {
     if (!(end instanceof Moved)) return Effect.succeed(end)
     this.client.redirects++
     return this.follow(end.to)
+  }
+
+  /** When an attempt has come to the door: the first does so with the call. */
+  get now(): number {
+    return this.begun++ === 0 && this.since >= 0 ? this.since : timer.now(this.client.parts.clock)
+  }
+
+  exchanged(hop: Hop): void {
+    this.exchanges++
+    if (this.at !== hop) this.reached++
+    this.at = hop
   }
 
   /** What one of its attempts has come to. */
@@ -379,6 +393,7 @@ class Attempt extends Step implements Counter {
   private readonly hop: Hop
   private readonly read: AnyRead
   private permit!: Gate.Permit
+  private cameAt = 0
   /** Whether its turn has come. */
   private sent = false
   status: number | undefined = undefined
@@ -393,9 +408,9 @@ class Attempt extends Step implements Counter {
   }
 
   enter(): AnyEffect {
-    const { attempts, breaker, clock, hosts } = this.client.parts
+    const { attempts, breaker, hosts } = this.client.parts
     const { host } = this.hop
-    if (this.call.exchanges > 0) this.call.cameAt = timer.now(clock)
+    this.cameAt = this.call.now
     const turn = hosts.withPermit(host, this.atHost, pending)
     const admitted = breaker === undefined ? turn : Effect.flatMapEager(breaker.admit(host), () => turn)
     return attempts === undefined ? admitted : Effect.catchEager(admitted, this.failed)
@@ -404,7 +419,7 @@ class Attempt extends Step implements Counter {
   readonly ended = (exit: AnyExit): undefined => {
     const { call, client } = this
     client.bytes += this.bytes
-    if (!this.sent) call.waitedMillis += timer.now(client.parts.clock) - call.cameAt
+    if (!this.sent) call.waitedMillis += timer.now(client.parts.clock) - this.cameAt
     // Of two at once, the one that is cut has nothing to say.
     if (!client.terms.hedges || Exit.isSuccess(exit) || !Exit.hasInterrupts(exit)) call.note(this)
   }
@@ -419,7 +434,7 @@ class Attempt extends Step implements Counter {
     const { breaker, transport } = client.parts
     call.waitedMillis += Duration.toMillis(permit.waited) + Duration.toMillis(waited)
     this.sent = true
-    call.exchanges++
+    call.exchanged(hop)
     client.attempts++
     const asked: Transport.Options = { maxBytes: client.terms.maxBytes, onSent: () => permit.sent() }
     const exchange = transport.exchange(hop.origin, hop.request, asked)
