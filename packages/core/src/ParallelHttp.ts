@@ -171,7 +171,7 @@ export interface Options {
    * it, which they do outside of its permits. Default: false.
    */
   readonly coalesce?: boolean | undefined
-  /** How many calls there may be at once, those that wait included; one more `fetch` is refused (`QueueFull`). Default: 10,000. */
+  /** How many calls there may be at once, those that wait included; one more is refused (`QueueFull`), but of a stream. Default: 10,000. */
   readonly maxCalls?: number | undefined
 }
 
@@ -211,6 +211,11 @@ export interface ParallelHttp {
     input: Input,
     read?: Read<A, E, R>
   ) => Effect.Effect<A, Failure | E, R>
+  /** One call, and how it ended. */
+  readonly outcome: <I = Input, A = Uint8Array, E = never, R = never>(
+    input: I,
+    options?: ManyOptions<I, A, E, R>
+  ) => Effect.Effect<Outcome<I, A, E>, never, R>
   /**
    * All calls of a stream, as an operator. Where the source fails, what is in flight is cut, and the stream fails; ending the stream
    * early cuts it, too. Both wait for that.

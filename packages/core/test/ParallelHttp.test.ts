@@ -291,7 +291,25 @@ describe("one call", () => {
           const two = yield* fork(Effect.forEach(urls(2), (url) => http.fetch(url), { concurrency: 2 }))
           const error = yield* Effect.flip(http.fetch("http://a.test"))
           expect(error).toMatchObject({ _tag: "Refused", reason: { _tag: "QueueFull", limit: 2 } })
+          const { exit, trace } = yield* http.outcome({ url: "http://u:p@a.test" })
+          expect([failure(exit)._tag, trace.url, trace.attempts]).toEqual(["Refused", "http://a.test", 0])
           yield* after(two, 20)
+        })
+    )
+  )
+
+  it.effect("or to how it ended, with its trace", () =>
+    scene(
+      { attempts: false },
+      ({ target }) => answer(target === "/7" ? 200 : 404, [], target),
+      ({ http }) =>
+        Effect.gen(function* () {
+          const request = (n: number) => `http://a.test/${n}`
+          const [good, bad] = yield* Effect.forEach([7, 8], (n) =>
+            http.outcome(n, { request, read: ParallelHttp.text })
+          )
+          expect(good).toMatchObject({ input: 7, exit: Exit.succeed("/7"), trace: { status: 200, attempts: 1 } })
+          expect([failure(bad!.exit)._tag, bad!.trace.status]).toEqual(["StatusRejected", 404])
         })
     )
   )

@@ -124,6 +124,7 @@ export class Client {
     this.wallNow = () => parts.clock.currentTimeMillisUnsafe()
     // `Effect.forEach(urls, (url) => …)` and `pipe(http.stream())` are what one writes.
     this.fetch = this.fetch.bind(this)
+    this.outcome = this.outcome.bind(this)
   }
 
   get statistics(): Effect.Effect<Statistics> {
@@ -151,20 +152,21 @@ export class Client {
   // --- one, and many ---------------------------------------------------------------------------------------------------
 
   fetch(input: Input, read: AnyRead = bytesOf): AnyEffect {
-    return Effect.suspend(() => {
-      if (this.running >= this.terms.maxCalls) return Effect.fail(this.full())
-      return guarded(new Call(this, input, read))
-    })
+    return Effect.suspend(() => this.refusal ?? guarded(new Call(this, input, read)))
+  }
+
+  outcome(input: any, options: ManyOptions<any, any, any, any> = {}): AnyEffect {
+    return this.ended(input, 0, options, true)
   }
 
   stream(options: StreamOptions<any, any, any, any> = {}): (source: Stream.Stream<any, any, any>) => any {
     const { maxAhead = this.terms.maxAhead, order } = options
-    return this.parts.ahead.stream((item, index) => this.outcome(item, index, options), { maxAhead, order })
+    return this.parts.ahead.stream((item, index) => this.ended(item, index, options), { maxAhead, order })
   }
 
   all(inputs: Iterable<any>, options: ManyOptions<any, any, any, any> = {}): AnyEffect {
     const { maxAhead } = this.terms
-    return this.parts.ahead.forEach(inputs, (item, index) => this.outcome(item, index, options), { maxAhead })
+    return this.parts.ahead.forEach(inputs, (item, index) => this.ended(item, index, options), { maxAhead })
   }
 
   anySuccess(inputs: Iterable<any>, options: ManyOptions<any, any, any, any> = {}): AnyEffect {
@@ -183,17 +185,30 @@ export class Client {
     return Nursery.all(calls, join, { maxRunning: this.terms.maxAhead })
   }
 
-  private outcome(input: any, index: number, { read = bytesOf, request }: ManyOptions<any, any, any, any>): AnyEffect {
+  /** How a call ended: one of many, or one that `comes` by itself and may be refused for that. */
+  private ended(
+    input: any,
+    index: number,
+    { read = bytesOf, request }: ManyOptions<any, any, any, any>,
+    comes = false
+  ): AnyEffect {
     return Effect.suspend(() => {
       const call = new Call(this, request === undefined ? input : request(input, index), read)
-      const outcome = () => Effect.succeed({ input, index, exit: call.exit, trace: call.trace })
-      return Effect.matchCauseEffect(guarded(call), { onSuccess: outcome, onFailure: outcome })
+      const refusal = comes ? this.refusal : undefined
+      const outcome = (exit: AnyExit) => Effect.succeed({ input, index, exit, trace: call.trace })
+      if (refusal !== undefined) return outcome(refusal)
+      const told = () => outcome(call.exit!)
+      return Effect.matchCauseEffect(guarded(call), { onSuccess: told, onFailure: told })
     })
   }
 
-  private full(): Refused.Refused {
-    const reason = new Refused.QueueFull({ bound: "items", limit: this.terms.maxCalls })
-    return new Refused.Refused({ reason, gate: this.name, waited: Duration.zero, retryAfter: Option.none() })
+  /** Why one more call is not let in. */
+  private get refusal(): Exit.Exit<never, Refused.Refused> | undefined {
+    const limit = this.terms.maxCalls
+    if (this.running < limit) return undefined
+    const reason = new Refused.QueueFull({ bound: "items", limit })
+    const waited = Duration.zero
+    return Exit.fail(new Refused.Refused({ reason, gate: this.name, waited, retryAfter: Option.none() }))
   }
 
   /** From now on identical calls share one. The runs are no calls of anybody's, and live as long as the scope. */
@@ -270,7 +285,9 @@ class Call extends Step implements Counter {
   }
 
   get trace(): Trace {
-    const { bytes, exchanges, millis, reached, status, url, waitedMillis } = this
+    const { bytes, exchanges, input, millis, reached, status, waitedMillis } = this
+    // One that was refused before anybody looked at it has its address as it was written.
+    const url = this.url === "" ? failure.shown(typeof input === "string" ? input : input.url) : this.url
     const attempts = exchanges === 0 ? 0 : exchanges - reached + 1
     const redirects = Math.max(0, this.before.length - 1)
     return { url, status, attempts, redirects, bytes, millis, waitedMillis }
