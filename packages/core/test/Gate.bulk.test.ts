@@ -825,6 +825,33 @@ describe("Gate.stream", () => {
     })
   )
 
+  it.live("hands on together what ends in one turn of the event loop, and at once where nothing else is at work", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 4 })
+      const soon = (turns: number): Effect.Effect<number> =>
+        turns === 0
+          ? Effect.succeed(0)
+          : Effect.flatMap(
+              Effect.promise(() => Promise.resolve()),
+              () => soon(turns - 1)
+            )
+      const chunks = (bodies: ReadonlyArray<Effect.Effect<number>>) => {
+        const sizes: Array<number> = []
+        return Stream.fromIterable(bodies).pipe(
+          gate.stream((body) => body),
+          Stream.runForEachArray((chunk) => Effect.sync(() => void sizes.push(chunk.length))),
+          Effect.as(sizes)
+        )
+      }
+      expect(yield* chunks([soon(1), soon(20), soon(40), Effect.delay(Effect.succeed(0), 20)])).toEqual([3, 1])
+      let turned = false
+      setImmediate(() => (turned = true))
+      expect(yield* chunks([soon(1)])).toEqual([1])
+      expect(turned).toBe(false)
+      yield* nothingLeft(gate)
+    })
+  )
+
   it.effect("or in the order of the items: what comes before its turn waits, and is ahead meanwhile", () =>
     Effect.gen(function* () {
       const gate = yield* Gate.make("test", { limit: 3 })

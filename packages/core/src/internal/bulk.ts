@@ -23,6 +23,7 @@ import type { Engine } from "./gate.ts"
 import * as millis from "./millis.ts"
 import * as stack from "./stack.ts"
 import * as timer from "./timer.ts"
+import { Wake } from "./wake.ts"
 
 type Body = (value: any, index: number) => AnyEffect
 type Resume = (effect: AnyEffect) => void
@@ -470,6 +471,7 @@ class Flow extends Bulk {
   private giver: ((done: Effect.Effect<void>) => void) | undefined = undefined
   private taker: Resume | undefined = undefined
   private onEnd: (() => void) | undefined = undefined
+  private readonly giving = new Wake()
   private readonly give = { begin: () => this.handOn() }
   private readonly askMore = { begin: () => this.more() }
 
@@ -540,8 +542,17 @@ class Flow extends Bulk {
     }
   }
 
+  /**
+   * Those that end in one turn of the event loop are handed on together: to wake who takes them, once for each, costs as much as
+   * a gate does. Where nothing is at work any more there is nothing to wait for.
+   */
   private comes(value: unknown): void {
-    if (this.results.push(value) === 1) this.gate.wake.push(this.give, this.lender)
+    if (this.results.push(value) === 1) this.giving.rest(this.give, this.lender)
+  }
+
+  override settle(): void {
+    if (this.results.length > 0 && this.busy === 0) this.gate.wake.push(this.give, this.lender)
+    super.settle()
   }
 
   protected close(): void {
