@@ -844,9 +844,12 @@ describe("Gate.stream", () => {
         )
       }
       expect(yield* chunks([soon(1), soon(20), soon(40), Effect.delay(Effect.succeed(0), 20)])).toEqual([3, 1])
+      // Eight at once are enough.
+      expect(yield* chunks(Array.from({ length: 20 }, (_, n) => soon(n)))).not.toContain(20)
       let turned = false
       setImmediate(() => (turned = true))
-      expect(yield* chunks([soon(1)])).toEqual([1])
+      const endless = Stream.concat(Stream.succeed(soon(1)), Stream.never)
+      yield* Stream.runHead(gate.stream((body: Effect.Effect<number>) => body)(endless))
       expect(turned).toBe(false)
       yield* nothingLeft(gate)
     })

@@ -456,6 +456,9 @@ export const forEach = (
     })
   })
 
+/** How many results are handed on at once, though others may come in the same turn. */
+const together = 8
+
 /** One that hands its results on as they come. */
 class Flow extends Bulk {
   private results: Array<unknown> = []
@@ -543,11 +546,13 @@ class Flow extends Bulk {
   }
 
   /**
-   * Those that end in one turn of the event loop are handed on together: to wake who takes them, once for each, costs as much as
-   * a gate does. Where nothing is at work any more there is nothing to wait for.
+   * Those that end in one turn of the event loop are handed on together, some at a time: to wake who takes them, once for each, costs as
+   * much as a gate does; and what is kept for long has left the caches. Where nothing is at work any more there is nothing to wait for.
    */
   private comes(value: unknown): void {
-    if (this.results.push(value) === 1) this.giving.rest(this.give, this.lender)
+    const count = this.results.push(value)
+    if (count === 1) this.giving.rest(this.give, this.lender)
+    else if (count === together) this.gate.wake.push(this.give, this.lender)
   }
 
   override settle(): void {
