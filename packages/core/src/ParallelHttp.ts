@@ -26,12 +26,11 @@ import * as Gate from "./Gate.ts"
 import * as GateMap from "./GateMap.ts"
 import type * as CircuitBreaker from "./http/CircuitBreaker.ts"
 import type * as RateLimitHeaders from "./http/RateLimitHeaders.ts"
-import * as again from "./internal/again.ts"
 import * as parallel from "./internal/parallel.ts"
-import * as courtesy from "./internal/courtesy.ts"
 import type { BodyFailure, Failure, NotJson } from "./internal/failure.ts"
 import { Engine } from "./internal/gate.ts"
 import * as millis from "./internal/millis.ts"
+import * as told from "./internal/told.ts"
 import type * as Priority from "./Priority.ts"
 import * as Registry from "./Registry.ts"
 import * as Transport from "./Transport.ts"
@@ -321,7 +320,7 @@ const endless: Gate.Line = { maxItems: Infinity }
 const kept = { maxKeys: 1000 }
 
 /** What a host is given, where nobody has said otherwise. */
-const usual: GateMap.GateOptions = { line: endless, judge: courtesy.ofExit }
+const usual: GateMap.GateOptions = { line: endless, judge: told.load }
 
 const ofHost = (
   perHost: NonNullable<Options["perHost"]>
@@ -359,7 +358,7 @@ const settled = (options: Options, inFlight: number): parallel.Terms => {
     maxRetryAfter: longest,
     hints: hints === false ? undefined : { longest, ...(hints === true ? {} : hints) },
     hedges: attempts !== false && attempts?.hedge !== undefined,
-    again: (attempts === false ? undefined : attempts?.again) ?? ((failure) => again.worth(failure, longest))
+    again: (attempts === false ? undefined : attempts?.again) ?? ((failure) => told.worth(failure, longest))
   }
 }
 

@@ -424,6 +424,19 @@ describe("attempts", () => {
     ["POST, reset", { url: "http://a.test", method: "POST" }, () => failed("reset"), 1],
     ["POST, nothing sent", { url: "http://a.test", method: "POST" }, () => failed("refused", false), 3],
     ["POST, 503", { url: "http://a.test", method: "POST" }, () => answer(503), 1],
+    [
+      "POST, refused by a proxy on the way that has not sent it",
+      { url: "http://a.test", method: "POST" },
+      () => answer(503, ["Proxy-Status", "fairlead; error=proxy_internal_response"]),
+      3
+    ],
+    [
+      "POST, refused by a proxy on the way that had sent it",
+      { url: "http://a.test", method: "POST" },
+      () => answer(429, ["Proxy-Status", "fairlead; error=connection_limit_reached"]),
+      1
+    ],
+    ["POST, 408", { url: "http://a.test", method: "POST" }, () => answer(408), 1],
     ["POST, 429", { url: "http://a.test", method: "POST", body: "x" }, () => answer(429), 3],
     [
       "POST with a key, 503",
@@ -623,6 +636,39 @@ describe("a circuit for each host", () => {
             expect(yield* breaker.statistics).toMatchObject({ open: 0, running: 0 })
           })
       )
+  )
+})
+
+describe("the circuit of a host", () => {
+  const onTheWay = answer(503, ["Proxy-Status", "fairlead; error=proxy_internal_response"])
+  const unsaid: ReadonlyArray<readonly [string, Answers]> = [
+    ["a proxy on the way refuses", () => onTheWay],
+    ["the answer is too large", () => failed("tooLarge")],
+    ["the request's body fails", () => failed("requestBody")]
+  ]
+  it.effect.each(unsaid)("hears nothing where %s: it neither opens it, nor does it close it as a probe", ([, end]) =>
+    scene(
+      {},
+      (asked) => (asked.target === "/500" ? answer(500) : end(asked)),
+      () =>
+        Effect.gen(function* () {
+          // Of any judge.
+          const judge = (exit: Exit.Exit<unknown, unknown>) =>
+            Exit.isSuccess(exit) ? CircuitBreaker.success : CircuitBreaker.failure()
+          const breaker = yield* CircuitBreaker.make("hosts", { failures: 2, judge })
+          const http = yield* ParallelHttp.make("guarded", { breaker, attempts: false })
+          for (let i = 0; i < 3; i++) {
+            const { _tag } = yield* Effect.flip(http.fetch("http://a.test/"))
+            expect(["StatusRejected", "BodyTooLarge", "ConnectionFailed"]).toContain(_tag)
+          }
+          expect(yield* breaker.statistics).toMatchObject({ ignored: 3, open: 0 })
+          for (let i = 0; i < 2; i++) yield* Effect.exit(http.fetch("http://a.test/500"))
+          yield* TestClock.adjust("10 seconds")
+          expect((yield* Effect.flip(http.fetch("http://a.test/")))._tag).not.toBe("Refused")
+          yield* Effect.exit(http.fetch("http://a.test/500"))
+          expect(yield* breaker.statistics).toMatchObject({ open: 1, running: 0, openings: 2 })
+        })
+    )
   )
 })
 

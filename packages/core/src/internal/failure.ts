@@ -1,7 +1,7 @@
 /**
  * Why a call has no result, and what may be shown of its address.
  */
-import { Cause, Data } from "effect"
+import { Data } from "effect"
 import type * as Deadline from "../Deadline.ts"
 import * as Refused from "../Refused.ts"
 import type * as Transport from "../Transport.ts"
@@ -114,16 +114,6 @@ export const is = (error: unknown): error is Failure =>
   error instanceof Refused.Refused ||
   error instanceof BodyTooLarge ||
   error instanceof RedirectRejected
-
-/** Whether it shows a host that does not work, or is no failure of the world at all; refusals are for others to judge. */
-export const blames = (cause: Cause.Cause<unknown>): boolean => {
-  const failed = cause.reasons.find(Cause.isFailReason)
-  if (failed === undefined) return true
-  const { error } = failed
-  if (error instanceof StatusRejected) return error.status >= 500 && error.status <= 504 && error.status !== 501
-  if (error instanceof ConnectionFailed) return error.kind !== "closed" && error.kind !== "requestBody"
-  return error instanceof Timeout || error instanceof Refused.Refused
-}
 
 /** What the transport says, as a call's failure. */
 export const of = (

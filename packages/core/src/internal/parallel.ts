@@ -24,10 +24,9 @@ import * as Priority from "../Priority.ts"
 import type * as RateWindow from "../RateWindow.ts"
 import * as Refused from "../Refused.ts"
 import * as Transport from "../Transport.ts"
-import * as again from "./again.ts"
 import { Received } from "./answer.ts"
 import type { Counter } from "./answer.ts"
-import * as courtesy from "./courtesy.ts"
+import * as endings from "./ending.ts"
 import * as failure from "./failure.ts"
 import { StatusRejected } from "./failure.ts"
 import type { Failure } from "./failure.ts"
@@ -37,6 +36,7 @@ import type { Hop } from "./hop.ts"
 import * as redirect from "./redirect.ts"
 import { Step } from "./step.ts"
 import * as timer from "./timer.ts"
+import * as told from "./told.ts"
 
 type AnyRead = Read<any, any, any>
 type AnyEffect = Effect.Effect<any, any, any>
@@ -471,7 +471,7 @@ class Attempt extends Step implements Counter {
     const { status } = reply
     this.status = status
     client.answered(status)
-    permit.answered(courtesy.ofStatus(status))
+    permit.answered(endings.load(reply))
     if (hints !== undefined) for (const hint of client.hintsOf(reply, hints)) permit.tighten(hint)
     if (status >= 300 && status < 400 && redirects.max > 0) {
       const next = redirect.next(hop, reply, this.call.before, redirects)
@@ -493,7 +493,7 @@ class Attempt extends Step implements Counter {
   private readonly failed = (error: unknown): Effect.Effect<never, Tried> => {
     const { client, hop } = this
     const { breaker } = client.parts
-    const may = failure.is(error) && again.may(hop, error) && client.terms.again(error)
+    const may = failure.is(error) && told.may(hop, error) && client.terms.again(error)
     const ended = Effect.fail(new Tried(error, may))
     if (may === false || breaker === undefined) return ended
     // Another attempt would be refused at the door, and that says less than what has come of this one.
@@ -511,7 +511,7 @@ const pending: Gate.HoldAsk = { pending: true }
 const shortBytes = 16 * 1024
 const shortMillis = 1000
 
-/** A failure that is no sign of a host that does not work. */
+/** A failure of a host that works. */
 class Spared {
   readonly cause: Cause.Cause<unknown>
 
@@ -522,10 +522,17 @@ class Spared {
 
 /** `work` in the circuit of its host, which is to hear of nothing that is the caller's affair. */
 const circuit = (breaker: CircuitBreaker.CircuitBreaker, host: string, work: AnyEffect): AnyEffect => {
-  const judged = Effect.catchCause(work, (cause) =>
-    failure.blames(cause) ? Effect.failCause(cause) : Effect.succeed(new Spared(cause))
-  )
-  return Effect.flatMap(breaker.run(judged, host), (end) =>
-    end instanceof Spared ? Effect.failCause(end.cause) : Effect.succeed(end)
-  )
+  /** Of the host it says nothing: nor does an interrupt, whoever judges. */
+  let unsaid: Cause.Cause<unknown> | undefined
+  const judged = Effect.catchCause(work, (cause) => {
+    const failed = cause.reasons.find(Cause.isFailReason)
+    const works = failed !== undefined && told.works(failed.error)
+    if (works === true) return Effect.succeed(new Spared(cause))
+    if (works === undefined) unsaid = cause
+    return works === undefined ? Effect.failCause(Cause.interrupt()) : Effect.failCause(cause)
+  })
+  return Effect.matchCauseEffect(breaker.run(judged, host), {
+    onSuccess: (end) => (end instanceof Spared ? Effect.failCause(end.cause) : Effect.succeed(end)),
+    onFailure: (cause) => Effect.failCause(unsaid ?? cause)
+  })
 }

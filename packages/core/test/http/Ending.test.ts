@@ -22,10 +22,12 @@ describe("the load that an ending tells of", () => {
     for (const status of [200, 204, 304, 400, 404, 500, 502]) expect(Ending.load(head(status))).toBe("ok")
   })
 
-  it("is overload where an answer should be and is none, and nothing where nobody was reached to say it", () => {
-    for (const kind of ["refused", "unreachable", "connectTimeout", "reset", "incomplete", "headersTimeout"] as const)
+  it("is overload where a connection breaks, late where there is silence, and nothing where nobody was reached to say it", () => {
+    for (const kind of ["refused", "unreachable", "connectTimeout", "reset", "incomplete"] as const)
       expect(Ending.load(failed(kind))).toBe("overload")
-    for (const kind of ["dns", "tls", "protocol", "requestBody", "closed"] as const)
+    for (const kind of ["headersTimeout", "idleTimeout", "totalTimeout"] as const)
+      expect(Ending.load(failed(kind))).toBe("late")
+    for (const kind of ["dns", "tls", "protocol", "tooLarge", "proxy", "requestBody", "closed"] as const)
       expect(Ending.load(failed(kind))).toBe("ignore")
     expect(Ending.load(busy)).toBe("overload")
   })
@@ -35,7 +37,7 @@ describe("the health that an ending tells of", () => {
   it("is bad where the other side fails, for as long as it says", () => {
     for (const status of [500, 502, 503, 504]) expect(Ending.health(head(status))).toEqual(CircuitBreaker.failure())
     expect(Ending.health(head(503, "retry-after", "7"))).toEqual(CircuitBreaker.failure({ retryAfter: 7000 }))
-    for (const kind of ["reset", "dns", "headersTimeout", "tooLarge"] as const)
+    for (const kind of ["reset", "dns", "headersTimeout", "totalTimeout", "proxy"] as const)
       expect(Ending.health(failed(kind))._tag).toBe("Failure")
     expect(Ending.health(failed("protocol"))._tag).toBe("Failure")
   })
@@ -46,7 +48,7 @@ describe("the health that an ending tells of", () => {
   })
 
   it("is not told by what we did ourselves, or a proxy on the way", () => {
-    for (const ending of [failed("requestBody"), failed("closed"), failed("protocol", false), busy])
+    for (const ending of [failed("requestBody"), failed("closed"), failed("tooLarge"), failed("protocol", false), busy])
       expect(Ending.health(ending)).toBe(CircuitBreaker.ignored)
     expect(Ending.health(head(503, ...unsent))).toBe(CircuitBreaker.ignored)
     expect(Ending.health(head(503, ...sent))).toBe(CircuitBreaker.ignored)
@@ -59,8 +61,8 @@ describe("whether to send again", () => {
 
   it("goes by the answer and by what may be done twice", () => {
     expect(again(head(429))).toEqual([true, true])
-    for (const status of [502, 503, 504]) expect(again(head(status))).toEqual([true, false])
-    for (const status of [200, 404, 408, 500, 501, 505]) expect(again(head(status))).toEqual([false, false])
+    for (const status of [408, 502, 503, 504]) expect(again(head(status))).toEqual([true, false])
+    for (const status of [200, 404, 500, 501, 505]) expect(again(head(status))).toEqual([false, false])
   })
 
   it("waits for as long as the answer says, and not at all for longer than is patient", () => {
@@ -75,13 +77,13 @@ describe("whether to send again", () => {
   })
 
   it("goes by whether anything was sent, where there is no answer", () => {
-    for (const kind of ["reset", "incomplete", "headersTimeout", "idleTimeout"] as const) {
+    for (const kind of ["reset", "incomplete", "headersTimeout", "idleTimeout", "totalTimeout"] as const) {
       expect(again(failed(kind))).toEqual([true, false])
       expect(again(failed(kind, false))).toEqual([true, true])
     }
     for (const kind of ["refused", "unreachable", "dns", "tls", "connectTimeout"] as const)
       expect(again(failed(kind, false))).toEqual([true, true])
-    for (const kind of ["protocol", "totalTimeout", "tooLarge", "requestBody", "closed", "proxy"] as const)
+    for (const kind of ["protocol", "tooLarge", "requestBody", "closed", "proxy"] as const)
       expect([...again(failed(kind)), ...again(failed(kind, false))]).toEqual([false, false, false, false])
   })
 
