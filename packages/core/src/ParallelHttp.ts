@@ -13,7 +13,7 @@
  *
  * Interrupting a call, or the stream, closes the connections it uses, gives its permits back, and waits for that.
  *
- * Memory: of answers, what `read` keeps, at most `inFlight` times `maxBytes` at once; of hosts, 10,000 that are in use or have
+ * Memory: of answers, what `read` keeps, at most `inFlight` times `maxBytes` at once; of hosts, `maxHosts` that are in use or have
  * something to be remembered.
  *
  * It keeps no cookies, caches nothing, and decodes no content coding. Connections are the transport's.
@@ -170,6 +170,11 @@ export interface Options {
    * it, which they do outside of its permits. Default: false.
    */
   readonly coalesce?: boolean | undefined
+  /**
+   * How many hosts have calls, or something to be remembered: a limit that adapts for ten seconds, windows until they are empty. One
+   * more is refused (`QueueFull`). Default: 10,000.
+   */
+  readonly maxHosts?: number | undefined
   /** How many calls there may be at once, those that wait included; one more is refused (`QueueFull`), but of a stream. Default: 10,000. */
   readonly maxCalls?: number | undefined
 }
@@ -297,7 +302,8 @@ export const make = (
     const clock = yield* Clock.Clock
     const transport = yield* Transport.Transport
     const gate = yield* Gate.make(name, { limit: inFlight, line: endless })
-    const hosts = yield* GateMap.make(`${name} hosts`, ofHost(options.perHost ?? inFlight))
+    const { maxHosts, perHost = inFlight } = options
+    const hosts = yield* GateMap.make(`${name} hosts`, ofHost(perHost), { maxKeys: maxHosts })
     const policy = attempts === false ? undefined : yield* Attempts.perKey(`${name} attempts`, tries(attempts), kept)
     const ahead = new Engine(`${name} ahead`, {}, clock)
     const http = new parallel.Client(name, terms, { clock, transport, gate, ahead, hosts, attempts: policy, breaker })

@@ -292,7 +292,7 @@ describe("one call", () => {
           const error = yield* Effect.flip(http.fetch("http://a.test"))
           expect(error).toMatchObject({ _tag: "Refused", reason: { _tag: "QueueFull", limit: 2 } })
           const { exit, trace } = yield* http.outcome({ url: "http://u:p@a.test" })
-          expect([failure(exit)._tag, trace.url, trace.attempts]).toEqual(["Refused", "http://a.test", 0])
+          expect([failure(exit)._tag, trace.url, trace.attempts]).toEqual(["Refused", "http://a.test/", 0])
           yield* after(two, 20)
         })
     )
@@ -836,6 +836,22 @@ describe("identical GETs", () => {
 })
 
 describe("how many at once", () => {
+  it.effect("and of how many hosts something is remembered: one more is refused until there is nothing of one", () =>
+    scene(
+      { maxHosts: 2, perHost: { limit: 1, windows: [RateWindow.per(1, "1 minute")] } },
+      () => answer(200),
+      ({ http }) =>
+        Effect.gen(function* () {
+          yield* http.all(["http://a.test/", "http://b.test/"])
+          const refused = { _tag: "Refused", reason: { _tag: "QueueFull", bound: "keys", limit: 2 } }
+          expect(yield* Effect.flip(http.fetch("http://c.test/"))).toMatchObject(refused)
+          yield* TestClock.adjust("1 minute")
+          yield* http.fetch("http://c.test/")
+          yield* TestClock.adjust("2 minutes")
+        })
+    )
+  )
+
   it.effect("no more in all, and of a host, than there may be", () =>
     scene(
       { inFlight: 5, perHost: (host) => ({ limit: host === "a.test" ? 2 : 4 }) },
@@ -1219,6 +1235,26 @@ describe("statistics", () => {
 })
 
 describe("misuse", () => {
+  it.effect("what makes a request, or reads an answer, and throws fails its own call", () =>
+    scene(
+      {},
+      () => answer(200),
+      ({ http }) =>
+        Effect.gen(function* () {
+          const parsed = { request: (line: string) => JSON.parse(line) as string }
+          const thrown = { read: () => JSON.parse("") as Effect.Effect<string> }
+          const lines = Stream.fromIterable(['"http://a.test/"', "no JSON", '"http://b.test/"'])
+          const ends = yield* Stream.runCollect(lines.pipe(http.stream(parsed)))
+          const ofIndex = (n: number) => ends.find(({ index }) => index === n)!
+          expect([0, 1, 2].map((n) => Exit.isSuccess(ofIndex(n).exit))).toEqual([true, false, true])
+          expect(Exit.hasDies(ofIndex(1).exit)).toBe(true)
+          const [end] = yield* http.all(["http://a.test/"], thrown)
+          expect(Exit.hasDies(end!.exit)).toBe(true)
+          expect(Exit.hasDies(yield* Effect.exit(http.anySuccess(["no JSON"], parsed)))).toBe(true)
+        })
+    )
+  )
+
   it.effect("an input that is no request is a typed error of its own call", () =>
     scene(
       {},
@@ -1229,6 +1265,11 @@ describe("misuse", () => {
           const ends = yield* http.all(inputs)
           for (const { exit } of ends) expect(failure(exit)._tag).toBe("InvalidRequest")
           expect(failure(ends[2]!.exit).message).toBe('Expected an absolute http: or https: URL, got "ftp://a.test/"')
+          expect(failure(ends[4]!.exit).message).toBe('Expected a method, got "GE T" for http://a.test/')
+          // What comes from a file has any type.
+          const parsed = JSON.parse('[null, 5, {}, { "url": 5 }, { "url": ["http://a.test/"] }]') as Array<string>
+          const others = yield* Stream.runCollect(Stream.fromIterable(parsed).pipe(http.stream()))
+          expect(others.map(({ exit }) => failure(exit)._tag)).toEqual(parsed.map(() => "InvalidRequest"))
           expect(transport.asked).toEqual([])
         })
     )

@@ -1,5 +1,5 @@
 /**
- * Why a call has no result, and what may be shown of its address.
+ * Why a call has no result.
  */
 import { Data } from "effect"
 import type * as Deadline from "../Deadline.ts"
@@ -78,9 +78,12 @@ export class RedirectRejected extends Data.TaggedError("RedirectRejected")<{
 export class InvalidRequest extends Data.TaggedError("InvalidRequest")<{
   readonly url: string
   readonly expected: string
+  /** What is there instead. */
+  readonly got: string
 }> {
   override get message(): string {
-    return `Expected ${this.expected}, got ${JSON.stringify(this.url)}`
+    const { expected, got, url } = this
+    return `Expected ${expected}, got ${JSON.stringify(got)}${got === url ? "" : ` for ${url}`}`
   }
 }
 
@@ -138,9 +141,6 @@ export const of = (
       return new ConnectionFailed({ url, kind, sent, cause })
   }
 }
-
-/** An address as somebody has written it, without what stands before the `@`. */
-export const shown = (url: string): string => url.replace(/^([^/?#]*[/\\]{2})[^/\\?#]*@/, "$1")
 
 /** How much of a body stands in a message. */
 const mostShown = 200

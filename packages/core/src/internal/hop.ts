@@ -4,7 +4,7 @@
 import type { Input, Request } from "../ParallelHttp.ts"
 import type * as Priority from "../Priority.ts"
 import * as Transport from "../Transport.ts"
-import { InvalidRequest, shown } from "./failure.ts"
+import { InvalidRequest } from "./failure.ts"
 
 export interface Hop {
   /** Without user, password and fragment. */
@@ -30,8 +30,14 @@ export const parse = (input: Input): Hop | InvalidRequest => {
     const known = alike(input)
     if (known !== undefined) return known
   }
-  return parseAny(typeof input === "string" ? { url: input } : input)
+  return parseAny(requestOf(input))
 }
+
+/** What comes from a file may be anything. */
+const requestOf = (input: Input): Request => (typeof input === "string" ? { url: input } : (Object(input) as Request))
+
+/** Its address, as it was written. */
+export const written = (input: Input): string => shown(requestOf(input).url)
 
 /** The origin of the last address that was parsed: as a rule the next one has the same. */
 let last = { origin: "", host: "" }
@@ -52,12 +58,17 @@ const alike = (url: string): Hop | undefined => {
 
 const parseAny = (asked: Request): Hop | InvalidRequest => {
   const { headers = none, method = "GET", url, urgency } = asked
-  const parsed = URL.parse(url)
-  if (parsed === null || (parsed.protocol !== "http:" && parsed.protocol !== "https:")) {
-    return new InvalidRequest({ url: shown(String(url)), expected: "an absolute http: or https: URL" })
+  const parsed = typeof url === "string" ? URL.parse(url) : null
+  if (parsed === null || !isHttp(parsed)) {
+    const got = shown(url)
+    return new InvalidRequest({
+      url: got,
+      expected: "an absolute http: or https: URL",
+      got: typeof url === "string" ? got : typeof url
+    })
   }
   if (!/^[!#$%&'*+.^_`|~\w-]+$/.test(method)) {
-    return new InvalidRequest({ url: addressOf(parsed), expected: `a method, got ${JSON.stringify(method)}, for` })
+    return new InvalidRequest({ url: addressOf(parsed), expected: "a method", got: method })
   }
   if (url.startsWith(`${parsed.origin}/`)) last = { origin: parsed.origin, host: parsed.host }
   const idempotent = asked.idempotent ?? (methods.has(method) || hasKey(headers))
@@ -80,6 +91,18 @@ export const hopTo = (
 
 const none: Transport.Headers = []
 
+const isHttp = ({ protocol }: ParsedUrl): boolean => protocol === "http:" || protocol === "https:"
+
+/** An address as somebody has written it, without user and password. */
+export const shown = (url: unknown): string => {
+  const text = String(url)
+  if (!text.includes("@")) return text
+  const parsed = URL.parse(text)
+  if (parsed !== null && isHttp(parsed)) return addressOf(parsed)
+  // A password with a `/`, `?` or `#` in it makes an address of something else, or of nothing.
+  return text.replace(/^(?!\/(?![/\\]))((?:[a-z][\w+.-]*:)?[/\\]+)?[^]*@/i, "$1")
+}
+
 const addressOf = ({ origin, pathname, search }: ParsedUrl) => `${origin}${pathname}${search}`
 
 /** An empty one tells no call from another. */
@@ -95,7 +118,7 @@ const withCredentials = (headers: Transport.Headers, { password, username }: Par
 }
 
 /** A `%` that begins no byte stands for itself. */
-const decoded = (part: string): string => {
+export const decoded = (part: string): string => {
   try {
     return decodeURIComponent(part)
   } catch {

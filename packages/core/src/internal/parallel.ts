@@ -180,7 +180,7 @@ export class Client {
   private joined(inputs: Iterable<any>, options: ManyOptions<any, any, any, any>, join: Join.Join<any, any, any, any>) {
     const { read = bytesOf, request } = options
     const calls = Array.from(inputs, (item, index) =>
-      Effect.suspend(() => guarded(new Call(this, request === undefined ? item : request(item, index), read)))
+      Effect.suspend(() => guarded(new Call(this, request === undefined ? item : () => request(item, index), read)))
     )
     return Nursery.all(calls, join, { maxRunning: this.terms.maxAhead })
   }
@@ -193,10 +193,13 @@ export class Client {
     comes = false
   ): AnyEffect {
     return Effect.suspend(() => {
-      const call = new Call(this, request === undefined ? input : request(input, index), read)
+      const call = new Call(this, request === undefined ? input : () => request(input, index), read)
       const refusal = comes ? this.refusal : undefined
       const outcome = (exit: AnyExit) => Effect.succeed({ input, index, exit, trace: call.trace })
-      if (refusal !== undefined) return outcome(refusal)
+      if (refusal !== undefined) {
+        call.unasked()
+        return outcome(refusal)
+      }
       const told = () => outcome(call.exit!)
       return Effect.matchCauseEffect(guarded(call), { onSuccess: told, onFailure: told })
     })
@@ -257,7 +260,7 @@ const guarded = (work: Call | Attempt): AnyEffect => Effect.onExitPrimitive(work
 /** One call, from its input to its end. It is itself the effect of its first step. */
 class Call extends Step implements Counter {
   private readonly client: Client
-  private readonly input: Input
+  private readonly ask: Input | (() => Input)
   private readonly read: AnyRead
   private since = -1
   private millis = 0
@@ -277,17 +280,15 @@ class Call extends Step implements Counter {
   private at: Hop | undefined = undefined
   private begun = 0
 
-  constructor(client: Client, input: Input, read: AnyRead) {
+  constructor(client: Client, ask: Input | (() => Input), read: AnyRead) {
     super()
     this.client = client
-    this.input = input
+    this.ask = ask
     this.read = read
   }
 
   get trace(): Trace {
-    const { bytes, exchanges, input, millis, reached, status, waitedMillis } = this
-    // One that was refused before anybody looked at it has its address as it was written.
-    const url = this.url === "" ? failure.shown(typeof input === "string" ? input : input.url) : this.url
+    const { bytes, exchanges, millis, reached, status, url, waitedMillis } = this
     const attempts = exchanges === 0 ? 0 : exchanges - reached + 1
     const redirects = Math.max(0, this.before.length - 1)
     return { url, status, attempts, redirects, bytes, millis, waitedMillis }
@@ -297,7 +298,7 @@ class Call extends Step implements Counter {
     const { client } = this
     client.begins()
     this.since = timer.now(client.parts.clock)
-    const hop = hops.parse(this.input)
+    const hop = hops.parse(this.asked)
     if ("_tag" in hop) {
       this.url = hop.url
       return Effect.fail(hop)
@@ -310,6 +311,17 @@ class Call extends Step implements Counter {
     const { timeout } = client.terms
     const timed = timeout === undefined ? call : Deadline.within(call, timeout)
     return hop.urgency === undefined ? timed : Priority.at(timed, hop.urgency)
+  }
+
+  /** It is refused before anybody looks at it: its address is as it was written. */
+  unasked(): void {
+    this.url = hops.written(this.asked)
+  }
+
+  /** What it asks for; where that cannot be said, it is this call alone that fails. */
+  private get asked(): Input {
+    const { ask } = this
+    return typeof ask === "function" ? ask() : ask
   }
 
   readonly ended = (exit: AnyExit): undefined => {

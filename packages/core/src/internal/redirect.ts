@@ -8,7 +8,7 @@
  * To another origin (scheme, host and port) go no credentials; nor come they back once it has been elsewhere.
  */
 import * as Transport from "../Transport.ts"
-import { RedirectRejected, shown } from "./failure.ts"
+import { RedirectRejected } from "./failure.ts"
 import * as hops from "./hop.ts"
 import type { Hop } from "./hop.ts"
 
@@ -36,8 +36,8 @@ export const next = (
   // Nothing says where to: so it is an answer like any other.
   if (location === undefined) return undefined
   const reject = (why: RedirectRejected["why"]) =>
-    new RedirectRejected({ url: hop.url, status, location: shown(location), why })
-  const url = hops.parseUrl(location, hop.url)
+    new RedirectRejected({ url: hop.url, status, location: hops.shown(location), why })
+  const url = hops.parseUrl(told(location), hop.url)
   if (url === null) return reject("location")
   if (url.protocol !== "http:" && url.protocol !== "https:") return reject("scheme")
   if (hop.origin.startsWith("https:") && url.protocol === "http:" && !rules.downgrade) return reject("downgrade")
@@ -53,6 +53,14 @@ export const next = (
   if (before.some((been) => been.url === to.url && been.request.method === method)) return reject("loop")
   return before.length > rules.max ? reject("tooMany") : to
 }
+
+/** Fields are bytes, one a character; those that are UTF-8 are meant as such. */
+const told = (location: string): string =>
+  location.replaceAll(/[\x80-\xff]+/g, (bytes) => {
+    const encoded = bytes.replaceAll(/./g, (byte) => `%${byte.charCodeAt(0).toString(16)}`)
+    const text = hops.decoded(encoded)
+    return text === encoded ? bytes : text
+  })
 
 const statuses: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
 

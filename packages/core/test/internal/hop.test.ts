@@ -54,6 +54,25 @@ describe("an address", () => {
     )
   })
 
+  it("shows no user and password of an address, not even of one that these make none", () => {
+    const table: ReadonlyArray<readonly [unknown, string]> = [
+      ["http://user:pa/ss@h/x", "http://h/x"],
+      ["http://user:p#ss@h/x", "http://h/x"],
+      ["http://user:p?ss@h/x", "http://h/x"],
+      ["http://user:p@ss@h:99999/x", "http://h:99999/x"],
+      ["user:pass@h/x", "h/x"],
+      ["http:/user:pass@h/x", "http://h/x"],
+      ["http:///user:pass@h/x", "http://h/x"],
+      ["\\\\user:pass@h/x", "\\\\h/x"],
+      [" //user:pass@h/x", "h/x"],
+      ["/\\user:pass@h/x", "/\\h/x"],
+      ["http://h/@scope/x", "http://h/@scope/x"],
+      ["/@scope/x", "/@scope/x"],
+      [undefined, "undefined"]
+    ]
+    for (const [url, expected] of table) expect(hops.shown(url)).toBe(expected)
+  })
+
   it("of another origin that begins alike is another", () => {
     hops.parse("http://a.test/")
     for (const url of ["http://a.test.evil/", "http://a.test:81/", "http://a.test@evil.test/"]) {

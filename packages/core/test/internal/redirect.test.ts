@@ -39,6 +39,10 @@ describe("where to", () => {
     [302, "https://a.test/d/x", "GET https://a.test/d/x"],
     [302, " /y ", "GET http://a.test/y"],
     [302, "/ü y", "GET http://a.test/%C3%BC%20y"],
+    // As its bytes come, in a host, too; and where they are no UTF-8.
+    [302, "/\xc3\xbc?\xe2\x82\xac", "GET http://a.test/%C3%BC?%E2%82%AC"],
+    [302, "http://\xc3\xbc.test/", "GET http://xn--tda.test/"],
+    [302, "/\xfc%C3%BC", "GET http://a.test/%C3%BC%C3%BC"],
     [302, "", "loop"],
     [302, "#part", "loop"],
     [302, "/d/x", "loop"],

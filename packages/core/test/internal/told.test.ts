@@ -19,10 +19,10 @@ const status = (status: number, ...headers: ReadonlyArray<string>) =>
   new ParallelHttp.StatusRejected({ url, status, headers, body: undefined })
 const silence = (sent: boolean) => new ParallelHttp.Timeout({ url, phase: "firstByte", sent })
 const refused = new Refused.Refused({
-  reason: new Refused.ShuttingDown(),
+  reason: new Refused.WaitExceeded({ maxWait: Duration.seconds(10) }),
   gate: "g",
   waited: Duration.zero,
-  retryAfter: Option.none()
+  retryAfter: Option.some(Duration.seconds(1))
 })
 
 const onTheWay = ["Proxy-Status", "fairlead; error=proxy_internal_response"] as const
