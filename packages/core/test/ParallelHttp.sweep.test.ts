@@ -4,6 +4,7 @@
  */
 import { describe, expect } from "@effect/vitest"
 import { Clock, Effect, Schedule, Stream } from "effect"
+import { CircuitBreaker } from "@fairlead/core/http"
 import { Attempts, Coalesce, Gate, GateMap, ParallelHttp, Registry, Transport } from "@fairlead/core"
 import * as timer from "../src/internal/timer.ts"
 import { answer, failed, flowing, scripted } from "./support/transport.ts"
@@ -18,7 +19,7 @@ interface Setup {
 
 const url = (path: string, host = "a.test") => `http://${host}/${path}`
 
-const make = (options: ParallelHttp.Options) =>
+const make = (options: ParallelHttp.Options, guarded = false) =>
   Effect.gen(function* () {
     const seen = new Map<string, number>()
     const transport = scripted(({ target }) => {
@@ -29,10 +30,19 @@ const make = (options: ParallelHttp.Options) =>
       if (target === "/moved") return answer(302, ["Location", "http://b.test/to"])
       if (target === "/no") return Effect.delay(answer(404, [], flowing(["no"]).body), 1)
       if (target === "/gone") return failed("refused", false)
+      if (target === "/large") return Effect.delay(failed("tooLarge"), 1)
       return Effect.delay(answer(200, [], flowing(["a", "b"]).body), 3)
     })
     const registry = Registry.make()
-    const http = yield* ParallelHttp.make("swept", { attempts: { backoff: Schedule.spaced(4) }, ...options }).pipe(
+    const breaker = guarded
+      ? yield* Effect.provideService(
+          CircuitBreaker.make("circuits", { failures: 1, open: 3 }),
+          Registry.Registry,
+          registry
+        )
+      : undefined
+    const attempts = { backoff: Schedule.spaced(4) }
+    const http = yield* ParallelHttp.make("swept", { attempts, breaker, ...options }).pipe(
       Effect.provideService(Transport.Transport, transport),
       Effect.provideService(Registry.Registry, registry)
     )
@@ -46,6 +56,11 @@ const nothingLeft = ({ http, registry, transport }: Setup) =>
     expect([statistics.running, transport.open()]).toEqual([0, 0])
     for (const { kind, statistics } of registry.snapshot()) {
       if (kind === "http") continue
+      if (kind === "breaker") {
+        expect(CircuitBreaker.check(statistics as CircuitBreaker.Statistics)).toEqual([])
+        expect(statistics).toMatchObject({ running: 0 })
+        continue
+      }
       expect(statistics).toMatchObject(kind === "coalesce" ? { waiting: 0, runs: 0 } : { running: 0, waiting: 0 })
       if (kind === "gate") expect(Gate.check(statistics as Gate.Statistics)).toEqual([])
       if (kind === "gate map") expect(GateMap.check(statistics as GateMap.Statistics)).toEqual([])
@@ -62,6 +77,7 @@ const scenes: Record<
   string,
   {
     readonly options?: ParallelHttp.Options
+    readonly guarded?: boolean
     readonly subject: (setup: Setup) => Effect.Effect<unknown, unknown>
     readonly places: number
   }
@@ -81,6 +97,21 @@ const scenes: Record<
     options: { timeout: 9, attempts: { backoff: Schedule.spaced(2), hedge: { after: 1, ratio: 1 } } },
     subject: ({ http }) => all(http.fetch(url("again")), http.fetch(url("slow")), http.fetch(url("moved"))),
     places: 50
+  },
+  "calls through a circuit that opens, and is asked by one that says nothing": {
+    guarded: true,
+    options: { inFlight: 1 },
+    subject: ({ http }) =>
+      all(http.fetch(url("again")), Effect.delay(http.fetch(url("large")), 5), http.fetch(url("no"))),
+    places: 25
+  },
+  "a stream whose source fails": {
+    options: { inFlight: 1 },
+    subject: ({ http }) =>
+      Stream.runDrain(
+        http.stream({ order: "input", maxAhead: 3 })(Stream.concat(source("again", "x"), Stream.fail("no more")))
+      ),
+    places: 15
   },
   "identical calls": {
     options: { coalesce: true, inFlight: 1 },
@@ -105,10 +136,10 @@ const scenes: Record<
 }
 
 describe("ParallelHttp, interrupted anywhere", () => {
-  for (const [name, { options = {}, places, subject }] of Object.entries(scenes)) {
+  for (const [name, { guarded, options = {}, places, subject }] of Object.entries(scenes)) {
     interruptedAnywhere(
       name,
-      { setup: make(options), subject, check: nothingLeft },
+      { setup: make(options, guarded), subject, check: nothingLeft },
       { places, interleavings: 20, pairs: 50 }
     )
   }
