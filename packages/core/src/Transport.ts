@@ -63,7 +63,10 @@ export interface Options {
   readonly idleMillis?: number | undefined
   /** Longest time from the start of the exchange to the answer's last byte, in milliseconds; 0 is for ever. */
   readonly totalMillis?: number | undefined
-  /** The largest answer's body, in bytes; a larger one is cut (`tooLarge`), at its head where that says so. Default: any. */
+  /**
+   * The largest answer's body, in bytes; a larger one is cut and fails (`tooLarge`), after its head where that says so: the status may
+   * say that nobody wants it. Default: any.
+   */
   readonly maxBytes?: number | undefined
 }
 

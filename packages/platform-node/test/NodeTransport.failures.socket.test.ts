@@ -121,7 +121,7 @@ describe("failures", () => {
         (socket) => void socket.write(`${head("Transfer-Encoding: chunked")}64\r\n${"x".repeat(100)}\r\n0\r\n\r\n`)
       )
       const transport = yield* NodeTransport.make({ maxBytes: 100 })
-      expect(yield* kindOf(transport, known.origin)).toEqual(["head", "tooLarge"])
+      expect(yield* kindOf(transport, known.origin)).toEqual(["body", "tooLarge"])
       expect(yield* kindOf(transport, unknown.origin)).toEqual(["body", "tooLarge"])
       expect(yield* kindOf(transport, exact.origin)).toEqual(["none", "none"])
       expect(yield* kindOf(transport, exact.origin, { maxBytes: 99 })).toEqual(["body", "tooLarge"])

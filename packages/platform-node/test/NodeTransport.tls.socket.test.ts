@@ -340,7 +340,7 @@ describe("HTTP/2", () => {
       expect(yield* fails(begun((stream) => stream.end(), { "content-length": "500" }))).toEqual(["head", "incomplete"])
       expect(
         yield* fails((stream) => (stream.respond({ ":status": 200, "content-length": "2000" }), stream.write("a")))
-      ).toEqual(["head", "tooLarge"])
+      ).toEqual(["body", "tooLarge"])
       expect(yield* fails(begun((stream) => stream.end(Buffer.alloc(2_000))))).toEqual(["body", "tooLarge"])
       act = (stream) => stream.close(NGHTTP2_REFUSED_STREAM)
       const refused = yield* failure(transport.exchange(server.origin, get("/")))

@@ -100,6 +100,34 @@ describe("many GETs, gathered by hand", () => {
     )
   )
 
+  it.live(
+    "what nobody reads may be as large as it likes: of an answer that is rejected, redirects, or has a status alone",
+    () => {
+      let asked = 0
+      return scene(
+        (received) => {
+          asked++
+          const large = "x".repeat(100_000)
+          if (received.target === "/to") return received.reply(302, ["Location", "/small"], large)
+          if (received.target === "/small") return received.reply(200, [], "small")
+          return received.reply(received.target === "/large" ? 200 : 503, [], large)
+        },
+        (origin) =>
+          Effect.gen(function* () {
+            const attempts = { backoff: Schedule.spaced(1), max: 2 }
+            const http = yield* ParallelHttp.make("calls", { maxBytes: 10, attempts })
+            expect(yield* http.fetch(`${origin}/to`, ParallelHttp.text)).toBe("small")
+            expect(yield* http.fetch(`${origin}/large`, ParallelHttp.status)).toBe(200)
+            expect(yield* Effect.flip(http.fetch(`${origin}/large`))).toMatchObject({ _tag: "BodyTooLarge" })
+            asked = 0
+            const rejected = yield* Effect.flip(http.fetch(`${origin}/503`))
+            expect(rejected).toMatchObject({ _tag: "StatusRejected", status: 503, body: undefined })
+            expect(asked).toBe(2)
+          })
+      )
+    }
+  )
+
   it.live("a body is bounded, and flows: no answer is in memory for longer than it is read", () =>
     scene(
       (received) => {

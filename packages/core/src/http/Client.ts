@@ -377,14 +377,11 @@ export const toTransport = <E>(client: Client<E>, { decodes = false }: Transport
           const headers = decodes && isEncoded ? without(encoding, fieldsOf(answer)) : fieldsOf(answer)
           const { maxBytes = Infinity } = options
           const said = isEncoded ? NaN : Number(answer.headers["content-length"])
-          if (said > maxBytes && !isEmpty(request.method, answer)) {
-            return Effect.fail(new Transport.UpstreamFailed({ kind: "tooLarge", sent: true, cause: undefined }))
-          }
           const late = (kind: Transport.Kind) => new Transport.BodyFailed({ kind, cause: undefined })
           const content = isEmpty(request.method, answer)
             ? Transport.empty
             : Transport.stream(
-                pulledWith(Stream.mapError(bounded(answer.stream, maxBytes), toBodyFailed), (pull) =>
+                pulledWith(Stream.mapError(bounded(answer.stream, maxBytes, said), toBodyFailed), (pull) =>
                   within(pull, options.idleMillis ?? 0, "idleTimeout", late)
                 ),
                 said >= 0 ? said : undefined
@@ -416,17 +413,20 @@ const pulledWith = <A, E>(
 
 const bounded = <E>(
   self: Stream.Stream<Uint8Array, E>,
-  maxBytes: number
+  maxBytes: number,
+  said: number
 ): Stream.Stream<Uint8Array, E | Transport.BodyFailed> => {
   if (maxBytes === Infinity) return self
+  const tooLarge = (got: string) => {
+    const cause = new Error(`Expected at most ${maxBytes} bytes, got ${got}`)
+    return new Transport.BodyFailed({ kind: "tooLarge", cause })
+  }
+  if (said > maxBytes) return Stream.fail(tooLarge(`${said}`))
   return Stream.suspend(() => {
     let length = 0
     return Stream.mapEffect(self, (chunk) => {
       length += chunk.length
-      const cause = new Error(`Expected at most ${maxBytes} bytes, got ${length} or more`)
-      return length > maxBytes
-        ? Effect.fail(new Transport.BodyFailed({ kind: "tooLarge", cause }))
-        : Effect.succeed(chunk)
+      return length > maxBytes ? Effect.fail(tooLarge(`${length} or more`)) : Effect.succeed(chunk)
     })
   })
 }

@@ -348,8 +348,10 @@ describe("toTransport", () => {
             Transport.collect(body)
           )
         )
-      expect(yield* Effect.flip(bounded("/said"))).toMatchObject({ _tag: "UpstreamFailed", kind: "tooLarge" })
-      expect(yield* Effect.flip(bounded("/unsaid"))).toMatchObject({ _tag: "BodyFailed", kind: "tooLarge" })
+      const said = { _tag: "BodyFailed", kind: "tooLarge", message: "tooLarge: Expected at most 5 bytes, got 9" }
+      expect(yield* Effect.flip(bounded("/said"))).toMatchObject(said)
+      const unsaid = { ...said, message: "tooLarge: Expected at most 5 bytes, got 6 or more" }
+      expect(yield* Effect.flip(bounded("/unsaid"))).toMatchObject(unsaid)
       big.nothingHeld(2)
     }).pipe(Leaks.expectNoLeaks())
   )

@@ -199,9 +199,9 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
         return this.fail("proxy", new ProxyRefused("the proxy answered 407"))
       }
       const length = lengthOf(this.request.method, status, parsed)
-      if (length !== undefined && length > this.left) return this.fail("tooLarge", tooLarge(this.left, `${length}`))
+      const isTooLarge = length !== undefined && length > this.left
       this.awaitChunk()
-      if (length !== undefined && length <= this.limits.wholeBytes) {
+      if (!isTooLarge && length !== undefined && length <= this.limits.wholeBytes) {
         this.state = "whole"
         this.status = status
         this.headers = headers
@@ -212,6 +212,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
       // Between the head and `pipeTo` the caller may be cut anywhere; its scope sees to it that nothing stays open.
       Effect.runSyncWith(this.context)(Effect.addFinalizer(() => this.aborting))
       this.give({ status, headers, body: this })
+      if (isTooLarge) return this.fail("tooLarge", tooLarge(this.left, `${length}`))
       // Most callers have come to `pipeTo` by now, on this very stack.
       if (this.sink === undefined && !this.isOver) this.pause()
     } finally {
