@@ -143,8 +143,8 @@ export interface Options {
   /** Which answers are given to `read`; others fail with `StatusRejected`. Default: 2xx. */
   readonly accept?: ((status: number) => boolean) | undefined
   /**
-   * Attempts of what failed, under a budget for each host. Only what may be sent again is: nothing of it was, or it is idempotent;
-   * and its body is in memory. Of that, `again` says what is worth it: unless it is given, 408, 429, 502, 503, 504, connections
+   * Attempts of what failed, under a budget for each host. Only what may be sent again is: nothing of it was done, or it is
+   * idempotent; and its body is in memory. Of that, `again` says what is worth it: unless it is given, 408, 429, 502, 503, 504, connections
    * that did not come about or broke off, in mid-body too, and silence. What `read` fails with by itself is never tried again.
    */
   readonly attempts?: Attempts.Options<Failure> | false | undefined
@@ -160,7 +160,7 @@ export interface Options {
   readonly hints?: boolean | RateLimitHeaders.Options | undefined
   /**
    * A circuit for each host: `CircuitBreaker.make` of `@fairlead/core/http`. Failures are those that show a host which does not
-   * work: no whole answer, and 500, 502, 503, 504 where they are not accepted. Default: none.
+   * work: no whole answer, and 500, 502, 503, 504 where they are not accepted; see `Ending` there. Default: none.
    */
   readonly breaker?: CircuitBreaker.CircuitBreaker | undefined
   /** How many redirects are followed, or more than that; 0: none is, and `accept` judges the 3xx. Default: 10. */
@@ -342,7 +342,14 @@ const narrow = (perHost: Options["perHost"], inFlight: number): boolean =>
 const is2xx = (status: number) => status >= 200 && status < 300
 
 const settled = (options: Options, inFlight: number): parallel.Terms => {
-  const { accept = is2xx, attempts, hints = true, maxBytes = 16 * 1024 * 1024, maxCalls = 10_000 } = options
+  const {
+    accept = is2xx,
+    attempts,
+    hints = true,
+    maxBytes = 16 * 1024 * 1024,
+    maxCalls = 10_000,
+    maxHosts = 10_000
+  } = options
   const { maxRetryAfter = "1 minute", redirects, timeout } = options
   const {
     downgrade = false,
@@ -351,6 +358,7 @@ const settled = (options: Options, inFlight: number): parallel.Terms => {
   } = typeof redirects === "number" ? { max: redirects } : (redirects ?? {})
   const longest = millis.from(maxRetryAfter)
   if (!(maxBytes >= 0)) throw new RangeError(`Expected maxBytes of at least 0, got ${maxBytes}`)
+  if (!(maxHosts >= 1)) throw new RangeError(`Expected maxHosts of at least 1, got ${maxHosts}`)
   if (!(maxCalls >= 1)) throw new RangeError(`Expected maxCalls of at least 1, got ${maxCalls}`)
   if (!(Number.isInteger(max) && max >= 0)) throw new RangeError(`Expected redirects of at least 0, got ${max}`)
   if (!(longest >= 0)) throw new RangeError(`Expected maxRetryAfter of at least 0, got ${longest} ms`)

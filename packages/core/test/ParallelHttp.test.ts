@@ -1301,6 +1301,7 @@ describe("misuse", () => {
     [{ perHost: 0 }, "limit"],
     [{ maxBytes: -1 }, "maxBytes"],
     [{ maxCalls: 0 }, "maxCalls"],
+    [{ maxHosts: 0 }, "maxHosts"],
     [{ redirects: -1 }, "redirects"],
     [{ redirects: 1.5 }, "redirects"],
     [{ attempts: { max: 0 } }, "max"]
