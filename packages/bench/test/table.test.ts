@@ -93,9 +93,11 @@ it("bytes stand in a table of their own, where less is better", () => {
 it("what is as large as a process is told in megabytes", () => {
   const row: Row = { name: "growth", contenders: [{ name: "ours", round: never, atMostBytes: 100e6 }] }
   const samples: ReadonlyArray<Sample> = [{ row: "growth", contender: "ours", round: 0, bytes: 75_132_928 }]
-  expect(markdown(lines({ name: "toy", rows: [row] }, samples)).split("\n").at(-1)).toBe(
-    "| growth | ours | 75 MB |  | ≤ 100 MB: met |"
-  )
+  expect(
+    markdown(lines({ name: "toy", rows: [row] }, samples))
+      .split("\n")
+      .at(-1)
+  ).toBe("| growth | ours | 75 MB |  | ≤ 100 MB: met |")
 })
 
 it("an aim may be so many per second, whoever else is in the row", () => {

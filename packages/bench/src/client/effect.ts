@@ -3,6 +3,7 @@ import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { Effect } from "effect"
 import * as HttpClient from "effect/http/HttpClient"
 import { fibers } from "./fibers.ts"
+import { atOnce } from "./load.ts"
 import type { Client } from "./load.ts"
 
 export const httpClient: Client = (load) =>
@@ -16,4 +17,4 @@ export const httpClient: Client = (load) =>
         ),
       load
     )
-  }).pipe(Effect.provide(NodeHttpClient.layerUndici), Effect.runPromise)
+  }).pipe(Effect.provide(NodeHttpClient.layerUndiciOptions({ connections: atOnce })), Effect.runPromise)
