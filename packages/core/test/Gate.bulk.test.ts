@@ -825,6 +825,55 @@ describe("Gate.stream", () => {
     })
   )
 
+  it.live("hands on together what ends in one turn of the event loop, and at once where nothing else is at work", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 4 })
+      const soon = (turns: number): Effect.Effect<number> =>
+        turns === 0
+          ? Effect.succeed(0)
+          : Effect.flatMap(
+              Effect.promise(() => Promise.resolve()),
+              () => soon(turns - 1)
+            )
+      const chunks = (bodies: ReadonlyArray<Effect.Effect<number>>) => {
+        const sizes: Array<number> = []
+        return Stream.fromIterable(bodies).pipe(
+          gate.stream((body) => body),
+          Stream.runForEachArray((chunk) => Effect.sync(() => void sizes.push(chunk.length))),
+          Effect.as(sizes)
+        )
+      }
+      expect(yield* chunks([soon(1), soon(20), soon(40), Effect.delay(Effect.succeed(0), 20)])).toEqual([3, 1])
+      // Eight at once are enough.
+      expect(yield* chunks(Array.from({ length: 20 }, (_, n) => soon(n)))).not.toContain(20)
+      let turned = false
+      setImmediate(() => (turned = true))
+      const endless = Stream.concat(Stream.succeed(soon(1)), Stream.never)
+      yield* Stream.runHead(gate.stream((body: Effect.Effect<number>) => body)(endless))
+      expect(turned).toBe(false)
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("or in the order of the items: what comes before its turn waits, and is ahead meanwhile", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 3 })
+      let begun = 0
+      const work = (millis: number) => Effect.suspend(() => Effect.as(Effect.sleep((begun++, millis)), millis))
+      const run = (times: ReadonlyArray<number>, maxAhead: number) =>
+        Stream.fromIterable(times).pipe(gate.stream(work, { order: "input", maxAhead }), Stream.runCollect)
+      expect(yield* after(40, run([9, 3, 5, 1, 7], 5))).toEqual(Exit.succeed([9, 3, 5, 1, 7]))
+      // Of three ahead two are done, and the third has not begun anything else.
+      begun = 0
+      const slow = yield* start(run([100, 1, 1, 1, 1], 3))
+      yield* TestClock.adjust(50)
+      expect(begun).toBe(3)
+      yield* TestClock.adjust(100)
+      expect(yield* Fiber.join(slow)).toEqual([100, 1, 1, 1, 1])
+      yield* nothingLeft(gate)
+    })
+  )
+
   it.effect("a slow consumer holds no permit, and no more is taken from the source than `maxAhead`", () =>
     Effect.gen(function* () {
       const gate = yield* Gate.make("test", { limit: 2 })

@@ -8,7 +8,7 @@
  * Framing and `Host` are in neither list: they follow from the body and from the upstream's address, so no client can set
  * them, nor remove them by nominating them in `Connection`. Order, case and repetition of the rest stay as they were.
  */
-import { Transport } from "@fairlead/core"
+import type { Transport } from "@fairlead/core"
 
 /** The fields of a request that govern what becomes of it. Lines of one name are joined by `, `. */
 export interface Received {
@@ -199,15 +199,4 @@ const withoutNominated = (headers: Array<string>, nominated: string): Array<stri
     if (!names.has(headers[i]!.toLowerCase())) kept.push(headers[i]!, headers[i + 1]!)
   }
   return kept
-}
-
-/**
- * Whether a proxy on the way, such as another of these, refused this one call: `unsent` by the first word of RFC 9209 for that,
- * `sent` where it had sent it before, in an earlier attempt.
- */
-export const refusedOnTheWay = (headers: Transport.Headers): "unsent" | "sent" | undefined => {
-  const status = Transport.combined(headers, "proxy-status")
-  if (status === undefined) return undefined
-  if (status.includes("error=proxy_internal_response")) return "unsent"
-  return status.includes("error=connection_limit_reached") ? "sent" : undefined
 }

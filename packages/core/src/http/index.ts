@@ -1,2 +1,7 @@
+export * as Client from "./Client.ts"
 export * as CircuitBreaker from "./CircuitBreaker.ts"
+export * as Ending from "./Ending.ts"
+export * as ProxyStatus from "./ProxyStatus.ts"
+export * as RateLimitHeaders from "./RateLimitHeaders.ts"
 export * as RetryAfter from "./RetryAfter.ts"
+export * as StructuredField from "./StructuredField.ts"

@@ -23,6 +23,7 @@ import type { Engine } from "./gate.ts"
 import * as millis from "./millis.ts"
 import * as stack from "./stack.ts"
 import * as timer from "./timer.ts"
+import { Wake } from "./wake.ts"
 
 type Body = (value: any, index: number) => AnyEffect
 type Resume = (effect: AnyEffect) => void
@@ -455,9 +456,15 @@ export const forEach = (
     })
   })
 
+/** How many results are handed on at once, though others may come in the same turn. */
+const together = 8
+
 /** One that hands its results on as they come. */
 class Flow extends Bulk {
   private results: Array<unknown> = []
+  /** Where they are handed on in the order of the items: which is next, and those that have come before their turn. */
+  private next = 0
+  private readonly early: Map<number, unknown> | undefined
   private source: AnyFiber | undefined = undefined
   /** Whether the source has ended, or never begun. */
   protected drained = true
@@ -467,8 +474,14 @@ class Flow extends Bulk {
   private giver: ((done: Effect.Effect<void>) => void) | undefined = undefined
   private taker: Resume | undefined = undefined
   private onEnd: (() => void) | undefined = undefined
+  private readonly giving = new Wake()
   private readonly give = { begin: () => this.handOn() }
   private readonly askMore = { begin: () => this.more() }
+
+  constructor(gate: Engine, caller: AnyFiber, body: Body, options: Gate.StreamOptions<any>, maxAhead: number) {
+    super(gate, caller, body, options, maxAhead)
+    this.early = options.order === "input" ? new Map() : undefined
+  }
 
   open(pull: Pull.Pull<ReadonlyArray<unknown>, unknown, unknown, any>): void {
     this.drained = false
@@ -518,11 +531,33 @@ class Flow extends Bulk {
   }
 
   protected override get ahead(): number {
-    return super.ahead + this.results.length
+    return super.ahead + this.results.length + (this.early?.size ?? 0)
   }
 
-  protected succeeded(_index: number, value: unknown): void {
-    if (this.results.push(value) === 1) this.gate.wake.push(this.give, this.lender)
+  protected succeeded(index: number, value: unknown): void {
+    const { early } = this
+    if (early === undefined) return this.comes(value)
+    if (index !== this.next) return void early.set(index, value)
+    this.comes(value)
+    while (early.has(++this.next)) {
+      this.comes(early.get(this.next))
+      early.delete(this.next)
+    }
+  }
+
+  /**
+   * Those that end in one turn of the event loop are handed on together, some at a time: to wake who takes them, once for each, costs as
+   * much as a gate does; and what is kept for long has left the caches. Where nothing is at work any more there is nothing to wait for.
+   */
+  private comes(value: unknown): void {
+    const count = this.results.push(value)
+    if (count === 1) this.giving.rest(this.give, this.lender)
+    else if (count === together) this.gate.wake.push(this.give, this.lender)
+  }
+
+  override settle(): void {
+    if (this.results.length > 0 && this.busy === 0) this.gate.wake.push(this.give, this.lender)
+    super.settle()
   }
 
   protected close(): void {
@@ -578,7 +613,7 @@ export const stream = (
   gate: Engine,
   source: Stream.Stream<any, any, any>,
   body: Body,
-  options: Gate.BulkOptions<any> = {}
+  options: Gate.StreamOptions<any> = {}
 ): Stream.Stream<any, any, any> =>
   Stream.unwrap(
     Effect.withFiber((fiber) => {

@@ -33,6 +33,7 @@ describe("Retry-After", () => {
   it("is told more exactly by retry-after-ms, where that makes sense", () => {
     expect(millis("Retry-After", "2", "Retry-After-Ms", "1234.5")).toBe(1234.5)
     expect(millis("retry-after-ms", "20")).toBe(20)
+    expect(millis("x-ms-retry-after-ms", "9", "retry-after", "1")).toBe(9)
     expect(millis("retry-after-ms", "soon", "retry-after", "2")).toBe(2000)
   })
 

@@ -10,7 +10,8 @@
  * and its reader. A fixed limit learns nothing, and costs nothing more.
  */
 import { Priority } from "@fairlead/core"
-import type { Gate } from "@fairlead/core"
+import type { Gate, RateWindow } from "@fairlead/core"
+import { Ending } from "@fairlead/core/http"
 import { Cause, Duration, Effect, Exit } from "effect"
 import type { Call, Handler, Stage } from "../Call.ts"
 import type { Cooling as CoolingConfig } from "../Config.ts"
@@ -20,7 +21,6 @@ import * as HeadersPrefer from "../HeadersPrefer.ts"
 import * as HeadersPriority from "../HeadersPriority.ts"
 import * as Problem from "../Problem.ts"
 import { TimedBody } from "../TimedBody.ts"
-import * as Verdict from "../Verdict.ts"
 
 export interface Options {
   /** The upstream's name. */
@@ -53,15 +53,23 @@ export const stage =
       })
       return Effect.flatMap(facts.urgency === 3 ? hold : Priority.at(hold, facts.urgency), (permit) => {
         facts.queued(Duration.toMillis(permit.waited))
-        return Effect.map(send(call, permit), (reply) => {
-          const closedFor = cools ? Cooling.closedFor(reply, cooling) : undefined
-          if (closedFor !== undefined) permit.tighten({ closedFor })
+        return Effect.flatMapEager(send(call, permit), (reply) => {
+          const hints = cools ? Cooling.hints(reply, cooling) : none
+          for (const hint of hints) permit.tighten(hint)
           if (reply.body.bytes !== undefined) permit.release()
-          return reply
+          if (cooling.segments > 0 || hints.length === 0) return Effect.succeed(reply)
+          // Where the whole upstream is one route, what is left of its quota is left for the windows, too.
+          const left = hints.filter(({ remaining }) => remaining !== undefined)
+          return Effect.as(
+            Effect.forEach(left, (hint) => gate.tighten(hint), { discard: true }),
+            reply
+          )
         })
       })
     }
   }
+
+const none: ReadonlyArray<RateWindow.Hint> = []
 
 type Send = (call: Call, permit: Gate.Permit) => ReturnType<Handler>
 
@@ -96,19 +104,20 @@ const learning = (next: Handler): Send => {
       const since = Math.max(sentAt ?? admittedAt, body.endedAt ?? -Infinity)
       if (Exit.isSuccess(exit)) {
         const millis = facts.headAt! - since
-        const verdict = Verdict.ofStatus(exit.value.status)
+        const verdict = Ending.load(exit.value)
         if (verdict === "ok") usual += (millis - usual) / 16
         permit.answered(verdict, millis)
         return undefined
       }
       const failure = exit.cause.reasons.find(Cause.isFailReason)?.error
-      const kind = failure?._tag === "UpstreamFailed" ? failure.kind : undefined
+      const failed = failure?._tag === "UpstreamFailed" ? failure : undefined
+      const kind = failed?.kind
       if (kind === "headersTimeout" || kind === "idleTimeout" || region.reasonInForce?._tag === "Deadline") {
         // While the client still sends, the silence is its own; and who gives the upstream less time than it ever needs
         // learns nothing about it. Limits by latency have a measure of their own for that, `aimd` has none.
         const late = body.endedAt !== undefined && performance.now() - since >= usual
         permit.release(late ? "late" : "ignore")
-      } else permit.release(kind === undefined ? "ignore" : Verdict.ofKind(kind))
+      } else permit.release(failed === undefined ? "ignore" : Ending.load(failed))
       return undefined
     })
   }

@@ -16,10 +16,9 @@
  * first attempt. What is longer, of unknown length, or waits for a `100 Continue` goes once.
  */
 import { Attempts, Refused, Transport } from "@fairlead/core"
-import { RetryAfter } from "@fairlead/core/http"
+import { Ending } from "@fairlead/core/http"
 import { Clock, Context, Duration, Effect, Exit, Option, Schedule, Scope } from "effect"
 import type { Call, Facts, Handler, Stage } from "../Call.ts"
-import * as Headers from "../Headers.ts"
 import * as Idempotency from "../Idempotency.ts"
 
 export interface Options {
@@ -138,13 +137,14 @@ const tries = (attempts: Attempts.Attempts<Failure>, options: Options, next: Han
       const ended = Effect.matchEffect(Scope.provide(next(sent), scope), {
         onFailure: (failure) => {
           if (failure._tag === "Refused") facts.attempts--
-          const may = failure._tag === "UpstreamFailed" && mayFail(failure, idempotent)
+          const may =
+            failure._tag === "UpstreamFailed" && Ending.again(failure, idempotent, options.longestMillis) !== false
           return may ? tried(failure, true, own) : Effect.fail<Failure>(failure)
         },
         onSuccess: (reply) => {
           const answered = new Answered(reply, scope, own)
           answers.add(answered)
-          const when = whenAgain(reply, idempotent, options.longestMillis)
+          const when = Ending.again(reply, idempotent, options.longestMillis)
           return when === false ? Effect.succeed(answered) : tried(answered, when, own)
         }
       })
@@ -156,7 +156,8 @@ const tries = (attempts: Attempts.Attempts<Failure>, options: Options, next: Han
     })
     const drop = (answered: Answered) => {
       answers.delete(answered)
-      return Scope.close(answered.scope, Exit.void)
+      // Effect marks a scope as closed before it enters the finalizers: one who is struck between would lose a permit.
+      return Effect.uninterruptible(Scope.close(answered.scope, Exit.void))
     }
     const dropped = (failure: Failure) =>
       failure instanceof Tried && failure.end instanceof Answered ? drop(failure.end) : Effect.void
@@ -187,35 +188,3 @@ const holds = (exit: Exit.Exit<Answered, Failure>): boolean =>
   exit.cause.reasons.some(
     (reason) => reason._tag === "Fail" && reason.error instanceof Tried && reason.error.end instanceof Answered
   )
-
-/** Whether, and after how long at the least, a call may be sent again after this answer. */
-const whenAgain = (reply: Transport.Reply, idempotent: boolean, longestMillis: number): boolean | number => {
-  const { headers, status } = reply
-  if (status !== 429 && status !== 502 && status !== 503 && status !== 504) return false
-  // Another proxy on the way has refused it, and has not sent it on; or had sent it before.
-  const onTheWay = Headers.refusedOnTheWay(headers)
-  const refused = onTheWay === undefined ? status === 429 : onTheWay === "unsent"
-  if (!idempotent && !refused) return false
-  const millis = RetryAfter.millis(headers)
-  if (millis === undefined) return true
-  return millis <= longestMillis && millis
-}
-
-const broken: ReadonlySet<Transport.Kind> = new Set<Transport.Kind>([
-  "reset",
-  "incomplete",
-  "headersTimeout",
-  "idleTimeout"
-])
-const unreached: ReadonlySet<Transport.Kind> = new Set<Transport.Kind>([
-  "refused",
-  "unreachable",
-  "dns",
-  "tls",
-  "connectTimeout",
-  ...broken
-])
-
-/** Whether it may be sent again though there was no answer. */
-const mayFail = ({ kind, sent }: Transport.UpstreamFailed, idempotent: boolean): boolean =>
-  sent ? idempotent && broken.has(kind) : unreached.has(kind)

@@ -10,10 +10,9 @@
  * It decides at the head of an answer.
  */
 import { Refused, Transport } from "@fairlead/core"
-import { CircuitBreaker, RetryAfter } from "@fairlead/core/http"
+import { CircuitBreaker, Ending } from "@fairlead/core/http"
 import { Cause, Effect, Exit } from "effect"
 import type { Stage } from "../Call.ts"
-import * as Headers from "../Headers.ts"
 
 /** Before Admission. */
 export const door =
@@ -31,23 +30,8 @@ export const stage =
 
 /** What the end of a call says of its upstream. What is cut, since its client left or had too little time, is not asked about. */
 export const judge = (exit: Exit.Exit<unknown, unknown>): CircuitBreaker.Outcome => {
-  if (Exit.isSuccess(exit)) return ofReply(exit.value as Transport.Reply)
+  if (Exit.isSuccess(exit)) return Ending.health(exit.value as Transport.Reply)
   const failure = exit.cause.reasons.find(Cause.isFailReason)?.error
-  if (failure instanceof Refused.Refused) return CircuitBreaker.ignored
-  return failure instanceof Transport.UpstreamFailed && isOurs(failure)
-    ? CircuitBreaker.ignored
-    : CircuitBreaker.failure()
+  const isKnown = failure instanceof Refused.Refused || failure instanceof Transport.UpstreamFailed
+  return isKnown ? Ending.health(failure) : CircuitBreaker.failure()
 }
-
-const ofReply = ({ headers, status }: Transport.Reply): CircuitBreaker.Outcome => {
-  // 429 says that it works and has enough: see `Cooling`. 501 and the like are about the call.
-  if (status < 500 || status === 501 || status > 504) return CircuitBreaker.success
-  // Another of these on the way refused this one call.
-  if (Headers.refusedOnTheWay(headers)) return CircuitBreaker.ignored
-  const retryAfter = RetryAfter.millis(headers)
-  return retryAfter === undefined ? CircuitBreaker.failure() : CircuitBreaker.failure({ retryAfter })
-}
-
-/** Whether it was the client's doing, or ours: its content broke off, it cannot be said in HTTP, or we are closing. */
-const isOurs = ({ kind, sent }: Transport.UpstreamFailed) =>
-  kind === "requestBody" || kind === "closed" || (kind === "protocol" && !sent)
