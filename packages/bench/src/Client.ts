@@ -22,6 +22,7 @@ const calls = (name: string, size: number): Row => {
   return {
     name: `${name} from ${kind}, 50 at a time (CPU)`,
     contenders: [
+      contender("ParallelHttp", () => ours().then(({ parallel }) => parallel)),
       contender("NodeTransport", () => ours().then(({ transport }) => transport)),
       contender("sockets, no client", () => import("./client/raw.ts").then(({ sockets }) => sockets)),
       contender("undici.request", () => peers().then(({ undici }) => undici()), 0.85),
@@ -55,7 +56,7 @@ export const client: Part = {
       name: "a million URLs: growth of the process (RSS)",
       contenders: [
         {
-          ...million("NodeTransport in a Stream", () => ours().then(({ transportOfStream }) => transportOfStream)),
+          ...million("ParallelHttp", () => ours().then(({ parallel }) => parallel)),
           atMostBytes: 100e6
         },
         million("undici.request", () => peers().then(({ undici }) => undici()))

@@ -9,7 +9,7 @@ import { httpClient } from "../src/client/effect.ts"
 import { atOnce, Load } from "../src/client/load.ts"
 import type { Client } from "../src/client/load.ts"
 import { serving } from "../src/client/origin.ts"
-import { transport, transportOfStream } from "../src/client/ours.ts"
+import { parallel, transport } from "../src/client/ours.ts"
 import { axios, fetching, got, ky, undici } from "../src/client/peers.ts"
 import { sockets } from "../src/client/raw.ts"
 import { freePort, listening } from "../src/processes.ts"
@@ -18,7 +18,7 @@ const ready = (client: Client) => () => Promise.resolve(client)
 
 const clients: Record<string, () => Promise<Client>> = {
   NodeTransport: ready(transport),
-  "NodeTransport in a Stream": ready(transportOfStream),
+  ParallelHttp: ready(parallel),
   "sockets, no client": ready(sockets),
   "undici.request": undici,
   "HttpClient over undici, Effect's": ready(httpClient),

@@ -1,5 +1,5 @@
-/** Ours: the port by itself, and with a stream around it. */
-import { Transport } from "@fairlead/core"
+/** Ours: the port by itself, and `ParallelHttp` on it. */
+import { ParallelHttp, Transport } from "@fairlead/core"
 import { NodeTransport } from "@fairlead/platform-node"
 import { Effect, Stream } from "effect"
 import { fibers } from "./fibers.ts"
@@ -16,14 +16,16 @@ const get = (transport: Transport.Transport) => (url: string) => {
 }
 
 const run = <E>(use: (transport: Transport.Transport) => Effect.Effect<void, E>) =>
-  Effect.runPromise(Effect.scoped(Effect.flatMap(NodeTransport.make(), use)))
+  Effect.runPromise(Effect.scoped(Effect.flatMap(NodeTransport.make({ maxSockets: "unbounded" }), use)))
 
 export const transport: Client = (load) => run((transport) => fibers(get(transport), load))
 
-export const transportOfStream: Client = (load) =>
-  run((transport) =>
-    Stream.fromIterable(load.urls).pipe(
-      Stream.mapEffect(get(transport), { concurrency: atOnce, unordered: true }),
-      Stream.runForEach((length) => Effect.sync(() => load.answered(length)))
-    )
+/** Attempts and statistics are on by default; no two URLs are alike, so that nothing could be shared. */
+export const parallel: Client = (load) =>
+  Stream.fromIterable(load.urls).pipe(
+    ParallelHttp.stream({ inFlight: atOnce, perHost: atOnce, attempts: { max: 3 }, timeout: "30 seconds" }),
+    Stream.runForEach(({ exit }) => Effect.map(exit, ({ length }) => load.answered(length))),
+    // Its own gates bound the sockets.
+    Effect.provide(NodeTransport.layer({ maxSockets: "unbounded" })),
+    Effect.runPromise
   )
