@@ -272,6 +272,29 @@ describe("HTTP/2", () => {
     })
   )
 
+  it.live("has its place back from an answer that has come to its end and that nobody has read", () =>
+    Effect.gen(function* () {
+      const server = yield* serve2((stream) => {
+        stream.respond({ ":status": 200 })
+        stream.end(Buffer.alloc(100_000))
+      })
+      const transport = yield* make({ maxSockets: 1 })
+      for (const read of [0, 1]) {
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const { body } = yield* transport.exchange(server.origin, get("/"))
+            if (read === 1) yield* Effect.forkChild(body.pipeTo({ write: () => false, onDrain: () => {} }))
+            yield* until(() => server.streams.every(({ closed }) => closed))
+            yield* Effect.sleep(20)
+          })
+        )
+        expect((yield* soon(fetch(transport, server.origin))).length).toBe(100_000)
+      }
+      expect(server.seen.total).toBe(1)
+      yield* atRest(transport)
+    })
+  )
+
   it.live("goes on elsewhere after a GOAWAY, and lets what was begun end", () =>
     Effect.gen(function* () {
       const server = yield* serve2((stream, headers) => {

@@ -209,6 +209,8 @@ class Stream implements Connection, Dispatcher.DispatchController {
     this.upload?.destroy()
     if (stream === undefined || stream.destroyed) return left()
     stream.once("close", left).close(NGHTTP2_CANCEL)
+    // One that has come to its end already would wait until somebody has read it.
+    stream.destroy()
   }
 
   private head(headers: http2.IncomingHttpHeaders, raw: ReadonlyArray<string>): void {
