@@ -432,7 +432,9 @@ describe("the pool", () => {
 describe("misuse", () => {
   it.live("dies of bounds that are none", () =>
     Effect.gen(function* () {
-      for (const options of [{ maxSockets: 0 }, { maxSockets: 1.5 }, { perOrigin: -1 }, { maxSockets: Infinity }]) {
+      const sockets = [{ maxSockets: 0 }, { maxSockets: 1.5 }, { perOrigin: -1 }, { maxSockets: Infinity }]
+      const others = [{ firstByte: -1 }, { connect: -1 }, { maxBytes: -1 }, { maxBytes: NaN }, { wholeBytes: -1 }]
+      for (const options of [...sockets, ...others]) {
         expect(Exit.hasDies(yield* Effect.exit(NodeTransport.make(options)))).toBe(true)
       }
     })
