@@ -54,9 +54,9 @@ export class Session implements Place {
       createConnection: () => socket,
       // In megabytes: more than all windows.
       maxSessionMemory: 64,
-      // As many as over HTTP/1.1: the bytes are bounded, by 64 KiB.
+      // A head is bounded by its bytes.
       maxHeaderListPairs: 2_000,
-      settings: { enablePush: false, initialWindowSize: windowBytes }
+      settings: { enablePush: false, initialWindowSize: windowBytes, maxHeaderListSize: 65_536 }
     })
     this.session
       .once("connect", () => {
