@@ -117,6 +117,30 @@ describe("failures", () => {
     })
   )
 
+  it.live("do not take an upload whose own source is slow for silence", () =>
+    Effect.gen(function* () {
+      let stalled = false
+      const upstream = yield* rawServer((socket) => {
+        let got = 0
+        socket.on("data", (chunk) => {
+          got += chunk.length
+          if (got > 20_000_000) socket.end("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+          if (stalled) return
+          stalled = true
+          socket.pause()
+          setTimeout(() => socket.resume(), 50)
+        })
+      })
+      const transport = yield* NodeTransport.make({ firstByte: 150 })
+      const chunk = Stream.succeed(new Uint8Array(10_000_000))
+      const pause = Stream.drain(Stream.fromEffect(Effect.sleep(400)))
+      const body = Transport.stream(Stream.concat(Stream.concat(chunk, pause), chunk), 20_000_000)
+      const request: Transport.Request = { method: "POST", target: "/", headers: [], body }
+      expect((yield* soon(transport.exchange(upstream.origin, request), 2_000)).status).toBe(200)
+      expect(stalled).toBe(true)
+    })
+  )
+
   it.live("do not take a full sink for silence", () =>
     Effect.gen(function* () {
       const upstream = yield* ScriptedUpstream.make()
