@@ -372,14 +372,17 @@ describe("HTTP/2", () => {
 
   it.live("takes heads of many fields, and none that is huge", () =>
     Effect.gen(function* () {
-      const server = yield* serve2((stream, headers) => {
-        const value = "a".repeat(headers[":path"] === "/huge" ? 200 : 1)
-        stream.respond({
-          ":status": 200,
-          ...Object.fromEntries(Array.from({ length: 500 }, (_, i) => [`x-${i}`, value]))
-        })
-        stream.end()
-      })
+      const server = yield* serve2(
+        (stream, headers) => {
+          const value = "a".repeat(headers[":path"] === "/huge" ? 200 : 1)
+          stream.respond({
+            ":status": 200,
+            ...Object.fromEntries(Array.from({ length: 500 }, (_, i) => [`x-${i}`, value]))
+          })
+          stream.end()
+        },
+        { maxSendHeaderBlockLength: 1_000_000 }
+      )
       const transport = yield* make()
       expect((yield* transport.exchange(server.origin, get("/"))).headers.length).toBeGreaterThan(1_000)
       expect((yield* soon(failure(transport.exchange(server.origin, get("/huge"))))).kind).toBe("reset")
@@ -552,6 +555,69 @@ describe("HTTP/2", () => {
       }
       yield* Effect.sleep(50)
       expect(shared.seen.most).toBeLessThanOrEqual(2)
+      yield* atRest(transport)
+      expect(errors).toEqual([])
+    })
+  )
+
+  it.live("has all its places back, whatever the other side does, and whenever callers leave", () =>
+    Effect.gen(function* () {
+      const errors = yield* uncaught
+      let seed = 7
+      const random = () => (seed = (seed * 1_103_515_245 + 12_345) % 2_147_483_648) / 2_147_483_648
+      const oneOf = <A>(all: ReadonlyArray<A>) => all[Math.floor(random() * all.length)]!
+      const server = yield* serve2((stream) => {
+        const end = (size: number) => {
+          if (stream.destroyed) return
+          stream.respond({ ":status": 200 })
+          stream.end(Buffer.alloc(size))
+        }
+        oneOf([
+          () => end(2),
+          () => end(100_000),
+          () => void setTimeout(() => end(2), random() * 5),
+          () => stream.close(oneOf([0, 2, 7, 8])),
+          () => {
+            stream.respond({ ":status": 200, "content-length": 10 })
+            stream.write("a")
+            setTimeout(() => stream.close(0), 2)
+          },
+          () => {
+            stream.session!.goaway(0, stream.id)
+            end(2)
+          },
+          () => stream.session!.destroy(),
+          () => {
+            stream.session!.settings({ maxConcurrentStreams: oneOf([1, 3]) })
+            end(2)
+          },
+          () => {}
+        ])()
+      })
+      const transport = yield* make({ maxSockets: 3, connect: 2_000 })
+      const uses: ReadonlyArray<(body: Transport.Body) => Effect.Effect<void, Transport.BodyFailed>> = [
+        (body) => Effect.asVoid(text(body)),
+        (body) => Effect.sync(() => body.abort()),
+        () => Effect.sleep(random() * 5),
+        (body) => body.pipeTo({ write: () => false, onDrain: (resume) => void setTimeout(resume, 1) }),
+        (body) => body.pipeTo({ write: () => false, onDrain: () => {} })
+      ]
+      const watch = setInterval(() => expect(NodeTransport.check(Effect.runSync(transport.statistics))).toEqual([]), 1)
+      yield* Effect.forEach(
+        Array.from({ length: 400 }),
+        () => {
+          const body = oneOf([Transport.empty, Transport.text("a")])
+          const request: Transport.Request = { method: "POST", target: "/", headers: [], body }
+          const use = oneOf(uses)
+          const call = Effect.scoped(
+            Effect.flatMap(transport.exchange(server.origin, request, { totalMillis: 30 }), ({ body }) => use(body))
+          )
+          return Effect.exit(Effect.timeoutOption(call, oneOf([3, 10, 10_000])))
+        },
+        { concurrency: 20 }
+      )
+      clearInterval(watch)
+      yield* Effect.sleep(50)
       yield* atRest(transport)
       expect(errors).toEqual([])
     })
