@@ -1,5 +1,5 @@
 /** The command line: which verbs there are, and what they take. Each verb's work stands in a file of its name. */
-import type { Shutdown } from "@fairlead/core"
+import { Shutdown } from "@fairlead/core"
 import { NodeSupervisor } from "@fairlead/platform-node"
 import { Duration, Effect, Option, References } from "effect"
 import { Argument, CliConfig, type CliError, CliOutput, Command, Flag, GlobalFlag } from "effect/cli"
@@ -222,6 +222,14 @@ export const isRolling = (args: ReadonlyArray<string>): boolean =>
 
 /** Says what happens in a supervisor. */
 export const onEvent = (event: NodeSupervisor.Event): void => say(`fairlead: ${NodeSupervisor.format(event)}`)
+
+/** Says what a shutdown came to where somebody should know; of a `fetch` that failed, its summary has told. */
+export const onLedger = (ledger: Shutdown.Ledger): void => {
+  const isNews = ledger.entries.some(
+    ({ name, outcome }) => outcome !== "done" && !(outcome === "failed" && name === "fetch")
+  )
+  if (isNews) say(`fairlead: ${Shutdown.formatLedger(ledger)}`)
+}
 
 /** Runs a command line: `["serve", "--demo"]`. Exit codes: 0; 1 failed; 2 wrong command line or config. */
 export const run = (

@@ -1,6 +1,7 @@
 /** What is told of an item: one object, one line. Pure. */
 import { ParallelHttp } from "@fairlead/core"
-import { Cause, Exit } from "effect"
+import type { Transport } from "@fairlead/core"
+import { Cause, Data, Exit } from "effect"
 import type { Flight } from "./Flight.ts"
 import * as Item from "./Item.ts"
 
@@ -57,10 +58,19 @@ export interface Options {
   readonly key: boolean
 }
 
-/** How an item ended. */
-export type End = Exit.Exit<Got, unknown>
+/** The body is larger than it may be. */
+export class TooLarge extends Data.TaggedError("BodyTooLarge")<{ readonly message: string }> {}
 
-export const make = (item: Item.Item, flight: Flight, exit: End, now: number, options: Options): Entry => {
+/** Why an answer was not read to its end. */
+export type ReadError = ParallelHttp.Failure | Transport.BodyFailed | TooLarge
+
+export const make = (
+  item: Item.Item,
+  flight: Flight,
+  exit: Exit.Exit<Got, unknown>,
+  now: number,
+  options: Options
+): Entry => {
   const { id, index, request } = item
   const asked = Item.shown(request.url)
   const got = Exit.isSuccess(exit) ? exit.value : undefined

@@ -14,7 +14,7 @@ import { Data, Deferred, Effect } from "effect"
 import type { Scope } from "effect"
 import * as fs from "node:fs"
 import { dirname, join } from "node:path"
-import type * as Entry from "./Entry.ts"
+import * as Entry from "./Entry.ts"
 import * as Input from "./Input.ts"
 import type * as Item from "./Item.ts"
 
@@ -49,13 +49,13 @@ export interface Folder {
     item: Item.Item,
     answer: ParallelHttp.Answer,
     maxBytes: number
-  ) => Effect.Effect<{ readonly file: string; readonly bytes: number }, WriteFailed | Transport.BodyFailed | TooLarge>
+  ) => Effect.Effect<
+    { readonly file: string; readonly bytes: number },
+    WriteFailed | Transport.BodyFailed | Entry.TooLarge
+  >
   /** Adds lines to the record. */
   readonly record: (lines: string) => Effect.Effect<void, WriteFailed>
 }
-
-/** The body is larger than it may be. */
-export class TooLarge extends Data.TaggedError("BodyTooLarge")<{ readonly message: string }> {}
 
 /** The folder, made if need be, for as long as the scope lives. One that has a record already is for `resume` alone. */
 export const open = (
@@ -211,11 +211,11 @@ const store = (
   body: Transport.Body,
   path: string,
   maxBytes: number
-): Effect.Effect<number, WriteFailed | Transport.BodyFailed | TooLarge> =>
+): Effect.Effect<number, WriteFailed | Transport.BodyFailed | Entry.TooLarge> =>
   Effect.suspend(() => {
     let bytes = 0
     const file = fs.createWriteStream(path, { flags: "wx" })
-    const over = Deferred.makeUnsafe<never, TooLarge>()
+    const over = Deferred.makeUnsafe<never, Entry.TooLarge>()
     const failed = Effect.callback<never, WriteFailed>((resume) => {
       file.once("error", (error) => resume(Effect.fail(new WriteFailed({ path: dirname(path), code: codeOf(error) }))))
     })
@@ -224,7 +224,7 @@ const store = (
         bytes += chunk.length
         if (bytes > maxBytes) {
           const message = `expected at most ${maxBytes} bytes, got ${bytes} or more`
-          Deferred.doneUnsafe(over, Effect.fail(new TooLarge({ message })))
+          Deferred.doneUnsafe(over, Effect.fail(new Entry.TooLarge({ message })))
           return false
         }
         return file.write(chunk)

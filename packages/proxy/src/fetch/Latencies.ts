@@ -28,19 +28,37 @@ export class Latencies {
     return this.max
   }
 
-  /** How many there are between round numbers (1, 2, 5, 10, 20 … ms), from the fastest to the slowest. */
-  get rows(): ReadonlyArray<{ readonly from: number; readonly to: number; readonly count: number }> {
+  /** How many there are between round numbers, from the fastest to the slowest: 1, 2, 5, 10 … ms, or finer where those are few. */
+  get rows(): ReadonlyArray<Row> {
+    const coarse = this.between(rounds)
+    return coarse.length < 5 ? this.between(finer) : coarse
+  }
+
+  private between(edges: ReadonlyArray<number>): ReadonlyArray<Row> {
     if (this.total === 0) return []
-    const edges = rounds.filter((edge, i) => edge < this.max && (rounds[i + 1] ?? Infinity) > this.min)
-    const rows = edges.map((from) => ({ from, to: rounds[rounds.indexOf(from) + 1] ?? Infinity, count: 0 }))
-    if (rows.length === 0) rows.push({ from: 0, to: rounds[1]!, count: 0 })
+    const rows = edges
+      .map((from, i) => ({ from, to: edges[i + 1] ?? Infinity, count: 0 }))
+      .filter(({ from, to }) => from <= this.max && this.min < to)
     for (let i = 0; i < buckets; i++) {
+      const count = this.counts[i]!
+      if (count === 0) continue
       const middle = unit * 1.05 ** (i + 0.5)
       const row = rows.find(({ to }) => middle < to) ?? rows.at(-1)!
-      row.count += this.counts[i]!
+      row.count += count
     }
     return rows
   }
 }
 
-const rounds = [0, ...[1, 10, 100, 1_000, 10_000, 100_000].flatMap((power) => [power, 2 * power, 5 * power])]
+export interface Row {
+  readonly from: number
+  readonly to: number
+  readonly count: number
+}
+
+const decades = (steps: ReadonlyArray<number>) => [
+  0,
+  ...[1, 10, 100, 1_000, 10_000, 100_000].flatMap((power) => steps.map((step) => step * power))
+]
+const rounds = decades([1, 2, 5])
+const finer = decades([1, 1.5, 2, 2.5, 3, 4, 5, 6, 8])

@@ -154,24 +154,26 @@ class Line {
   }
 }
 
-/** How many per second there were lately: over some ten seconds, weighing what is older less. */
+/** How many per second there were lately: over some five seconds, weighing what is older less. */
 export class Rate {
+  private readonly since: number
   private at: number
   private count = 0
-  private value: number | undefined = undefined
+  private value = 0
 
   constructor(now: number) {
+    this.since = now
     this.at = now
   }
 
-  /** Told how many there are in all; at most four times a second it counts anew. */
+  /** Told how many there are in all; it counts anew at most four times a second. */
   perSecond(now: number, count: number): number {
     const millis = now - this.at
-    if (millis < 250 && this.value !== undefined) return this.value
-    if (millis <= 0) return 0
+    if (millis < 250) return this.value
     const latest = ((count - this.count) / millis) * 1_000
-    const weight = this.value === undefined ? 1 : 1 - Math.exp(-millis / 5_000)
-    this.value = (this.value ?? 0) * (1 - weight) + latest * weight
+    // At first it is the mean.
+    const weight = Math.max(1 - Math.exp(-millis / 5_000), millis / (now - this.since))
+    this.value += (latest - this.value) * weight
     this.at = now
     this.count = count
     return this.value

@@ -2,14 +2,13 @@
 import { printable } from "../ConfigWords.ts"
 import * as ConfigValue from "../ConfigValue.ts"
 import type { Latencies } from "./Latencies.ts"
-import { titleOf } from "./Tally.ts"
-import type { Tally } from "./Tally.ts"
+import type { Failures, Tally } from "./Tally.ts"
 import * as Words from "./Words.ts"
 
 export interface How {
   readonly elapsedMillis: number
   /** Where something is left: how much of the input, as a part, if that is known; and whether another run can go on. */
-  readonly stopped: { readonly unread: number | undefined; readonly resumes: boolean } | undefined
+  readonly stopped: { readonly part: number | undefined; readonly resumes: boolean } | undefined
   readonly columns: number
 }
 
@@ -17,21 +16,21 @@ export interface How {
 const many = 10
 
 export const render = (tally: Tally, { columns, elapsedMillis, stopped }: How): string => {
-  const { bytes, ended, failed, failures, kinds, latencies, left, ok, retries, skipped, statuses } = tally
+  const { bytes, ended, failed, failures, latencies, left, ok, retries, skipped, statuses } = tally
   const rate = elapsedMillis > 0 ? (ended / elapsedMillis) * 1_000 : 0
   const rows: Array<readonly [string, string]> = [
     ["ok", Words.count(ok)],
-    ...(failed === 0 ? [] : [["failed", `${Words.count(failed)}  ${counted(kinds, (kind) => kind)}`] as const]),
+    ...(failed === 0 ? [] : [["failed", Words.count(failed)] as const]),
     ...(skipped === 0 ? [] : [["skipped", `${Words.count(skipped)}  fetched by an earlier run`] as const]),
     ...(left === 0 ? [] : [["left", `${Words.count(left)}  taken, and not begun or cut`] as const]),
-    ...(statuses.size === 0 ? [] : [["status", counted(statuses, (status) => `${status}`)] as const]),
+    ...(statuses.size === 0 ? [] : [["status", counted(statuses)] as const]),
     ...(latencies.total === 0 ? [] : [["latency", latency(latencies)] as const])
   ]
   const lines = [
     `${Words.count(ended)} done in ${Words.took(elapsedMillis)} (${Words.perSecond(rate)}), ${ConfigValue.formatBytes(bytes)}${retries === 0 ? "" : `, ${plural(retries, "retry", "retries")}`}`,
     ...rows.map(([name, what]) => `  ${name.padEnd(9)}${what}`),
     ...(latencies.total < many ? [] : ["", ...histogram(latencies, columns)]),
-    ...(failures.length === 0 ? [] : ["", ...told(tally)]),
+    ...(failed === 0 ? [] : ["", ...told(failures.values(), columns)]),
     ...(stopped === undefined ? [] : ["", ...goOn(stopped)])
   ]
   return lines.join("\n")
@@ -63,24 +62,28 @@ const latency = (latencies: Latencies) =>
   ].join("  ")
 
 /** The most frequent first. */
-const counted = <K>(counts: ReadonlyMap<K, number>, title: (key: K) => string) =>
-  [...counts]
+const counted = (statuses: ReadonlyMap<number, number>) =>
+  [...statuses]
     .toSorted((a, b) => b[1] - a[1])
-    .map(([key, n]) => `${title(key)} × ${Words.count(n)}`)
+    .map(([status, n]) => `${status} × ${Words.count(n)}`)
     .join("  ")
 
-const told = ({ failed, failures }: Tally): ReadonlyArray<string> => {
-  const lines = failures.map(({ error, url }) => `  ${titleOf(error)}  ${about(url, error.message)}`)
-  const rest = failed - failures.length
-  return ["failed:", ...lines, ...(rest === 0 ? [] : [`  and ${Words.count(rest)} more`])]
+/** What failed, by kind, each with its first. */
+const told = (failures: Iterable<Failures>, columns: number): ReadonlyArray<string> => {
+  const all = [...failures].toSorted((a, b) => b.count - a.count)
+  const digits = Words.count(all[0]!.count).length
+  return all.flatMap(({ count, message, title, url }) => [
+    `  ${Words.count(count).padStart(digits)} × ${title}`,
+    `  ${" ".repeat(digits)}   ${printable(about(url, message), Math.max(40, columns - digits - 6))}`
+  ])
 }
 
 /** Most messages begin with the URL already; those that do not are told with it. */
 const about = (url: string | undefined, message: string) =>
-  printable(url === undefined || message.includes(url) ? message : `${url}: ${message}`, 160)
+  url === undefined || message.includes(url) ? message : `${url}: ${message}`
 
-const goOn = ({ resumes, unread }: NonNullable<How["stopped"]>): ReadonlyArray<string> => [
-  `stopped before the end${unread === undefined ? "" : `; about ${Math.round(unread * 100)} % of the input is left`}.`,
+const goOn = ({ part, resumes }: NonNullable<How["stopped"]>): ReadonlyArray<string> => [
+  `stopped before the end${part === undefined ? "" : `; about ${Math.round(part * 100)} % of the input is left`}.`,
   resumes ? "To go on, run the same command with --resume." : "With --out DIR, --resume could go on from here."
 ]
 
