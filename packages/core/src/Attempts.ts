@@ -100,6 +100,21 @@ export interface Attempts<in E = unknown> {
   readonly statistics: Effect.Effect<Statistics>
 }
 
+/** The attempts of many dependencies, told apart by a key: each has a budget, and what it has learnt, of its own. */
+export interface PerKey<in E = unknown> {
+  readonly name: string
+  /** As `Attempts.run`, for the dependency of `key`. */
+  readonly run: <A, E1 extends E, R>(
+    key: string,
+    effect: Effect.Effect<A, E1, R>,
+    ask?: Ask<E1>
+  ) => Effect.Effect<A, E1, R>
+  /** As `Attempts.drain`, for all. */
+  readonly drain: Effect.Effect<void>
+  /** One consistent snapshot, of all together; takes as many steps as there are keys. */
+  readonly statistics: Effect.Effect<Statistics>
+}
+
 /** One consistent snapshot; plain data. */
 export interface Statistics {
   readonly name: string
@@ -192,6 +207,24 @@ export const make = <E = unknown>(
     return Effect.as(
       Registry.register("attempts", name, () => policy.snapshot()),
       policy as Attempts<E>
+    )
+  })
+
+/**
+ * Makes the attempts of many dependencies. Beyond `maxKeys` (10,000) the one that was asked for least lately, and has no call going
+ * on, is forgotten: should it come back, its budget is as new. One for which there are only such is remembered all the same:
+ * whoever bounds the calls bounds these.
+ */
+export const perKey = <E = unknown>(
+  name: string,
+  options: Options<E> = {},
+  { maxKeys = 10_000 }: { readonly maxKeys?: number | undefined } = {}
+): Effect.Effect<PerKey<E>, never, Scope.Scope> =>
+  Effect.withFiber((fiber) => {
+    const keys = new Keys(name, options as Options<any>, fiber.getRef(Clock.Clock), wholeFrom1("maxKeys", maxKeys))
+    return Effect.as(
+      Registry.register("attempts", name, () => keys.snapshot()),
+      keys as PerKey<E>
     )
   })
 
@@ -297,6 +330,93 @@ class Policy implements Attempts<any> {
 }
 
 const unasked: Ask<any> = {}
+
+class Keys implements PerKey<any> {
+  readonly name: string
+  private readonly options: Options<any>
+  private readonly clock: Clock.Clock
+  private readonly maxKeys: number
+  /** Who was asked for last is last. */
+  private readonly all = new Map<string, Policy>()
+  private last: Policy
+  private draining = false
+  /** What became of the calls of those that were forgotten. */
+  private past: Statistics
+
+  constructor(name: string, options: Options<any>, clock: Clock.Clock, maxKeys: number) {
+    this.name = name
+    this.options = options
+    this.clock = clock
+    this.maxKeys = maxKeys
+    // Its mistakes are the maker's, not the first caller's.
+    this.last = new Policy(name, options, clock)
+    this.past = { ...this.last.snapshot(), budget: { allowed: 0, spent: 0 }, hedgeAfterMillis: null }
+  }
+
+  run<A, E, R>(key: string, effect: Effect.Effect<A, E, R>, ask?: Ask<any>): Effect.Effect<A, E, R> {
+    return Effect.suspend(() => this.of(key).run(effect, ask))
+  }
+
+  get drain(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.draining = true
+      return Effect.forEach(this.all.values(), ({ drain }) => drain, { discard: true })
+    })
+  }
+
+  get statistics(): Effect.Effect<Statistics> {
+    return Effect.sync(() => this.snapshot())
+  }
+
+  snapshot(): Statistics {
+    let sum = this.past
+    for (const policy of this.all.values()) sum = plus(sum, policy.snapshot())
+    return sum
+  }
+
+  private of(key: string): Policy {
+    // Calls of one dependency mostly come together.
+    if (this.last.name === key && this.all.size > 0) return this.last
+    let policy = this.all.get(key)
+    if (policy !== undefined) this.all.delete(key)
+    else {
+      if (this.all.size >= this.maxKeys) this.forget()
+      policy = new Policy(key, this.options, this.clock)
+      policy.draining = this.draining
+    }
+    this.all.set(key, policy)
+    return (this.last = policy)
+  }
+
+  private forget(): void {
+    for (const [key, policy] of this.all) {
+      if (policy.running + policy.waiting > 0) continue
+      this.all.delete(key)
+      this.past = plus(this.past, { ...policy.snapshot(), budget: { allowed: 0, spent: 0 } })
+      return
+    }
+  }
+}
+
+const plus = (a: Statistics, b: Statistics): Statistics => ({
+  name: a.name,
+  calls: a.calls + b.calls,
+  running: a.running + b.running,
+  waiting: a.waiting + b.waiting,
+  succeeded: a.succeeded + b.succeeded,
+  failed: a.failed + b.failed,
+  interrupted: a.interrupted + b.interrupted,
+  attempts: a.attempts + b.attempts,
+  retries: a.retries + b.retries,
+  hedges: a.hedges + b.hedges,
+  hedgesWon: a.hedgesWon + b.hedgesWon,
+  hedgesRefused: a.hedgesRefused + b.hedgesRefused,
+  retriesDenied: a.retriesDenied + b.retriesDenied,
+  hedgesDenied: a.hedgesDenied + b.hedgesDenied,
+  tooLate: a.tooLate + b.tooLate,
+  budget: { allowed: a.budget.allowed + b.budget.allowed, spent: a.budget.spent + b.budget.spent },
+  hedgeAfterMillis: null
+})
 
 /** One call, from its first attempt to its end. */
 class Call extends Step implements race.Host {

@@ -168,6 +168,11 @@ export interface BulkOptions<in A> {
   readonly maxAhead?: number | undefined
 }
 
+export interface StreamOptions<in A> extends BulkOptions<A> {
+  /** Whether results are given as they come, or in the order of the items: then a slow one holds up those behind it. Default: `completed`. */
+  readonly order?: "completed" | "input" | undefined
+}
+
 export interface EachOptions<in A> extends BulkOptions<A> {
   /** Keeps no results. */
   readonly discard?: boolean | undefined
@@ -205,6 +210,11 @@ export interface Gate {
   readonly name: string
   /** Waits for admission, runs `effect` on the caller's fiber, and gives the permit back however that ends. */
   readonly run: <A, E, R>(effect: Effect.Effect<A, E, R>, ask?: Ask) => Effect.Effect<A, E | Refused.Refused, R>
+  /** As `run`, for work that has something to say of its permit while it goes on. */
+  readonly withPermit: <A, E, R>(
+    f: (permit: Permit) => Effect.Effect<A, E, R>,
+    ask?: HoldAsk
+  ) => Effect.Effect<A, E | Refused.Refused, R>
   /** A permit until the scope closes, or until it is released. */
   readonly hold: (ask?: HoldAsk) => Effect.Effect<Permit, Refused.Refused, Scope.Scope>
   /**
@@ -228,12 +238,12 @@ export interface Gate {
     ): Effect.Effect<void, E | Refused.Refused, R>
   }
   /**
-   * Likewise for a stream, as an operator; gives the results in the order in which they come. Whoever is slow to take them
+   * Likewise for a stream, as an operator; gives the results in the order in which they come, unless it is told otherwise. Whoever is slow to take them
    * keeps no permit for that: nothing more is taken from the source meanwhile.
    */
   readonly stream: <A, B, E, R>(
     f: (item: A, index: number) => Effect.Effect<B, E, R>,
-    options?: BulkOptions<A>
+    options?: StreamOptions<A>
   ) => <E2, R2>(self: Stream.Stream<A, E2, R2>) => Stream.Stream<B, E | E2 | Refused.Refused, R | R2>
   /** Another limit from now on. What runs above a lower one runs to its end; a limit that adapts begins anew. */
   readonly resize: (limit: number | ConcurrencyLimit.ConcurrencyLimit) => Effect.Effect<void>

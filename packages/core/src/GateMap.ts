@@ -49,6 +49,12 @@ export interface GateMap {
     effect: Effect.Effect<A, E, R>,
     ask?: Gate.Ask
   ) => Effect.Effect<A, E | Refused.Refused, R>
+  /** Likewise, for work that has something to say of its permit; see `Gate.withPermit`. */
+  readonly withPermit: <A, E, R>(
+    key: string,
+    f: (permit: Gate.Permit) => Effect.Effect<A, E, R>,
+    ask?: Gate.HoldAsk
+  ) => Effect.Effect<A, E | Refused.Refused, R>
   /** A permit of the gate of `key` until the scope closes; see `Gate.hold`. */
   readonly hold: (key: string, ask?: Gate.HoldAsk) => Effect.Effect<Gate.Permit, Refused.Refused, Scope.Scope>
   /** The gate of `key`, which is not forgotten before the scope closes. */
@@ -225,12 +231,24 @@ class Keys implements GateMap {
   // Everywhere: the frame that ends a use stands before it begins.
 
   run<A, E, R>(key: string, effect: Effect.Effect<A, E, R>, ask?: Gate.Ask): Effect.Effect<A, E | Refused.Refused, R> {
-    return Effect.withFiber((fiber) => {
+    return this.using(key, (gate) => gate.run(effect, ask))
+  }
+
+  withPermit<A, E, R>(
+    key: string,
+    f: (permit: Gate.Permit) => Effect.Effect<A, E, R>,
+    ask?: Gate.HoldAsk
+  ): Effect.Effect<A, E | Refused.Refused, R> {
+    return this.using(key, (gate) => gate.withPermit(f, ask))
+  }
+
+  private using<A, E, R>(key: string, f: (gate: Gate.Gate) => Effect.Effect<A, E | Refused.Refused, R>) {
+    return Effect.withFiber<A, E | Refused.Refused, R>((fiber) => {
       let kept: Kept | Refused.Refused | undefined
       return Effect.onExitPrimitive(
         Effect.suspend(() => {
           kept = this.use(key)
-          return kept instanceof Kept ? kept.gate.run(effect, ask) : Effect.fail(kept)
+          return kept instanceof Kept ? f(kept.gate) : Effect.fail(kept)
         }),
         () => (kept instanceof Kept ? this.leave(kept, fiber) : undefined)
       )

@@ -8,19 +8,43 @@
  * `read` runs while the permits are held, so memory and connections are bounded together. The source of a `stream` is pulled as
  * calls end, and may be infinite. A call that fails fails no other: its error is in its `Outcome`.
  *
- * Interrupting a call, or the stream, closes the connections it uses and gives its permits back.
+ * Who waits for his host holds no permit of the total, so that a host with a small limit holds up nobody else; as long as there
+ * are calls for others among the `maxAhead` that were taken from the source.
+ *
+ * Interrupting a call, or the stream, closes the connections it uses, gives its permits back, and waits for that.
+ *
+ * Memory: of answers, what `read` keeps, at most `inFlight` times `maxBytes` at once; of hosts, 10,000 that are in use or have
+ * something to be remembered.
+ *
+ * It keeps no cookies, caches nothing, and decodes no content coding. Connections are the transport's.
  */
-import { Clock, Data, Effect, Exit, Result, Stream } from "effect"
-import type { Duration, Scope } from "effect"
-import * as Deadline from "./Deadline.ts"
+import { Clock, Effect, Stream } from "effect"
+import type { Duration, Exit, Scope } from "effect"
+import * as Attempts from "./Attempts.ts"
+import * as ConcurrencyLimit from "./ConcurrencyLimit.ts"
 import * as Gate from "./Gate.ts"
 import * as GateMap from "./GateMap.ts"
-import * as Join from "./Join.ts"
-import * as Nursery from "./Nursery.ts"
-import * as Priority from "./Priority.ts"
-import type * as Refused from "./Refused.ts"
+import type * as CircuitBreaker from "./http/CircuitBreaker.ts"
+import * as again from "./internal/again.ts"
+import * as client from "./internal/client.ts"
+import * as courtesy from "./internal/courtesy.ts"
+import type { BodyFailure, Failure, NotJson } from "./internal/failure.ts"
+import { Engine } from "./internal/gate.ts"
+import * as millis from "./internal/millis.ts"
+import type * as Priority from "./Priority.ts"
 import * as Registry from "./Registry.ts"
 import * as Transport from "./Transport.ts"
+
+export {
+  BodyTooLarge,
+  ConnectionFailed,
+  InvalidRequest,
+  NotJson,
+  RedirectRejected,
+  StatusRejected,
+  Timeout
+} from "./internal/failure.ts"
+export type { BodyFailure, Failure }
 
 /** What is asked for. */
 export interface Request {
@@ -30,87 +54,23 @@ export interface Request {
   readonly method?: string | undefined
   /** Name, value, name, value … */
   readonly headers?: Transport.Headers | undefined
+  /** One that is a stream (`Transport.stream`) goes once: no attempt follows the first, and no redirect that would need it. */
   readonly body?: string | Uint8Array | Transport.Body | undefined
   /** Default: that of the caller. */
   readonly urgency?: Priority.Urgency | undefined
+  /**
+   * Whether it may be done twice, and so be tried again after it may have been done. Default: by its method (RFC 9110, 9.2.2), or
+   * where it has an `Idempotency-Key`.
+   */
+  readonly idempotent?: boolean | undefined
 }
 
 /** A request, or the address of what to `GET`. */
 export type Input = string | Request
 
-/** No whole answer, and no word from Fairlead's own doors: what went wrong on the way, see `Transport.Kind`. */
-export class ConnectionFailed extends Data.TaggedError("ConnectionFailed")<{
-  readonly url: string
-  readonly kind: Exclude<
-    Transport.Kind,
-    "connectTimeout" | "headersTimeout" | "idleTimeout" | "totalTimeout" | "tooLarge"
-  >
-  /** Whether any byte of the request was written. */
-  readonly sent: boolean
-  readonly cause: unknown
-}> {
-  override get message(): string {
-    return `${this.url}: ${this.kind}${this.cause instanceof Error ? `: ${this.cause.message}` : ""}`
-  }
-}
-
-/** One of the transport's times has passed. */
-export class Timeout extends Data.TaggedError("Timeout")<{
-  readonly url: string
-  readonly phase: "connect" | "firstByte" | "idle" | "total"
-  readonly sent: boolean
-}> {
-  override get message(): string {
-    return `${this.url}: ${this.phase} took too long`
-  }
-}
-
-/** The answer is larger than `maxBytes`. */
-export class BodyTooLarge extends Data.TaggedError("BodyTooLarge")<{
-  readonly url: string
-  readonly maxBytes: number
-}> {
-  override get message(): string {
-    return `${this.url}: expected at most ${this.maxBytes} bytes`
-  }
-}
-
-/** The answer's status is none that is accepted. */
-export class StatusRejected extends Data.TaggedError("StatusRejected")<{
-  readonly url: string
-  readonly status: number
-  readonly headers: Transport.Headers
-  /** The answer's body, where it was short enough to be in memory already. */
-  readonly body: Uint8Array | undefined
-}> {
-  override get message(): string {
-    return `${this.url}: ${this.status}`
-  }
-}
-
-/** The input is no request. */
-export class InvalidRequest extends Data.TaggedError("InvalidRequest")<{
-  readonly url: string
-  readonly expected: string
-}> {
-  override get message(): string {
-    return `Expected ${this.expected}, got ${JSON.stringify(this.url)}`
-  }
-}
-
-/** Why a call has no result, beside what its `read` fails with. */
-export type Failure =
-  | ConnectionFailed
-  | Timeout
-  | BodyTooLarge
-  | StatusRejected
-  | InvalidRequest
-  | Refused.Refused
-  | Deadline.DeadlineExceeded
-
-/** An answer whose body has not begun to flow, for `read`. */
+/** An answer whose body has not begun to flow, for `read`. It is read once: who does so again is told, by a defect. */
 export interface Answer {
-  /** Where it came from, after redirects. */
+  /** Where it came from, after redirects; without user, password and fragment. */
   readonly url: string
   readonly status: number
   readonly headers: Transport.Headers
@@ -118,13 +78,28 @@ export interface Answer {
   readonly header: (name: string) => string | undefined
   readonly body: Transport.Body
   /** All of the body, in memory. */
-  readonly bytes: Effect.Effect<Uint8Array, ConnectionFailed | Timeout | BodyTooLarge>
+  readonly bytes: Effect.Effect<Uint8Array, BodyFailure>
   /** Likewise, as UTF-8. */
-  readonly text: Effect.Effect<string, ConnectionFailed | Timeout | BodyTooLarge>
+  readonly text: Effect.Effect<string, BodyFailure>
+  /** Likewise, as JSON in UTF-8. */
+  readonly json: Effect.Effect<unknown, BodyFailure | NotJson>
+  /** All of it, kept nowhere; its connection is free for the next then. */
+  readonly discard: Effect.Effect<void, BodyFailure>
 }
 
-/** Makes of an answer what a call comes to. What it leaves unread is dropped. */
+/**
+ * Makes of an answer what a call comes to. What it leaves unread is dropped, and with it the connection. It begins anew with each
+ * attempt; a `Scope` that it asks for is that of the attempt.
+ */
 export type Read<A, E = never, R = never> = (answer: Answer) => Effect.Effect<A, E, R>
+
+/** Readers: `http.fetch(url, ParallelHttp.json)`. */
+export const bytes: Read<Uint8Array, BodyFailure> = (answer) => answer.bytes
+export const text: Read<string, BodyFailure> = (answer) => answer.text
+export const json: Read<unknown, BodyFailure | NotJson> = (answer) => answer.json
+export const discard: Read<void, BodyFailure> = (answer) => answer.discard
+/** The status alone; the body is dropped unread. */
+export const status: Read<number> = (answer) => Effect.succeed(answer.status)
 
 /** How a call ended. */
 export interface Outcome<out I, out A, out E = never> {
@@ -144,9 +119,9 @@ export interface Trace {
   /** How often it was sent, redirects not counted, and how often it was redirected. */
   readonly attempts: number
   readonly redirects: number
-  /** Bytes of the answer's body that came. */
+  /** Bytes of the last answer's body that came. */
   readonly bytes: number
-  /** From when it was taken from its source to its end; and how much of that it waited for its turn. */
+  /** From when it was taken from its source to its end; and how much of that it stood in line. */
   readonly millis: number
   readonly waitedMillis: number
 }
@@ -154,7 +129,10 @@ export interface Trace {
 export interface Options {
   /** How many calls are in flight in all. Default: 50. */
   readonly inFlight?: number | undefined
-  /** What each host is given: how many at once, or all that a gate can be told. Default: as many as in all. */
+  /**
+   * What each host (with its port) is given: how many at once, or all that a gate can be told; see `polite`. A rate grant counts
+   * from when the request is written. Default: as many as in all.
+   */
   readonly perHost?: number | GateMap.GateOptions | ((host: string) => GateMap.GateOptions) | undefined
   /** How long a call may take: waiting, attempts, redirects and reading together. Default: as the deadline around it says. */
   readonly timeout?: Duration.Input | undefined
@@ -162,6 +140,45 @@ export interface Options {
   readonly maxBytes?: number | undefined
   /** Which answers are given to `read`; others fail with `StatusRejected`. Default: 2xx. */
   readonly accept?: ((status: number) => boolean) | undefined
+  /**
+   * Attempts of what failed, under a budget for each host. Only what may be sent again is: nothing of it was, or it is idempotent;
+   * and its body is in memory. Of that, `again` says what is worth it: unless it is given, 408, 429, 502, 503, 504, connections
+   * that did not come about or broke off, in mid-body too, and silence. What `read` fails with by itself is never tried again.
+   */
+  readonly attempts?: Attempts.Options<Failure> | false | undefined
+  /**
+   * The longest that a server may have us wait (`Retry-After`). A call that is to come back later fails at once; its host is left
+   * alone for no longer than this. Default: 1 minute.
+   */
+  readonly maxRetryAfter?: Duration.Input | undefined
+  /** What answers say of their limits closes their host's gate for that time. Default: true. */
+  readonly hints?: boolean | undefined
+  /**
+   * A circuit for each host: `CircuitBreaker.make` of `@fairlead/core/http`. Failures are those that show a host which does not
+   * work: no whole answer, and 500, 502, 503, 504 where they are not accepted. Default: none.
+   */
+  readonly breaker?: CircuitBreaker.CircuitBreaker | undefined
+  /** How many redirects are followed, or more than that; 0: none is, and `accept` judges the 3xx. Default: 10. */
+  readonly redirects?: number | RedirectOptions | undefined
+  /**
+   * Identical GETs (address and headers) that go on at the same time share one exchange. Its answer is in memory while they read
+   * it, which they do outside of its permits. Default: false.
+   */
+  readonly coalesce?: boolean | undefined
+  /** How many calls there may be at once, those that wait included; one more `fetch` is refused (`QueueFull`). Default: 10,000. */
+  readonly maxCalls?: number | undefined
+}
+
+export interface RedirectOptions {
+  /** How many are followed. Default: 10. */
+  readonly max?: number | undefined
+  /** Whether from `https:` to `http:`. Default: false. */
+  readonly downgrade?: boolean | undefined
+  /**
+   * Header fields that are given to no other origin, beside `Authorization`, `Cookie`, `Proxy-Authorization`, `Host` and `Origin`:
+   * `X-Api-Key` and the like.
+   */
+  readonly secrets?: ReadonlyArray<string> | undefined
 }
 
 export interface ManyOptions<I, A, E = never, R = never> {
@@ -174,7 +191,10 @@ export interface ManyOptions<I, A, E = never, R = never> {
 export interface StreamOptions<I, A, E = never, R = never> extends ManyOptions<I, A, E, R> {
   /** Default: `completed`. In the order of the input a slow one holds up those behind it. */
   readonly order?: "completed" | "input" | undefined
-  /** How many at most have been taken from the source and have not ended. Default: twice `inFlight`. */
+  /**
+   * How many at most have been taken from the source and have not been handed on. Default: twice `inFlight`. Where a source is
+   * sorted by host, and hosts are given less than `inFlight`, more of them ahead keep all hosts busy.
+   */
   readonly maxAhead?: number | undefined
 }
 
@@ -185,7 +205,10 @@ export interface ParallelHttp {
     input: Input,
     read?: Read<A, E, R>
   ) => Effect.Effect<A, Failure | E, R>
-  /** All calls of a stream, as an operator. */
+  /**
+   * All calls of a stream, as an operator. Where the source fails, what is in flight is cut, and the stream fails; ending the stream
+   * early cuts it, too. Both wait for that.
+   */
   readonly stream: <I = Input, A = Uint8Array, E = never, R = never>(
     options?: StreamOptions<I, A, E, R>
   ) => <E2, R2>(source: Stream.Stream<I, E2, R2>) => Stream.Stream<Outcome<I, A, E>, E2, R | R2>
@@ -219,7 +242,39 @@ export interface Statistics {
   readonly interrupted: number
   /** Answers by status. */
   readonly statuses: { readonly [status: string]: number }
+  /** How many requests were sent to begin with, again, or where a redirect led; and how many were redirected. */
+  readonly attempts: number
+  readonly redirects: number
+  /** Of answers' bodies. */
+  readonly bytes: number
+  /** How long calls took that were completed lately, their waits included; `null` before there were any. */
+  readonly latencyMillis: { readonly p50: number | null; readonly p90: number | null; readonly p99: number | null }
 }
+
+/** What is wrong with a snapshot, as sentences; empty when all invariants hold. */
+export const check = (self: Statistics): ReadonlyArray<string> => {
+  const broken: Array<string> = []
+  const { attempts, completed, failed, interrupted, name, offered, redirects, running } = self
+  if (offered !== completed + failed + interrupted + running) {
+    broken.push(
+      `${name}: expected offered = completed + failed + interrupted + running, got ${offered} = ` +
+        `${completed} + ${failed} + ${interrupted} + ${running}`
+    )
+  }
+  if (running < 0) broken.push(`${name}: expected running >= 0, got ${running}`)
+  const answers = Object.values(self.statuses).reduce((sum, count) => sum + count, 0)
+  if (answers > attempts) broken.push(`${name}: expected no more answers than attempts, got ${answers} of ${attempts}`)
+  if (redirects > answers) broken.push(`${name}: expected each redirect of an answer, got ${redirects} of ${answers}`)
+  return broken
+}
+
+/**
+ * For `perHost`: as many at once as the host bears, found out from how long its answers take and from 429, 503, 504, silence and
+ * connections that break.
+ */
+export const polite = (options: ConcurrencyLimit.LatencyOptions): GateMap.GateOptions => ({
+  limit: ConcurrencyLimit.gradient(options)
+})
 
 /** Makes one that lives as long as the scope, over the transport of the context. */
 export const make = (
@@ -227,12 +282,16 @@ export const make = (
   options: Options = {}
 ): Effect.Effect<ParallelHttp, never, Transport.Transport | Scope.Scope> =>
   Effect.gen(function* () {
+    const { attempts, breaker, coalesce = false, inFlight = 50 } = options
+    const terms = settled(options, inFlight)
+    const clock = yield* Clock.Clock
     const transport = yield* Transport.Transport
-    const inFlight = options.inFlight ?? 50
-    const perHost = options.perHost ?? inFlight
-    const gate = yield* Gate.make(name, { limit: inFlight, line: { maxItems: 1_000_000 } })
-    const hosts = yield* GateMap.make(`${name} hosts`, typeof perHost === "number" ? { limit: perHost } : perHost)
-    const http = new Client(name, options, transport, gate, hosts, yield* Clock.Clock)
+    const gate = yield* Gate.make(name, { limit: inFlight, line: endless })
+    const hosts = yield* GateMap.make(`${name} hosts`, ofHost(options.perHost ?? inFlight))
+    const policy = attempts === false ? undefined : yield* Attempts.perKey(`${name} attempts`, tries(attempts))
+    const ahead = new Engine(`${name} ahead`, {}, clock)
+    const http = new client.Client(name, terms, { clock, transport, gate, ahead, hosts, attempts: policy, breaker })
+    if (coalesce) yield* http.share
     yield* Registry.register("http", name, () => http.snapshot())
     // Its calls have the types of whatever they are given.
     return http as unknown as ParallelHttp
@@ -244,240 +303,51 @@ export const stream =
   <E2, R2>(source: Stream.Stream<I, E2, R2>): Stream.Stream<Outcome<I, A, E>, E2, R | R2 | Transport.Transport> =>
     Stream.unwrap(Effect.map(make("parallel http", options), (http) => http.stream(options)(source)))
 
-type AnyRead = Read<any, any, any>
-type AnyEffect = Effect.Effect<any, any, any>
+/** Whoever waits in it is a call, of which there are `maxCalls`, and those that streams have ahead. */
+const endless: Gate.Line = { maxItems: Infinity }
 
-/** What `Trace` will say, while it goes on. */
-class Running {
-  url = ""
-  status: number | undefined = undefined
-  attempts = 0
-  redirects = 0
-  bytes = 0
-  waitedMillis = 0
-}
+/** What a host is given, where nobody has said otherwise. */
+const usual: GateMap.GateOptions = { line: endless, judge: courtesy.ofExit }
 
-class Client {
-  readonly name: string
-  private readonly options: Options
-  private readonly transport: Transport.Transport
-  private readonly gate: Gate.Gate
-  private readonly hosts: GateMap.GateMap
-  private readonly clock: Clock.Clock
-  private readonly maxAhead: number
-  private readonly maxBytes: number
-  private readonly accept: (status: number) => boolean
-  private offered = 0
-  private running = 0
-  private completed = 0
-  private failed = 0
-  private interrupted = 0
-  private readonly statuses = new Map<number, number>()
+const ofHost = (
+  perHost: NonNullable<Options["perHost"]>
+): GateMap.GateOptions | ((host: string) => GateMap.GateOptions) =>
+  typeof perHost === "function"
+    ? (host) => ({ ...usual, ...perHost(host) })
+    : { ...usual, ...(typeof perHost === "number" ? { limit: perHost } : perHost) }
 
-  constructor(
-    name: string,
-    options: Options,
-    transport: Transport.Transport,
-    gate: Gate.Gate,
-    hosts: GateMap.GateMap,
-    clock: Clock.Clock
-  ) {
-    this.name = name
-    this.options = options
-    this.transport = transport
-    this.gate = gate
-    this.hosts = hosts
-    this.clock = clock
-    this.maxAhead = 2 * (options.inFlight ?? 50)
-    this.maxBytes = options.maxBytes ?? 16 * 1024 * 1024
-    this.accept = options.accept ?? ((status) => status >= 200 && status < 300)
-    // `Effect.forEach(urls, (url) => …)` and `pipe(http.stream())` are what one writes.
-    this.fetch = this.fetch.bind(this)
-  }
+const is2xx = (status: number) => status >= 200 && status < 300
 
-  get statistics(): Effect.Effect<Statistics> {
-    return Effect.sync(() => this.snapshot())
-  }
-
-  snapshot(): Statistics {
-    const { completed, failed, interrupted, name, offered, running } = this
-    return { name, offered, running, completed, failed, interrupted, statuses: Object.fromEntries(this.statuses) }
-  }
-
-  fetch(input: Input, read: AnyRead = bytesOf): AnyEffect {
-    return Effect.suspend(() => this.call(input, read, new Running()))
-  }
-
-  stream(options: StreamOptions<any, any, any, any> = {}): any {
-    const { maxAhead = this.maxAhead, order } = options
-    return Stream.mapEffect((item, index) => this.outcome(item, index, options), {
-      concurrency: maxAhead,
-      unordered: order !== "input"
-    })
-  }
-
-  all(inputs: Iterable<any>, options: ManyOptions<any, any, any, any> = {}): AnyEffect {
-    return Effect.forEach(inputs, (item, index) => this.outcome(item, index, options), { concurrency: this.maxAhead })
-  }
-
-  anySuccess(inputs: Iterable<any>, options: ManyOptions<any, any, any, any> = {}): AnyEffect {
-    return Nursery.all(this.calls(inputs, options), Join.anySuccess())
-  }
-
-  quorum(n: number, inputs: Iterable<any>, options: ManyOptions<any, any, any, any> = {}): AnyEffect {
-    return Nursery.all(this.calls(inputs, options), Join.quorum(n))
-  }
-
-  private calls(inputs: Iterable<any>, { read, request }: ManyOptions<any, any, any, any>): Array<AnyEffect> {
-    return Array.from(inputs, (item, index) => this.fetch(request === undefined ? item : request(item, index), read))
-  }
-
-  private outcome(
-    input: any,
-    index: number,
-    { read = bytesOf, request }: ManyOptions<any, any, any, any>
-  ): Effect.Effect<Outcome<any, any, any>, never, any> {
-    return Effect.suspend(() => {
-      const since = this.clock.currentTimeMillisUnsafe()
-      const running = new Running()
-      const call = Effect.suspend(() => this.call(request === undefined ? input : request(input, index), read, running))
-      return Effect.map(Effect.exit(call), (exit) => {
-        const millis = this.clock.currentTimeMillisUnsafe() - since
-        return { input, index, exit, trace: { ...running, millis } }
-      })
-    })
-  }
-
-  private call(input: Input, read: AnyRead, running: Running): AnyEffect {
-    const request = parse(input)
-    if (Result.isFailure(request)) return Effect.fail(request.failure)
-    const { success } = request
-    running.url = success.url
-    const { timeout } = this.options
-    const call = this.attempt(success, read, running)
-    const timed = timeout === undefined ? call : Deadline.within(call, timeout)
-    this.offered++
-    this.running++
-    return Effect.onExitPrimitive(
-      success.urgency === undefined ? timed : Priority.at(timed, success.urgency),
-      (exit) => {
-        this.running--
-        if (Exit.isSuccess(exit)) this.completed++
-        else if (Exit.hasInterrupts(exit)) this.interrupted++
-        else this.failed++
-        return undefined
-      }
-    )
-  }
-
-  private attempt(request: Parsed, read: AnyRead, running: Running): AnyEffect {
-    const exchange = Effect.suspend(() => {
-      running.attempts++
-      return Effect.scoped(
-        Effect.flatMap(
-          Effect.mapError(this.transport.exchange(request.origin, request.sent, { maxBytes: this.maxBytes }), (error) =>
-            error._tag === "Refused" ? error : this.failure(request.url, error)
-          ),
-          (reply) => this.answered(request, reply, read, running)
-        )
-      )
-    })
-    return this.hosts.run(request.host, this.gate.run(exchange))
-  }
-
-  private answered(request: Parsed, reply: Transport.Reply, read: AnyRead, running: Running): AnyEffect {
-    const { body, headers, status } = reply
-    const { url } = request
-    running.status = status
-    this.statuses.set(status, (this.statuses.get(status) ?? 0) + 1)
-    if (!this.accept(status)) return Effect.fail(new StatusRejected({ url, status, headers, body: body.bytes }))
-    const bytes = Effect.mapError(
-      Effect.tap(Transport.collect(body, this.maxBytes), ({ length }) => Effect.sync(() => (running.bytes += length))),
-      (error) => this.failure(url, error)
-    )
-    return read({
-      url,
-      status,
-      headers,
-      header: (name) => Transport.header(headers, name),
-      body,
-      bytes,
-      text: Effect.map(bytes, (content) => new TextDecoder().decode(content))
-    })
-  }
-
-  private failure(url: string, failed: Transport.UpstreamFailed | Transport.BodyFailed) {
-    const { cause, kind } = failed
-    const sent = failed._tag === "BodyFailed" || failed.sent
-    switch (kind) {
-      case "connectTimeout":
-        return new Timeout({ url, phase: "connect", sent })
-      case "headersTimeout":
-        return new Timeout({ url, phase: "firstByte", sent })
-      case "idleTimeout":
-        return new Timeout({ url, phase: "idle", sent })
-      case "totalTimeout":
-        return new Timeout({ url, phase: "total", sent })
-      case "tooLarge":
-        return new BodyTooLarge({ url, maxBytes: this.maxBytes })
-      default:
-        return new ConnectionFailed({ url, kind, sent, cause })
-    }
-  }
-}
-
-const bytesOf: AnyRead = (answer: Answer) => answer.bytes
-
-interface Parsed {
-  readonly url: string
-  readonly host: string
-  readonly origin: string
-  readonly urgency: Priority.Urgency | undefined
-  readonly sent: Transport.Request
-}
-
-const parse = (input: Input): Result.Result<Parsed, InvalidRequest> => {
+const settled = (options: Options, inFlight: number): client.Terms => {
+  const { accept = is2xx, attempts, hints = true, maxBytes = 16 * 1024 * 1024, maxCalls = 10_000 } = options
+  const { maxRetryAfter = "1 minute", redirects, timeout } = options
   const {
-    body,
-    headers = [],
-    method = "GET",
-    url,
-    urgency
-  }: Request = typeof input === "string" ? { url: input } : input
-  let parsed
-  try {
-    parsed = new URL(url)
-  } catch {
-    return Result.fail(new InvalidRequest({ url, expected: "an absolute http: or https: URL" }))
+    downgrade = false,
+    max = 10,
+    secrets = []
+  } = typeof redirects === "number" ? { max: redirects } : (redirects ?? {})
+  const longest = millis.from(maxRetryAfter)
+  if (!(maxBytes >= 0)) throw new RangeError(`Expected maxBytes of at least 0, got ${maxBytes}`)
+  if (!(maxCalls >= 1)) throw new RangeError(`Expected maxCalls of at least 1, got ${maxCalls}`)
+  if (!(Number.isInteger(max) && max >= 0)) throw new RangeError(`Expected redirects of at least 0, got ${max}`)
+  if (!(longest >= 0)) throw new RangeError(`Expected maxRetryAfter of at least 0, got ${longest} ms`)
+  return {
+    maxAhead: 2 * inFlight,
+    maxCalls,
+    maxBytes,
+    timeout,
+    accept,
+    redirects: { max, downgrade, secrets: new Set(secrets.map((name) => name.toLowerCase())) },
+    maxRetryAfter: longest,
+    hints,
+    hedges: attempts !== false && attempts?.hedge !== undefined,
+    again: (attempts === false ? undefined : attempts?.again) ?? ((failure) => again.worth(failure, longest))
   }
-  const { host, origin, pathname, protocol, search } = parsed
-  if (protocol !== "http:" && protocol !== "https:") {
-    return Result.fail(new InvalidRequest({ url, expected: "an absolute http: or https: URL" }))
-  }
-  return Result.succeed({
-    url: `${origin}${pathname}${search}`,
-    host,
-    origin,
-    urgency,
-    sent: { method, target: `${pathname}${search}`, headers, body: bodyOf(body) }
-  })
 }
 
-const bodyOf = (body: Request["body"]): Transport.Body =>
-  body === undefined
-    ? Transport.empty
-    : typeof body === "string"
-      ? Transport.text(body)
-      : "pipeTo" in body
-        ? body
-        : Transport.bytes(body)
-
-// Every runtime has them; ECMAScript's own library, which is all that `core` compiles against, does not name them.
-declare const TextDecoder: new () => { readonly decode: (bytes: Uint8Array) => string }
-declare const URL: new (url: string) => {
-  readonly host: string
-  readonly origin: string
-  readonly pathname: string
-  readonly protocol: string
-  readonly search: string
-}
+/** What the policy of a host is told: of each failure it was settled already whether it may be tried again. */
+const tries = ({ backoff, ...options }: Attempts.Options<Failure> = {}): Attempts.Options<client.Tried> => ({
+  ...options,
+  again: (tried) => tried.again,
+  backoff: backoff === undefined ? undefined : client.backoff(backoff)
+})

@@ -8,8 +8,8 @@
  * still open by then. Bytes are held nowhere: a full sink stops the sender. It knows no retries, permits or rates: see
  * `Gate` for who may call, and when.
  */
-import { Context, Data, Deferred, Effect, Stream } from "effect"
-import type { Scope } from "effect"
+import { Array as Arr, Cause, Context, Data, Deferred, Effect, Exit, Stream } from "effect"
+import type { Pull, Scope } from "effect"
 import type * as Refused from "./Refused.ts"
 
 /** Header fields as on the wire: name, value, name, value …; order, case and repetition are kept. */
@@ -240,6 +240,70 @@ export const collect = (body: Body, maxBytes = Infinity): Effect.Effect<Uint8Arr
       joined(chunks, length)
     )
   })
+
+/**
+ * A body as a stream. It begins to flow when the stream is first pulled, and goes on as it is pulled: one chunk at most waits here,
+ * whatever the sender has. Whoever takes no more of the stream, or is interrupted, aborts the body. A stream that nobody runs
+ * does nothing to it.
+ */
+export const toStream = (body: Body): Stream.Stream<Uint8Array, BodyFailed> => {
+  if (body.bytes !== undefined) return body.bytes.length === 0 ? Stream.empty : Stream.succeed(body.bytes)
+  const pulled = Effect.suspend(() => {
+    const tap = new Tap()
+    const flow = Effect.onExitPrimitive(body.pipeTo(tap), (exit) => void tap.end(exit))
+    return Effect.as(Effect.forkScoped(flow, { startImmediately: true }), tap.pull)
+  })
+  return Stream.unwrap(Effect.map(pulled, (pull) => Stream.fromPull(Effect.succeed(pull))))
+}
+
+type Pulled = Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>, BodyFailed>
+
+/** A sink that has room for what somebody waits for. */
+class Tap implements Sink {
+  /** Invariant: empty while somebody waits. */
+  private chunks: Array<Uint8Array> = []
+  private waiter: ((pulled: Pulled) => void) | undefined = undefined
+  private resume: (() => void) | undefined = undefined
+  private ended: Pulled | undefined = undefined
+
+  write(chunk: Uint8Array): boolean {
+    if (chunk.length === 0) return this.chunks.length === 0
+    const { waiter } = this
+    if (waiter === undefined) {
+      this.chunks.push(chunk)
+      return false
+    }
+    this.waiter = undefined
+    waiter(Effect.succeed([chunk]))
+    return this.chunks.length === 0
+  }
+
+  onDrain(resume: () => void): void {
+    if (this.chunks.length === 0) resume()
+    else this.resume = resume
+  }
+
+  end(exit: Exit.Exit<void, BodyFailed>): void {
+    this.ended = Exit.isSuccess(exit) ? Cause.done() : Effect.failCause(exit.cause)
+    this.waiter?.(this.ended)
+  }
+
+  readonly pull: Pulled = Effect.suspend(() => {
+    const { chunks, ended, resume } = this
+    if (Arr.isReadonlyArrayNonEmpty(chunks)) {
+      this.chunks = []
+      this.resume = undefined
+      // What comes now is for the next to pull.
+      resume?.()
+      return Effect.succeed(chunks)
+    }
+    if (ended !== undefined) return ended
+    return Effect.callback((give) => {
+      this.waiter = give
+      return Effect.sync(() => void (this.waiter = undefined))
+    })
+  })
+}
 
 const tooLarge = (maxBytes: number, length: number) =>
   new BodyFailed({ kind: "tooLarge", cause: new Error(`Expected at most ${maxBytes} bytes, got ${length} or more`) })

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Transport } from "@fairlead/core"
-import { Cause, Effect, Exit, Fiber, Stream } from "effect"
+import { Leaks } from "@fairlead/testing"
+import { Cause, Deferred, Effect, Exit, Fiber, Stream } from "effect"
 import { fork } from "./gates.ts"
 
 /** A sink that is full after each chunk, until the test says otherwise. */
@@ -101,6 +102,108 @@ describe("Transport", () => {
     expect(Transport.header(headers, "x-two")).toBe(undefined)
     expect(Transport.combined(headers, "content-type")).toBe("text/plain, second")
     expect(Transport.combined(headers, "x-two")).toBe(undefined)
+  })
+
+  describe("toStream", () => {
+    const read = (bytes: Uint8Array) => new TextDecoder().decode(bytes)
+
+    /** A body whose sender writes when the test says so. */
+    const scripted = () => {
+      const state = { sink: undefined as Transport.Sink | undefined, began: 0, aborted: 0, drained: 0 }
+      const end = Deferred.makeUnsafe<void, Transport.BodyFailed>()
+      const pipeTo = (sink: Transport.Sink) =>
+        Effect.suspend(() => {
+          state.sink = sink
+          state.began++
+          return Effect.onInterrupt(Deferred.await(end), () => Effect.sync(() => state.aborted++))
+        })
+      /** Whether there is room for more. */
+      const write = (text: string) => {
+        const room = state.sink!.write(new TextEncoder().encode(text))
+        if (!room) state.sink!.onDrain(() => state.drained++)
+        return room
+      }
+      const body: Transport.Body = { length: undefined, bytes: undefined, pipeTo, abort: () => void state.aborted++ }
+      return { body, end, state, write }
+    }
+
+    it.effect("brings what the body brings, in order, and its end", () =>
+      Effect.gen(function* () {
+        const streamed = Transport.toStream(Transport.stream(Stream.rechunk(chunks("a", "b", "", "c"), 1)))
+        expect(Array.from(yield* Stream.runCollect(streamed), read)).toEqual(["a", "b", "c"])
+        expect(Array.from(yield* Stream.runCollect(Transport.toStream(Transport.text("whole"))), read)).toEqual([
+          "whole"
+        ])
+        expect(yield* Stream.runCollect(Transport.toStream(Transport.empty))).toHaveLength(0)
+      }).pipe(Leaks.expectNoLeaks())
+    )
+
+    it.effect("has room for one chunk beyond what is waited for", () =>
+      Effect.gen(function* () {
+        const { body, end, state, write } = scripted()
+        expect(state.began).toBe(0)
+        const pull = yield* Stream.toPull(Transport.toStream(body))
+        const first = yield* fork(pull)
+        expect(write("a")).toBe(true)
+        expect((yield* Fiber.join(first)).map(read)).toEqual(["a"])
+        expect([write("b"), state.drained]).toEqual([false, 0])
+        expect((yield* pull).map(read)).toEqual(["b"])
+        expect(state.drained).toBe(1)
+        const last = yield* fork(pull)
+        yield* Deferred.succeed(end, undefined)
+        expect(Exit.isFailure(yield* Fiber.await(last))).toBe(true)
+        expect([state.began, state.aborted]).toEqual([1, 0])
+      })
+    )
+
+    it.effect("gives what has come before it fails", () =>
+      Effect.gen(function* () {
+        const { body, end, write } = scripted()
+        const pull = yield* Stream.toPull(Transport.toStream(body))
+        const first = yield* fork(pull)
+        write("a")
+        yield* Fiber.join(first)
+        write("b")
+        yield* Deferred.fail(end, new Transport.BodyFailed({ kind: "reset", cause: undefined }))
+        expect((yield* pull).map(read)).toEqual(["b"])
+        expect(yield* Effect.flip(pull)).toMatchObject({ kind: "reset" })
+      })
+    )
+
+    it.effect("aborts the body of which no more is taken, or whose reader is interrupted", () =>
+      Effect.gen(function* () {
+        const early = scripted()
+        const taken = yield* fork(Stream.runCollect(Stream.take(Transport.toStream(early.body), 1)))
+        early.write("a")
+        expect((yield* Fiber.join(taken)).map(read)).toEqual(["a"])
+        expect(early.state.aborted).toBe(1)
+        const cut = scripted()
+        const reading = yield* fork(Stream.runDrain(Transport.toStream(cut.body)))
+        yield* Fiber.interrupt(reading)
+        expect(cut.state.aborted).toBe(1)
+      }).pipe(Leaks.expectNoLeaks())
+    )
+
+    it.effect("moves much without holding it", () =>
+      Effect.gen(function* () {
+        let ahead = 0
+        let most = 0
+        const source = Stream.tap(Stream.rechunk(Stream.range(1, 1000), 1), () =>
+          Effect.sync(() => (most = Math.max(most, ++ahead)))
+        ).pipe(Stream.map(() => new Uint8Array(1000)))
+        const sum = yield* Stream.runFoldEffect(
+          Transport.toStream(Transport.stream(source)),
+          () => 0,
+          (sum, chunk) =>
+            Effect.map(Effect.yieldNow, () => {
+              ahead--
+              return sum + chunk.length
+            })
+        )
+        expect(sum).toBe(1_000_000)
+        expect(most).toBeLessThanOrEqual(4)
+      })
+    )
   })
 
   describe("collect", () => {

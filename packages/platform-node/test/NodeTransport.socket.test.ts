@@ -1,61 +1,10 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Transport } from "@fairlead/core"
-import type { Refused } from "@fairlead/core"
 import { NodeHttp, NodeTransport } from "@fairlead/platform-node"
 import { ScriptedUpstream } from "@fairlead/testing/node"
 import { Deferred, Effect, Exit, Fiber, Schedule, Scope, Stream } from "effect"
 import * as net from "node:net"
-
-const get = (target: string, headers: Transport.Headers = []): Transport.Request => ({
-  method: "GET",
-  target,
-  headers,
-  body: Transport.empty
-})
-
-/** A sink that keeps everything and is never full. */
-const keep = () => {
-  const chunks: Array<Uint8Array> = []
-  return {
-    write: (chunk: Uint8Array) => chunks.push(chunk) > 0,
-    onDrain: () => {},
-    text: () => Buffer.concat(chunks).toString()
-  }
-}
-
-/** A body that is sent when the test says so. */
-const scripted = (length?: number) => {
-  const sink = Deferred.makeUnsafe<Transport.Sink>()
-  const end = Deferred.makeUnsafe<void, Transport.BodyFailed>()
-  const state = { aborted: false }
-  const abort = () => (state.aborted = true)
-  const body: Transport.Body = {
-    length,
-    bytes: undefined,
-    pipeTo: (to) =>
-      Effect.onInterrupt(
-        Effect.suspend(() => {
-          Deferred.doneUnsafe(sink, Effect.succeed(to))
-          return Deferred.await(end)
-        }),
-        () => Effect.sync(abort)
-      ),
-    abort
-  }
-  return { body, sink: Deferred.await(sink), end, state }
-}
-
-const text = (body: Transport.Body) => {
-  const sink = keep()
-  return Effect.map(body.pipeTo(sink), sink.text)
-}
-
-/** What an exchange fails with. No pool here is so small that it refuses. */
-const failure = <A, R>(self: Effect.Effect<A, Transport.UpstreamFailed | Refused.Refused, R>) =>
-  Effect.flip(Effect.catchTag(self, "Refused", Effect.die))
-
-/** Runs `self` and fails unless it takes less than `millis`. */
-const soon = <A, E, R>(self: Effect.Effect<A, E, R>, millis = 500) => Effect.timeout(self, millis)
+import { failure, get, keep, scripted, soon, text } from "./calls.ts"
 
 describe("NodeTransport", () => {
   it.live("gives a short answer in whole, with the headers as they came", () =>

@@ -1,6 +1,6 @@
 /** `Priority: u=1` (RFC 9218): how urgent a call is. */
 import type { Priority } from "@fairlead/core"
-import * as StructuredField from "./StructuredField.ts"
+import { StructuredField } from "@fairlead/core/http"
 
 /** The urgency that a field asks for; `undefined` where it says nothing of it; `"bad"` where it is none, or out of range. */
 export const urgency = (field: string): Priority.Urgency | undefined | "bad" => {

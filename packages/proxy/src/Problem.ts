@@ -8,7 +8,7 @@
 import { Transport } from "@fairlead/core"
 import type { Deadline, Refused } from "@fairlead/core"
 import { Duration, Option } from "effect"
-import * as StructuredField from "./StructuredField.ts"
+import { StructuredField } from "@fairlead/core/http"
 
 /** Status, title, and RFC 9209's registered error type of each problem. */
 export const catalogue = {

@@ -45,7 +45,7 @@ export interface Options {
 /** Serves until the scope closes. */
 export const serve = Effect.fnUntraced(function* (config: Config, options: Options = {}) {
   const log = options.log ?? (yield* AccessLog.make())
-  const transport = options.transport ?? (yield* NodeTransport.make())
+  const transport = options.transport ?? (yield* NodeTransport.make({ name: "upstreams", maxSockets: "unbounded" }))
   const draining = yield* Deferred.make<void>()
   const server = yield* NodeHttp.serve(yield* make(config, transport, log, Deferred.await(draining), options.store), {
     ...config.listen,

@@ -8,7 +8,7 @@ const failed: Transport.Reply = { status: 502, headers: [], body: Transport.empt
 
 NodeMain.launch(
   Effect.gen(function* () {
-    const transport = yield* NodeTransport.make()
+    const transport = yield* NodeTransport.make({ name: "upstreams", maxSockets: "unbounded" })
     const handler = (request: NodeHttp.Request) =>
       transport.exchange(upstream, request).pipe(Effect.orElseSucceed(() => failed))
     yield* NodeHttp.serve(handler, { port })

@@ -458,6 +458,9 @@ export const forEach = (
 /** One that hands its results on as they come. */
 class Flow extends Bulk {
   private results: Array<unknown> = []
+  /** Where they are handed on in the order of the items: which is next, and those that have come before their turn. */
+  private next = 0
+  private readonly early: Map<number, unknown> | undefined
   private source: AnyFiber | undefined = undefined
   /** Whether the source has ended, or never begun. */
   protected drained = true
@@ -469,6 +472,11 @@ class Flow extends Bulk {
   private onEnd: (() => void) | undefined = undefined
   private readonly give = { begin: () => this.handOn() }
   private readonly askMore = { begin: () => this.more() }
+
+  constructor(gate: Engine, caller: AnyFiber, body: Body, options: Gate.StreamOptions<any>, maxAhead: number) {
+    super(gate, caller, body, options, maxAhead)
+    this.early = options.order === "input" ? new Map() : undefined
+  }
 
   open(pull: Pull.Pull<ReadonlyArray<unknown>, unknown, unknown, any>): void {
     this.drained = false
@@ -518,10 +526,21 @@ class Flow extends Bulk {
   }
 
   protected override get ahead(): number {
-    return super.ahead + this.results.length
+    return super.ahead + this.results.length + (this.early?.size ?? 0)
   }
 
-  protected succeeded(_index: number, value: unknown): void {
+  protected succeeded(index: number, value: unknown): void {
+    const { early } = this
+    if (early === undefined) return this.comes(value)
+    if (index !== this.next) return void early.set(index, value)
+    this.comes(value)
+    while (early.has(++this.next)) {
+      this.comes(early.get(this.next))
+      early.delete(this.next)
+    }
+  }
+
+  private comes(value: unknown): void {
     if (this.results.push(value) === 1) this.gate.wake.push(this.give, this.lender)
   }
 
@@ -578,7 +597,7 @@ export const stream = (
   gate: Engine,
   source: Stream.Stream<any, any, any>,
   body: Body,
-  options: Gate.BulkOptions<any> = {}
+  options: Gate.StreamOptions<any> = {}
 ): Stream.Stream<any, any, any> =>
   Stream.unwrap(
     Effect.withFiber((fiber) => {

@@ -13,14 +13,14 @@ import type * as ConcurrencyLimit from "../ConcurrencyLimit.ts"
 import type {
   Ask,
   BulkAsk,
-  BulkOptions,
   EachOptions,
   Explanation,
   Gate,
   HoldAsk,
   Options,
   Permit,
-  Statistics
+  Statistics,
+  StreamOptions
 } from "../Gate.ts"
 import * as RateWindow from "../RateWindow.ts"
 import * as Refused from "../Refused.ts"
@@ -107,6 +107,7 @@ export class Engine implements Gate {
     this.retime()
     // `pipe(gate.run)` is what one writes.
     this.run = this.run.bind(this)
+    this.withPermit = this.withPermit.bind(this)
     this.hold = this.hold.bind(this)
     this.forEach = this.forEach.bind(this)
     this.stream = this.stream.bind(this)
@@ -134,6 +135,15 @@ export class Engine implements Gate {
     return Effect.withFiber((fiber) => guarded(new Ticket(this, fiber, terms, effect)))
   }
 
+  withPermit<A, E, R>(
+    f: (permit: Permit) => Effect.Effect<A, E, R>,
+    ask?: HoldAsk
+  ): Effect.Effect<A, E | Refused.Refused, R> {
+    const terms = this.terms(ask)
+    const pending = ask?.pending ?? false
+    return Effect.withFiber((fiber) => guarded(new Holder(this, fiber, terms, pending, f)))
+  }
+
   hold(ask?: HoldAsk): Effect.Effect<Permit, Refused.Refused, Scope.Scope> {
     const terms = this.terms(ask)
     const pending = ask?.pending ?? false
@@ -158,7 +168,7 @@ export class Engine implements Gate {
 
   stream(
     f: (item: any, index: number) => AnyEffect,
-    options?: BulkOptions<any>
+    options?: StreamOptions<any>
   ): (self: Stream.Stream<any, any, any>) => Stream.Stream<any, any, any> {
     return (self) => bulk.stream(this, self, f, options)
   }

@@ -141,7 +141,7 @@ export class Ticket extends Claim implements wait.Listed, Boost.Boosted {
   }
 }
 
-/** A caller who holds a permit until a scope closes. */
+/** A caller with a permit in hand: for as long as its work goes on, or until a scope closes. */
 export class Holder extends Ticket {
   /** Its rate grant counts as now until `sent`. */
   private readonly pending: boolean
@@ -154,9 +154,16 @@ export class Holder extends Ticket {
   private actual: number | undefined = undefined
   private judged = false
 
-  constructor(gate: Engine, fiber: Fiber.Fiber<unknown, unknown>, terms: Terms, pending: boolean) {
+  constructor(
+    gate: Engine,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    terms: Terms,
+    pending: boolean,
+    work?: (permit: Permit) => AnyEffect
+  ) {
     super(gate, fiber, terms, Effect.void)
     this.pending = pending
+    if (work !== undefined) this.body = Effect.suspend(() => work(new Held(this)))
   }
 
   override get cost(): number {

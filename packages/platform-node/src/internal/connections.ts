@@ -1,95 +1,438 @@
 /**
- * The connections to one origin: each carries one exchange at a time, and the one used last is used next, so that those
- * not needed idle out. There are as many as exchanges in flight; who bounds those is the caller.
+ * The connections of a transport: how many there are, and which one serves the next exchange.
+ *
+ *     take ─┬─ an idle one of the origin, the one used last first, so that those not needed idle out
+ *           ├─ a new one, where there is a place
+ *           └─ wait ── until one is idle, a stream of HTTP/2 is free, or a place is: the idle one (of any origin) that was used
+ *                      longest ago is closed for it
+ *
+ * A place is taken from when a connection begins to be made until its socket has closed, so that the bounds hold as the other
+ * side counts. Who may take is bounded by whoever admits exchanges: with as many of them as places, each place that is waited
+ * for is one that is idle or closing.
  *
  * Why not undici's `Pool`: it takes a client whose request was refused as malformed for a busy one, for ever, looks for
- * a free one by walking through all, and gives no hold on a connection that is still being made.
+ * a free one by walking through all, gives no hold on a connection that is still being made, and bounds nothing.
  */
-import { Client, buildConnector, errors } from "undici"
+import { Client, errors } from "undici"
+import type { buildConnector, Dispatcher } from "undici"
 import type { Socket } from "node:net"
+import { Session } from "./multiplexed.ts"
+import { maxTimeout, tooLong } from "./dial.ts"
+import type { Dial, Dialer, Target } from "./dial.ts"
+import { bare, portOf } from "./forward.ts"
+import type { Chooser, Forward } from "./forward.ts"
 import { passOver } from "./unasked.ts"
 
-/** One connection, or the intention to make one. */
+export type Request = Dispatcher.DispatchOptions
+
+/** One connection, the intention to make one, or one stream of one. */
 export interface Connection {
-  readonly client: Client
+  readonly dispatch: (request: Request, handler: Dispatcher.DispatchHandler) => void
   /** Whether what comes next is the head of an answer. */
   awaitsHead: boolean
-  /** Closes it, whatever it is doing. */
-  readonly cut: () => void
+  readonly origin: Origin
+  /** The forward proxy that is to be told where the request goes. */
+  readonly forward: Forward | undefined
+  /** Whether it heeds the times of a request; else the exchange has to. */
+  readonly keepsTime: boolean
+  /** Ends it, whatever it is doing; then calls `closed`. */
+  readonly cut: (closed?: () => void) => void
   /** Puts it back for the next exchange. */
   readonly free: () => void
 }
 
-/** All connections of one transport. */
-export interface Connections {
-  /** Throws where the origin is none, and after `close`. */
-  readonly take: (origin: string) => Connection
-  /** Resolves when every socket is closed. */
-  readonly close: () => Promise<unknown>
+/** Who waits for a connection. Told outside of undici's parser. */
+export interface Taker {
+  readonly taken: (connection: Connection) => void
+  readonly missed: (error: Error) => void
 }
 
-class Lane implements Connection {
-  readonly client: Client
-  private readonly idle: Array<Lane>
-  private readonly all: Set<Lane>
-  awaitsHead = true
-  private connecting: Socket | undefined
+export interface Options {
+  readonly dial: Dialer
+  readonly choose: Chooser
+  /** How many sockets there may be, in all and for each origin. */
+  readonly maxSockets: number
+  readonly perOrigin: number
+  /** Longest wait for a place; 0: for ever. */
+  readonly connectMillis: number
+  readonly http2: boolean
+}
 
-  constructor(origin: string, idle: Array<Lane>, all: Set<Lane>, connect: buildConnector.connector) {
-    this.idle = idle
-    this.all = all
-    this.client = new Client(origin, {
-      pipelining: 1,
-      allowH2: false,
-      connect: (options, callback) => {
-        // The type says nothing of it, but it gives the socket: without it a connection in the making cannot be cut.
-        this.connecting = connect(options, (...result) => {
-          this.connecting = undefined
-          if (result[0] === null) passOver(result[1], () => this.awaitsHead)
-          callback(...result)
-        }) as unknown as Socket
+/** What takes a place. */
+export interface Place {
+  readonly origin: Origin
+  readonly state: "connecting" | "busy" | "idle" | "closing"
+  readonly protocol: "http/1.1" | "h2"
+  /** Closes it, and gives its place back when it is closed. */
+  readonly close: () => void
+}
+
+interface Waiter {
+  readonly taker: Taker
+  readonly timer: NodeJS.Timeout | undefined
+}
+
+/** All connections to one origin. */
+export class Origin {
+  readonly name: string
+  readonly target: Target
+  readonly forward: Forward | undefined
+  /** Which protocol it speaks; `unknown` until a first connection tells. */
+  speaks: "unknown" | "http/1.1" | "h2"
+  places = 0
+  /** Those idle; the last one was used last. */
+  readonly idle: Array<Lane> = []
+  readonly sessions = new Set<Session>()
+  /** One whose protocol will be known when it stands. */
+  dialing: Dialing | undefined = undefined
+  readonly waiting = new Set<Waiter>()
+
+  constructor(name: string, target: Target, forward: Forward | undefined, http2: boolean) {
+    this.name = name
+    this.target = target
+    this.forward = forward
+    this.speaks = http2 && target.protocol === "https:" ? "unknown" : "http/1.1"
+  }
+}
+
+/** All connections of one transport. */
+export class Connections {
+  readonly options: Options
+  readonly origins = new Map<string, Origin>()
+  readonly all = new Set<Place>()
+  /** Those idle, used longest ago first; kept where places are bounded. */
+  readonly idle = new Set<Lane | Session>()
+  readonly bounded: boolean
+  closed = false
+  waiting = 0
+  closing = 0
+  opened = 0
+  shut = 0
+  /** Exchanges that found a connection that had served another. */
+  reused = 0
+  private readonly waits = new Map<Taker, { readonly origin: Origin; readonly waiter: Waiter }>()
+  private pumping = false
+  private emptied: (() => void) | undefined
+
+  constructor(options: Options) {
+    this.options = options
+    this.bounded = options.maxSockets < Infinity || options.perOrigin < Infinity
+  }
+
+  /**
+   * One for an exchange with the origin, or `undefined`: then `taker` is told later, unless it leaves. Throws where the origin is
+   * none, and after `close`.
+   */
+  take(name: string, taker: Taker): Connection | undefined {
+    if (this.closed) throw new errors.ClientClosedError()
+    const origin = this.origins.get(name) ?? this.add(name)
+    return this.attempt(origin, 1) ?? this.wait(origin, taker)
+  }
+
+  /** One who waits waits no more. */
+  leave(taker: Taker): void {
+    const wait = this.waits.get(taker)
+    if (wait === undefined) return
+    const { origin, waiter } = wait
+    this.waits.delete(taker)
+    clearTimeout(waiter.timer)
+    origin.waiting.delete(waiter)
+    this.waiting--
+    if (origin.waiting.size === 0) origin.dialing?.close()
+    this.forget(origin)
+  }
+
+  /** Resolves when every socket is closed: those idle at once, the others when they are free, or after `graceMillis`. */
+  close(graceMillis: number): Promise<void> {
+    this.closed = true
+    for (const taker of this.waits.keys()) {
+      this.leave(taker)
+      taker.missed(new errors.ClientClosedError())
+    }
+    const cut = () => this.all.forEach((place) => place.close())
+    if (graceMillis === 0) cut()
+    else this.all.forEach((place) => void (place.state === "idle" && place.close()))
+    if (this.all.size === 0) return Promise.resolve()
+    const timer = graceMillis === 0 ? undefined : setTimeout(cut, Math.min(graceMillis, maxTimeout))
+    return new Promise((resolve) => {
+      this.emptied = () => {
+        clearTimeout(timer)
+        resolve()
       }
     })
-    this.client.on("disconnect", () => this.forget())
-    all.add(this)
   }
 
-  free() {
-    this.awaitsHead = true
-    this.idle.push(this)
+  /** A place is taken. */
+  begin(place: Place): void {
+    this.all.add(place)
+    place.origin.places++
   }
 
-  cut() {
-    this.all.delete(this)
-    // With an error, else undici's timer for the connect stays.
-    this.connecting?.destroy(new Error("aborted"))
-    return this.client.destroy()
+  /** A place is given back. */
+  gone(place: Place): void {
+    this.all.delete(place)
+    place.origin.places--
+    this.closing--
+    this.forget(place.origin)
+    this.pump()
+    if (this.all.size === 0) this.emptied?.()
   }
 
-  /** Idle and disconnected is nothing worth keeping. */
-  private forget() {
-    const index = this.idle.indexOf(this)
-    if (index < 0) return
-    this.idle.splice(index, 1)
-    void this.cut()
+  /** A connection stands; counted until its socket has closed. */
+  stands(socket: Socket): void {
+    this.opened++
+    socket.once("close", () => this.shut++)
+  }
+
+  /** Something may have become possible that somebody waits for. */
+  pump(): void {
+    if (this.waiting === 0 || this.pumping) return
+    this.pumping = true
+    // Not on this stack, which may be undici's parser's.
+    queueMicrotask(() => {
+      this.pumping = false
+      for (const [taker, { origin }] of this.waits) {
+        const connection = this.attempt(origin, 0)
+        if (connection === undefined) continue
+        this.leave(taker)
+        taker.taken(connection)
+      }
+    })
+  }
+
+  /** Gives it to the first who waits for the origin; somebody does, else it would not have been made. */
+  give(origin: Origin, connection: Connection): void {
+    for (const { taker } of origin.waiting) {
+      this.leave(taker)
+      return taker.taken(connection)
+    }
+  }
+
+  /** What waits for an origin fails with it. */
+  fail(origin: Origin, error: Error): void {
+    for (const [taker, wait] of this.waits) {
+      if (wait.origin !== origin) continue
+      this.leave(taker)
+      taker.missed(error)
+    }
+  }
+
+  /** `more`: how many will wait that are not counted yet, if nothing is found. */
+  private attempt(origin: Origin, more: number): Connection | undefined {
+    const free = origin.idle.pop()
+    if (free !== undefined) {
+      if (this.bounded) this.idle.delete(free)
+      return free
+    }
+    for (const session of origin.sessions) if (session.hasRoom) return session.open()
+    if (origin.dialing !== undefined) return undefined
+    if (!this.hasPlace(origin)) {
+      // One idle connection goes for each who waits.
+      if (this.all.size >= this.options.maxSockets && this.closing < this.waiting + more) {
+        for (const oldest of this.idle) {
+          oldest.close()
+          break
+        }
+      }
+      return undefined
+    }
+    if (origin.speaks === "http/1.1") return new Lane(this, origin)
+    origin.dialing = new Dialing(this, origin)
+    return undefined
+  }
+
+  private hasPlace(origin: Origin): boolean {
+    return !this.bounded || (this.all.size < this.options.maxSockets && origin.places < this.options.perOrigin)
+  }
+
+  private wait(origin: Origin, taker: Taker): undefined {
+    const { connectMillis } = this.options
+    const late = () => {
+      this.leave(taker)
+      taker.missed(tooLong(origin.target, connectMillis))
+    }
+    const waiter: Waiter = {
+      taker,
+      timer: connectMillis === 0 ? undefined : setTimeout(late, Math.min(connectMillis, maxTimeout))
+    }
+    origin.waiting.add(waiter)
+    this.waits.set(taker, { origin, waiter })
+    this.waiting++
+  }
+
+  private add(name: string): Origin {
+    const { choose, http2 } = this.options
+    const url = new URL(name)
+    const { host, protocol } = url
+    if (protocol !== "http:" && protocol !== "https:")
+      throw new Error(`Expected an origin of http: or https:, got ${protocol}`)
+    const target = { protocol, hostname: bare(url.hostname), host, port: portOf(url) }
+    const origin = new Origin(name, target, choose(url), http2)
+    this.origins.set(name, origin)
+    return origin
+  }
+
+  /** Of an origin that nobody uses nothing is kept. */
+  private forget(origin: Origin): void {
+    if (origin.places === 0 && origin.waiting.size === 0) this.origins.delete(origin.name)
   }
 }
 
-export const make = (options: { readonly connectMillis: number }): Connections => {
-  const connect = buildConnector({ allowH2: false, timeout: options.connectMillis })
-  const idle = new Map<string, Array<Lane>>()
-  const all = new Set<Lane>()
-  let closed = false
-  return {
-    take: (origin) => {
-      if (closed) throw new errors.ClientClosedError()
-      let free = idle.get(origin)
-      if (free === undefined) idle.set(origin, (free = []))
-      return free.pop() ?? new Lane(origin, free, all, connect)
-    },
-    close: () => {
-      closed = true
-      return Promise.all(Array.from(all, (lane) => lane.cut()))
+/** A connection of HTTP/1.1, or the intention to make one: it carries one exchange at a time, by undici. */
+export class Lane implements Connection, Place {
+  readonly origin: Origin
+  readonly protocol = "http/1.1"
+  readonly keepsTime = true
+  awaitsHead = true
+  private readonly pool: Connections
+  private readonly client: Client
+  private phase: "busy" | "idle" | "closing" | "closed" = "busy"
+  /** A socket that stands, and that the client has not asked for yet. */
+  private standing: Socket | undefined
+  private dial: Dial | undefined = undefined
+  /** How many exchanges its socket has served. */
+  private served = 0
+  private closed: (() => void) | undefined = undefined
+
+  constructor(pool: Connections, origin: Origin, standing?: Socket) {
+    this.pool = pool
+    this.origin = origin
+    this.standing = standing
+    this.client = new Client(origin.name, {
+      pipelining: 1,
+      allowH2: false,
+      connect: (options, callback) => this.connect(options.servername, callback)
+    })
+    this.client.on("disconnect", () => {
+      // Idle and disconnected is nothing worth keeping.
+      if (this.phase === "idle") this.close()
+    })
+    pool.begin(this)
+  }
+
+  get state(): Place["state"] {
+    if (this.phase === "closed") return "closing"
+    return this.dial === undefined ? this.phase : "connecting"
+  }
+
+  get forward(): Forward | undefined {
+    return this.origin.target.protocol === "http:" ? this.origin.forward : undefined
+  }
+
+  dispatch(request: Request, handler: Dispatcher.DispatchHandler): void {
+    this.phase = "busy"
+    this.client.dispatch(request, handler)
+  }
+
+  free(): void {
+    if (this.served++ > 0) this.pool.reused++
+    this.awaitsHead = true
+    this.phase = "idle"
+    if (this.pool.closed) return this.close()
+    this.origin.idle.push(this)
+    if (this.pool.bounded) this.pool.idle.add(this)
+    if (this.pool.waiting > 0) this.pool.pump()
+  }
+
+  cut(closed?: () => void): void {
+    if (this.phase === "closed") return closed?.()
+    this.closed = closed
+    this.close()
+  }
+
+  close(): void {
+    if (this.phase === "closing" || this.phase === "closed") return
+    if (this.phase === "idle") {
+      const { idle } = this.origin
+      const index = idle.indexOf(this)
+      if (index >= 0) idle.splice(index, 1)
+      this.pool.idle.delete(this)
     }
+    this.phase = "closing"
+    this.pool.closing++
+    const { dial, standing } = this
+    dial?.cancel()
+    const gone = () => {
+      this.phase = "closed"
+      this.pool.gone(this)
+      this.closed?.()
+    }
+    const destroyed = () => {
+      if (dial !== undefined) dial.onClosed(gone)
+      else if (standing !== undefined) standing.once("close", gone).destroy()
+      else gone()
+    }
+    this.client.destroy().then(destroyed, destroyed)
+  }
+
+  private connect(servername: string | null | undefined, callback: buildConnector.Callback): void {
+    const { standing } = this
+    if (standing !== undefined) {
+      this.standing = undefined
+      return this.stands(standing, callback)
+    }
+    const { forward, target } = this.origin
+    this.dial = this.pool.options.dial(
+      { ...target, servername: servername ?? undefined },
+      { forward, http2: false },
+      (...result) => {
+        this.dial = undefined
+        if (result[0] !== null) return callback(...result)
+        this.pool.stands(result[1])
+        this.stands(result[1], callback)
+      }
+    )
+  }
+
+  private stands(socket: Socket, callback: buildConnector.Callback): void {
+    this.served = 0
+    passOver(socket, () => this.awaitsHead)
+    callback(null, socket)
+  }
+}
+
+/** A connection that will tell which protocol the origin speaks; it becomes a `Lane` or a `Session`. */
+class Dialing implements Place {
+  readonly origin: Origin
+  readonly protocol = "http/1.1"
+  private readonly pool: Connections
+  private readonly dial: Dial
+  private isClosing = false
+
+  constructor(pool: Connections, origin: Origin) {
+    this.pool = pool
+    this.origin = origin
+    pool.begin(this)
+    this.dial = pool.options.dial(origin.target, { forward: origin.forward, http2: true }, (error, socket) => {
+      if (error !== null) {
+        this.close()
+        pool.fail(origin, error)
+      } else this.become(socket)
+    })
+  }
+
+  get state(): Place["state"] {
+    return this.isClosing ? "closing" : "connecting"
+  }
+
+  close(): void {
+    if (this.isClosing) return
+    this.isClosing = true
+    this.origin.dialing = undefined
+    this.pool.closing++
+    this.dial.cancel()
+    this.dial.onClosed(() => this.pool.gone(this))
+  }
+
+  private become(socket: Socket): void {
+    const { origin, pool } = this
+    origin.dialing = undefined
+    pool.stands(socket)
+    const isH2 = (socket as Socket & { readonly alpnProtocol?: unknown }).alpnProtocol === "h2"
+    origin.speaks = isH2 ? "h2" : "http/1.1"
+    pool.all.delete(this)
+    origin.places--
+    pool.give(origin, isH2 ? new Session(pool, origin, socket).open() : new Lane(pool, origin, socket))
+    pool.pump()
   }
 }

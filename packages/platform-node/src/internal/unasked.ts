@@ -6,6 +6,9 @@ import type { Socket } from "node:net"
 
 const headEnd = Buffer.from("\r\n\r\n")
 
+/** How many of them in front of one answer; after these, undici sees that this is no answer. */
+const maxInRow = 100
+
 /** Longest head that is waited for; beyond it, undici sees that this is no answer. */
 const maxHeadBytes = 16_384
 
@@ -13,18 +16,24 @@ const maxHeadBytes = 16_384
 export const passOver = (socket: Socket, awaitsHead: () => boolean): void => {
   const { read } = socket
   let held: Buffer | undefined
+  let inRow = 0
   socket.read = (size?: number): Buffer | null => {
     let chunk = read.call(socket, size) as Buffer | null
-    if (chunk === null || !awaitsHead()) return chunk
+    if (chunk === null) return chunk
+    if (!awaitsHead()) {
+      inRow = 0
+      return chunk
+    }
     if (held !== undefined) chunk = Buffer.concat([held, chunk])
     held = undefined
-    while (isContinue(chunk)) {
+    while (isContinue(chunk) && inRow < maxInRow) {
       const end = chunk.indexOf(headEnd)
       if (end < 0) {
         if (chunk.length > maxHeadBytes) return chunk
         held = chunk
         return socket.read(size) as Buffer | null
       }
+      inRow++
       if (end + headEnd.length === chunk.length) return socket.read(size) as Buffer | null
       chunk = chunk.subarray(end + headEnd.length)
     }

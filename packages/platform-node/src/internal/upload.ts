@@ -13,6 +13,7 @@ export class Upload extends Readable {
   private readonly context: Context.Context<never>
   private fiber: Fiber.Fiber<void, Transport.BodyFailed> | undefined
   private drained: (() => void) | undefined
+  private moved = 0
 
   constructor(body: Transport.Body, context: Context.Context<never>) {
     super({ highWaterMark: 65_536 })
@@ -32,15 +33,21 @@ export class Upload extends Readable {
   private begin() {
     this.fiber = Effect.runForkWith(this.context)(
       this.body.pipeTo({
-        write: (chunk) => this.push(chunk),
+        write: (chunk) => {
+          this.moved += chunk.length
+          return this.push(chunk)
+        },
         onDrain: (resume) => {
           this.drained = resume
         }
       })
     )
     this.fiber.addObserver((exit) => {
-      if (Exit.isSuccess(exit)) this.push(null)
-      else this.destroy(new RequestBodyFailed("the request's body failed", { cause: exit.cause }))
+      const { length = this.moved } = this.body
+      if (Exit.isSuccess(exit) && this.moved === length) this.push(null)
+      else if (Exit.isSuccess(exit)) {
+        this.destroy(new RequestBodyFailed(`expected a body of ${length} bytes, got ${this.moved}`))
+      } else this.destroy(new RequestBodyFailed("the request's body failed", { cause: exit.cause }))
     })
   }
 

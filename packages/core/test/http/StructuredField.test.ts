@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import * as StructuredField from "../src/StructuredField.ts"
+import { StructuredField } from "@fairlead/core/http"
 
 const read = (text: string) => {
   const members = StructuredField.dictionary(text)
@@ -53,5 +53,22 @@ describe("StructuredField", () => {
 
   it("quotes what a string may hold, and nothing else", () => {
     expect(StructuredField.quote(`a"b\\c\u00e9\n`)).toBe(`"a\\"b\\\\c??"`)
+  })
+
+  it("reads the items of a list, with their parameters", () => {
+    const read = (text: string) =>
+      StructuredField.list(text)?.map(({ item, parameters }) => [
+        item.value,
+        Object.fromEntries([...parameters].map(([name, { value }]) => [name, value]))
+      ])
+    expect(read(`"a";q=1;w=2; pk=:aGk=:, b , 3;x, (1 2);y="z";y=4`)).toEqual([
+      ["a", { q: 1, w: 2, pk: ":aGk=:" }],
+      ["b", {}],
+      [3, { x: true }],
+      ["(1 2)", { y: 4 }]
+    ])
+    expect(read("")).toEqual([])
+    for (const text of ["a,", ",a", "a;", "a;Q=1", "a;q=", "a b", "a=1", "(1"])
+      expect([text, read(text)]).toEqual([text, undefined])
   })
 })
