@@ -38,6 +38,8 @@ const switched = (name: string, description: string) =>
 
 const positive = (text: string) => (/^[1-9]\d{0,5}$/.test(text) ? Number(text) : undefined)
 
+const whole = (text: string) => (/^\d{1,4}$/.test(text) ? Number(text) : undefined)
+
 const fetches = Command.make(
   "fetch",
   {
@@ -91,6 +93,16 @@ const fetches = Command.make(
         'a rate such as "80 per minute"'
       )
     ),
+    retries: said(
+      "retries",
+      "N",
+      "How often each is tried again where that is of use; default 2",
+      whole,
+      "a whole number"
+    ).pipe(Flag.withDefault(2)),
+    redirects: said("redirects", "N", "How many redirects are followed; default 10", whole, "a whole number").pipe(
+      Flag.withDefault(10)
+    ),
     timeout: said(
       "timeout",
       "TIME",
@@ -105,6 +117,21 @@ const fetches = Command.make(
       ConfigValue.bytes,
       "a size such as 16MiB"
     ).pipe(Flag.withDefault(16 * 1024 * 1024)),
+    proxy: orNothing(
+      said(
+        "proxy",
+        "URL",
+        "A forward proxy for all, or none; default as HTTP_PROXY, HTTPS_PROXY and NO_PROXY say",
+        (text) => (text === "none" || (/^https?:\/\//.test(text) && URL.canParse(text)) ? text : undefined),
+        "the URL of a proxy such as http://127.0.0.1:3128, or none"
+      )
+    ),
+    ca: orNothing(
+      Flag.String("ca").pipe(
+        Flag.withMetavar("FILE"),
+        Flag.withDescription("Trust the authorities in this file (PEM), and no others")
+      )
+    ),
     order: Flag.Literals("order", ["completed", "input"]).pipe(
       Flag.withDescription("In which order results come; default completed"),
       Flag.withDefault("completed" as const)

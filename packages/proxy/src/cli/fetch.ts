@@ -19,6 +19,9 @@ export interface Options extends Run.Options {
   readonly method: string | undefined
   readonly headers: ReadonlyArray<string>
   readonly out: string | undefined
+  /** `none`, or a URL. */
+  readonly proxy: string | undefined
+  readonly ca: string | undefined
   readonly resume: boolean
   readonly progress: Progress.Mode | "auto"
   readonly quiet: boolean
@@ -50,7 +53,7 @@ const run = Effect.fnUntraced(function* (options: Options) {
   const from = options.from ?? (urls.length === 0 ? yield* piped : undefined)
   const input = yield* Effect.mapError(Input.open(urls, from, defaults), orStop(2))
   const folder = out === undefined ? undefined : yield* Effect.mapError(Folder.open(out, options.resume), orStop(2))
-  const transport = yield* NodeTransport.make()
+  const transport = yield* connect(options)
   const run = yield* Effect.provideService(Run.make<Stop>(input, folder, options), Transport.Transport, transport)
 
   const tell = Effect.sync(() => {
@@ -77,6 +80,26 @@ const run = Effect.fnUntraced(function* (options: Options) {
   const isWhole = run.isAbandoned() || run.rest() === undefined
   if (run.tally.failed > 0 || !isWhole) return yield* new Stop({ message: "", code: 1 })
 }, Effect.scoped)
+
+/** Its own times are no shorter than what an item has. */
+const connect = ({ ca, concurrency, proxy, timeout }: Options) =>
+  Effect.flatMap(ca === undefined ? Effect.undefined : readFile(ca), (pem) =>
+    NodeTransport.make({
+      name: "connections",
+      maxSockets: concurrency,
+      connect: timeout,
+      firstByte: timeout,
+      idle: timeout,
+      proxy: proxy === "none" ? undefined : (proxy ?? "environment"),
+      tls: pem === undefined ? undefined : { ca: pem }
+    })
+  )
+
+const readFile = (file: string) =>
+  Effect.try({
+    try: () => fs.readFileSync(file),
+    catch: (error) => orStop(2)(Input.ReadFailed.of(`--ca: ${file}`, error))
+  })
 
 /** Standard input, where somebody gives us something there. */
 const piped = Effect.suspend(() => {

@@ -135,7 +135,7 @@ const read = (path: string): Effect.Effect<Set<string>, Input.ReadFailed> =>
         fs.closeSync(fd)
       }
     },
-    catch: (error) => new Input.ReadFailed({ file: path, code: codeOf(error) })
+    catch: (error) => Input.ReadFailed.of(path, error)
   })
 
 const prefix = ".partial-"

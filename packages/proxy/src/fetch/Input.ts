@@ -14,6 +14,10 @@ import * as Item from "./Item.ts"
 
 /** A file, or standard input, cannot be read. */
 export class ReadFailed extends Data.TaggedError("ReadFailed")<{ readonly file: string; readonly code: string }> {
+  static of(file: string, error: unknown): ReadFailed {
+    return new ReadFailed({ file, code: (error as NodeJS.ErrnoException).code ?? "unknown" })
+  }
+
   override get message(): string {
     return `${this.file} cannot be read: ${reasons[this.code] ?? this.code}`
   }
@@ -45,7 +49,7 @@ export const open = (
     const args = Stream.fromIterable(given)
     if (from === undefined) return { items: args, weight }
     const file = from === "-" ? "standard input" : from
-    const failed = (error: unknown) => new ReadFailed({ file, code: (error as NodeJS.ErrnoException).code ?? "?" })
+    const failed = (error: unknown) => ReadFailed.of(file, error)
     const { fd, size } = yield* Effect.try({
       try: () => {
         const fd = from === "-" ? 0 : fs.openSync(from, "r")

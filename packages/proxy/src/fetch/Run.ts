@@ -23,6 +23,9 @@ export interface Options {
   readonly perHost: number | undefined
   /** At each host. */
   readonly rate: Rate | undefined
+  /** How often each is tried again, and how many redirects are followed. */
+  readonly retries: number
+  readonly redirects: number
   /** Of each item, from when it is its turn. */
   readonly timeout: Duration.Duration
   readonly maxBytes: number
@@ -54,7 +57,8 @@ export const make = <E>(
   options: Options
 ): Effect.Effect<Run<E>, never, Transport.Transport | Scope.Scope> =>
   Effect.gen(function* () {
-    const { body, concurrency, failFast, include, maxBytes, order, perHost, rate, timeout } = options
+    const { body, concurrency, failFast, include, maxBytes, order, perHost, rate, redirects, retries, timeout } =
+      options
     const clock = yield* Clock.Clock
     const stopping = yield* Deferred.make<void>()
     const flights = new Flights(clock, stopping, timeout)
@@ -68,7 +72,10 @@ export const make = <E>(
         windows: rate === undefined ? [] : [RateWindow.per(rate.limit, rate.per)],
         line: { maxItems: ahead }
       },
-      maxBytes
+      maxBytes,
+      attempts: retries === 0 ? false : { max: retries + 1 },
+      redirects,
+      maxCalls: ahead
     }).pipe(Effect.provideService(Transport.Transport, flights.watch(yield* Transport.Transport)))
 
     const tally = new Tally()
