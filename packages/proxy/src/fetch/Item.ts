@@ -77,7 +77,8 @@ export const isMethod = (text: string): boolean => /^[A-Z][A-Z-]{0,30}$/.test(te
 
 /** Without user and password, for people and files to see. */
 export const shown = (url: string): string => {
-  if (!URL.canParse(url)) return printable(url.replace(/^([a-z][a-z\d+.-]*:\/\/)?[^/?#]*@/i, "$1"))
+  if (!/^https?:/i.test(url) || !URL.canParse(url))
+    return printable(url.replace(/^([a-z][a-z\d+.-]*:\/\/)?[^/?#]*@/i, "$1"))
   const parsed = new URL(url)
   parsed.username = ""
   parsed.password = ""

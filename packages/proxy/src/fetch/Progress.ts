@@ -32,6 +32,9 @@ export type Mode = "bar" | "plain" | "none"
 export const modeOf = (isTerminal: boolean, term: string | undefined): Mode =>
   isTerminal && term !== "dumb" ? "bar" : "plain"
 
+/** The shortest bar. */
+const barest = 8
+
 /** One line of fewer than `columns`: what matters least is left out where it has no room. */
 export const bar = (state: State, columns: number): string => {
   const { done, failed, inFlight, left, part, perSecond, skipped, waiting } = state
@@ -49,12 +52,15 @@ export const bar = (state: State, columns: number): string => {
   ]
   let shown = facts.filter(([, text]) => text !== "")
   const text = () => shown.map(([, text]) => text).join("  ")
-  while (shown.length > 1 && text().length > room) {
+  for (;;) {
     const least = Math.min(...shown.map(([worth]) => worth))
+    // The bar is worth more than some of them.
+    const needed = text().length + (part !== undefined && least <= 2 ? barest + 4 : 0)
+    if (needed <= room || shown.length === 1) break
     shown = shown.filter(([worth]) => worth !== least)
   }
   const width = Math.min(30, room - text().length - 4)
-  if (part === undefined || width < 8) return text().slice(0, room)
+  if (part === undefined || width < barest) return text().slice(0, room)
   const filled = Math.min(width, Math.floor(part * width))
   const head = filled < width && filled > 0 ? ">" : ""
   return `[${`${"=".repeat(filled - head.length)}${head}`.padEnd(width)}]  ${text()}`
