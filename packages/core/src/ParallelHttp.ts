@@ -25,6 +25,7 @@ import * as ConcurrencyLimit from "./ConcurrencyLimit.ts"
 import * as Gate from "./Gate.ts"
 import * as GateMap from "./GateMap.ts"
 import type * as CircuitBreaker from "./http/CircuitBreaker.ts"
+import type * as RateLimitHeaders from "./http/RateLimitHeaders.ts"
 import * as again from "./internal/again.ts"
 import * as client from "./internal/client.ts"
 import * as courtesy from "./internal/courtesy.ts"
@@ -77,6 +78,8 @@ export interface Answer {
   /** The first value of a header, by its name in lower case. */
   readonly header: (name: string) => string | undefined
   readonly body: Transport.Body
+  /** The body, as it is pulled. */
+  readonly stream: Stream.Stream<Uint8Array, BodyFailure>
   /** All of the body, in memory. */
   readonly bytes: Effect.Effect<Uint8Array, BodyFailure>
   /** Likewise, as UTF-8. */
@@ -151,8 +154,11 @@ export interface Options {
    * alone for no longer than this. Default: 1 minute.
    */
   readonly maxRetryAfter?: Duration.Input | undefined
-  /** What answers say of their limits closes their host's gate for that time. Default: true. */
-  readonly hints?: boolean | undefined
+  /**
+   * What answers say of their limits (`Retry-After`, `RateLimit` and its kin) tightens their host's gate, and for `maxRetryAfter`
+   * at most unless it says otherwise (`longest`). See `RateLimitHeaders` of `@fairlead/core/http`. Default: true.
+   */
+  readonly hints?: boolean | RateLimitHeaders.Options | undefined
   /**
    * A circuit for each host: `CircuitBreaker.make` of `@fairlead/core/http`. Failures are those that show a host which does not
    * work: no whole answer, and 500, 502, 503, 504 where they are not accepted. Default: none.
@@ -339,7 +345,7 @@ const settled = (options: Options, inFlight: number): client.Terms => {
     accept,
     redirects: { max, downgrade, secrets: new Set(secrets.map((name) => name.toLowerCase())) },
     maxRetryAfter: longest,
-    hints,
+    hints: hints === false ? undefined : { longest, ...(hints === true ? {} : hints) },
     hedges: attempts !== false && attempts?.hedge !== undefined,
     again: (attempts === false ? undefined : attempts?.again) ?? ((failure) => again.worth(failure, longest))
   }

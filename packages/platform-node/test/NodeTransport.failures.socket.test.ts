@@ -55,7 +55,7 @@ describe("failures", () => {
 
   it.live("keep short times of silence exactly", () =>
     Effect.gen(function* () {
-      const silent = yield* rawServer(() => {})
+      const silent = yield* rawServer((socket) => void socket.resume())
       const stuck = yield* saying((socket) => void socket.write(`${head("Content-Length: 1000000")}abc`))
       const transport = yield* NodeTransport.make({ firstByte: 50, idle: 60 })
       const [first, firstMillis] = yield* timed(kindOf(transport, silent.origin))
@@ -250,7 +250,7 @@ describe("failures", () => {
       const unknown = yield* failure(transport.exchange("http://name.invalid", get("/")))
       expect([unknown.kind, unknown.sent]).toEqual(["dns", false])
       // Accepts, and says nothing: no handshake comes about.
-      const silent = yield* rawServer(() => {})
+      const silent = yield* rawServer((socket) => void socket.resume())
       const [late, millis] = yield* timed(
         failure(transport.exchange(silent.origin.replace("http:", "https:"), get("/")))
       )

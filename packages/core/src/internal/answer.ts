@@ -1,7 +1,7 @@
 /**
  * An answer in the hands of whoever reads it: once.
  */
-import { Effect } from "effect"
+import { Effect, Stream } from "effect"
 import type { Answer } from "../ParallelHttp.ts"
 import * as Transport from "../Transport.ts"
 import { BodyTooLarge, NotJson } from "./failure.ts"
@@ -45,6 +45,12 @@ export class Received implements Answer {
       pipeTo: (sink) => Effect.suspend(() => this.take() ?? this.flow(sink)),
       abort: () => content.abort()
     }
+  }
+
+  get stream(): Stream.Stream<Uint8Array, BodyFailure> {
+    // What says that it is in memory would not be counted.
+    const counted = { ...this.body, bytes: undefined }
+    return Stream.mapError(Transport.toStream(counted), (failed) => failure.of(this.url, failed, this.maxBytes))
   }
 
   get bytes(): Effect.Effect<Uint8Array, BodyFailure> {

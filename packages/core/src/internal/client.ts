@@ -16,7 +16,7 @@ import * as Deadline from "../Deadline.ts"
 import type * as Gate from "../Gate.ts"
 import type * as GateMap from "../GateMap.ts"
 import type * as CircuitBreaker from "../http/CircuitBreaker.ts"
-import * as RetryAfter from "../http/RetryAfter.ts"
+import * as RateLimitHeaders from "../http/RateLimitHeaders.ts"
 import * as Join from "../Join.ts"
 import * as Nursery from "../Nursery.ts"
 import type { Answer, Input, ManyOptions, Read, Statistics, StreamOptions, Trace } from "../ParallelHttp.ts"
@@ -52,7 +52,8 @@ export interface Terms {
   readonly redirects: redirect.Rules
   /** The longest that a server may have us wait. */
   readonly maxRetryAfter: number
-  readonly hints: boolean
+  /** How what answers say of their limits is read; `undefined` where it is not. */
+  readonly hints: RateLimitHeaders.Options | undefined
   readonly hedges: boolean
   /** What of a failure is worth another attempt. */
   readonly again: (error: Failure) => Attempts.Again
@@ -114,11 +115,13 @@ export class Client {
   bytes = 0
   private readonly statuses = new Map<number, number>()
   private readonly latencies = new Histogram()
+  private readonly wallNow: () => number
 
   constructor(name: string, terms: Terms, parts: Parts) {
     this.name = name
     this.terms = terms
     this.parts = parts
+    this.wallNow = () => parts.clock.currentTimeMillisUnsafe()
     // `Effect.forEach(urls, (url) => …)` and `pipe(http.stream())` are what one writes.
     this.fetch = this.fetch.bind(this)
   }
@@ -224,18 +227,14 @@ export class Client {
   }
 
   /** What an answer says of its host's limits. */
-  hintsOf({ headers, status }: Transport.Reply): ReadonlyArray<RateWindow.Hint> {
-    if (status !== 429 && status !== 503) return noHints
-    const millis = RetryAfter.millis(headers)
-    return millis === undefined ? noHints : [{ closedFor: Math.min(millis, this.terms.maxRetryAfter) }]
+  hintsOf(reply: Transport.Reply, hints: RateLimitHeaders.Options): ReadonlyArray<RateWindow.Hint> {
+    return RateLimitHeaders.hints(reply, this.wallNow, hints)
   }
 
   answered(status: number): void {
     this.statuses.set(status, (this.statuses.get(status) ?? 0) + 1)
   }
 }
-
-const noHints: ReadonlyArray<RateWindow.Hint> = []
 
 const bytesOf: AnyRead = (answer: Answer) => answer.bytes
 
@@ -427,7 +426,7 @@ class Attempt extends Step implements Counter {
     this.status = status
     client.answered(status)
     permit.answered(courtesy.ofStatus(status))
-    if (hints) for (const hint of client.hintsOf(reply)) permit.tighten(hint)
+    if (hints !== undefined) for (const hint of client.hintsOf(reply, hints)) permit.tighten(hint)
     if (status >= 300 && status < 400 && redirects.max > 0) {
       const next = redirect.next(hop, reply, this.call.before, redirects)
       if (next !== undefined) return "_tag" in next ? Effect.fail(next) : Effect.succeed(new Moved(next))

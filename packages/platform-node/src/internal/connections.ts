@@ -368,8 +368,12 @@ export class Lane implements Connection, Place {
   private connect(servername: string | null | undefined, callback: buildConnector.Callback): void {
     const { standing } = this
     if (standing !== undefined) {
-      this.standing = undefined
-      return this.stands(standing, callback)
+      // undici does not go on by itself where its connect is done before it returns.
+      return queueMicrotask(() => {
+        if (this.phase === "closing" || this.phase === "closed") return
+        this.standing = undefined
+        this.stands(standing, callback)
+      })
     }
     const { forward, target } = this.origin
     this.dial = this.pool.options.dial(

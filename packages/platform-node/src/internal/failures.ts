@@ -44,7 +44,8 @@ export class StreamReset extends Error {
   }
 }
 
-const tls = /^(ERR_TLS|ERR_SSL|CERT_|CRL_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|HOSTNAME_MISMATCH|INVALID_CA|PATH_LENGTH)/
+const tls =
+  /^(ERR_TLS|ERR_SSL|ERR_OSSL|CERT_|CRL_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|HOSTNAME_MISMATCH|INVALID_CA|PATH_LENGTH)/
 
 /** `headSeen`: a connection that ends orderly in mid-answer leaves it incomplete; before that, it is a reset. */
 export const kindOf = (error: unknown, headSeen: boolean): Transport.Kind => {

@@ -92,7 +92,8 @@ const exception = (word: string): Match => {
   // As it is written in a URL: `::1` and `0:0:0:0:0:0:0:1` are one.
   const one = isIP(wanted) === 6 ? bare(new URL(`http://[${wanted}]`).hostname) : wanted
   const isName = isIP(one) === 0
-  return (host, at) => (port === undefined || port === at) && (host === one || (isName && host.endsWith(`.${one}`)))
+  return (host, at) =>
+    (port === undefined || port === at) && (host === one || (isName && isIP(host) === 0 && host.endsWith(`.${one}`)))
 }
 
 const network = (address: string, length: number): Match => {

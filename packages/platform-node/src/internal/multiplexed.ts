@@ -13,6 +13,7 @@ import type { Socket } from "node:net"
 import { Readable } from "node:stream"
 import type { Connection, Connections, Origin, Place, Request } from "./connections.ts"
 import { StreamReset } from "./failures.ts"
+import { bodyless } from "./framing.ts"
 
 const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_PROTOCOL_ERROR, NGHTTP2_REFUSED_STREAM } = http2.constants
 
@@ -140,6 +141,7 @@ class Stream implements Connection, Dispatcher.DispatchController {
   private isOpen = true
   /** How much of the answer is to come; NaN where nobody knows. */
   private length = NaN
+  private method = ""
 
   constructor(on: Session) {
     this.on = on
@@ -152,6 +154,7 @@ class Stream implements Connection, Dispatcher.DispatchController {
     const stream = this.on.session.request(fields, { endStream: body === null })
     this.stream = stream
     this.handler = handler
+    this.method = request.method
     stream
       .on("headers", (headers, _, raw) => this.head(headers, raw))
       .on("response", (headers, _, raw) => this.head(headers, raw))
@@ -208,14 +211,17 @@ class Stream implements Connection, Dispatcher.DispatchController {
   }
 
   private head(headers: http2.IncomingHttpHeaders, raw: ReadonlyArray<string>): void {
-    this.length = Number(headers["content-length"] ?? NaN)
+    const status = Number(headers[":status"])
+    this.length = bodyless(this.method, status) ? 0 : Number(headers["content-length"] ?? NaN)
     this.rawHeaders = raw.filter((_, i) => !raw[i - (i % 2)]!.startsWith(":"))
-    this.handler?.onResponseStart?.(this, Number(headers[":status"]), headers as Parsed)
+    this.handler?.onResponseStart?.(this, status, headers as Parsed)
   }
 
   private ended(): void {
-    // Not where a reset has cut it.
-    if (!this.stream!.aborted) this.handler?.onResponseEnd?.(this, {})
+    const { length, on, stream } = this
+    // Node ends a stream that was cut as it does one that has come to its end.
+    const isCut = stream!.rstCode !== NGHTTP2_NO_ERROR || on.session.destroyed
+    if (!isCut && !this.awaitsHead && !(length > 0)) this.handler?.onResponseEnd?.(this, {})
   }
 
   private shut(): void {
