@@ -1,7 +1,6 @@
 /** What is told of an item: one object, one line. Pure. */
 import { ParallelHttp } from "@fairlead/core"
-import type { Transport } from "@fairlead/core"
-import { Cause, Data, Exit } from "effect"
+import { Cause, Exit } from "effect"
 import type { Flight } from "./Flight.ts"
 import * as Item from "./Item.ts"
 
@@ -57,12 +56,6 @@ export interface Options {
   /** Whether its key is told, so that another run knows it again. */
   readonly key: boolean
 }
-
-/** The body is larger than it may be. */
-export class TooLarge extends Data.TaggedError("BodyTooLarge")<{ readonly message: string }> {}
-
-/** Why an answer was not read to its end. */
-export type ReadError = ParallelHttp.Failure | Transport.BodyFailed | TooLarge
 
 export const make = (
   item: Item.Item,
@@ -135,7 +128,7 @@ const errorOf = (failure: unknown): Wrong => {
   const { _tag = "Unexpected", kind, message, phase, reason } = failure as Partial<Tagged> & Error
   const more = kind ?? phase ?? reason?._tag
   return {
-    kind: _tag === "BodyFailed" ? "ConnectionFailed" : _tag,
+    kind: _tag,
     ...(more === undefined ? {} : { reason: more }),
     message
   }

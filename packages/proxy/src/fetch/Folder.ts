@@ -9,12 +9,12 @@
  * and what has a line has its file. Killing the process in between loses at most what was on its way. (Not so a power failure:
  * nothing is forced to the disk.) Names are made of letters, digits and `-_.`, and never lead out of the folder.
  */
-import type { ParallelHttp, Transport } from "@fairlead/core"
-import { Data, Deferred, Effect } from "effect"
+import type { ParallelHttp } from "@fairlead/core"
+import { Data, Effect, Stream } from "effect"
 import type { Scope } from "effect"
 import * as fs from "node:fs"
 import { dirname, join } from "node:path"
-import * as Entry from "./Entry.ts"
+import type * as Entry from "./Entry.ts"
 import * as Input from "./Input.ts"
 import type * as Item from "./Item.ts"
 
@@ -47,12 +47,8 @@ export interface Folder {
   /** Keeps an answer's body; gives its file, from the folder on, and its length. Interrupting it leaves nothing. */
   readonly keep: (
     item: Item.Item,
-    answer: ParallelHttp.Answer,
-    maxBytes: number
-  ) => Effect.Effect<
-    { readonly file: string; readonly bytes: number },
-    WriteFailed | Transport.BodyFailed | Entry.TooLarge
-  >
+    answer: ParallelHttp.Answer
+  ) => Effect.Effect<{ readonly file: string; readonly bytes: number }, WriteFailed | ParallelHttp.BodyFailure>
   /** Adds lines to the record. */
   readonly record: (lines: string) => Effect.Effect<void, WriteFailed>
 }
@@ -81,11 +77,11 @@ export const open = (
     return {
       finished,
       record: (lines) => attempt(path, () => fs.writeSync(record, lines)),
-      keep: (item, answer, maxBytes) =>
+      keep: (item, answer) =>
         Effect.suspend(() => {
           const file = nameOf(item)
           const temporary = join(partial, `${number++}`)
-          return store(answer.body, temporary, maxBytes).pipe(
+          return store(answer, temporary).pipe(
             Effect.tap(() => attempt(join(dir, file), () => move(temporary, join(dir, file)))),
             Effect.map((bytes) => ({ file, bytes })),
             Effect.onError(() => Effect.sync(() => fs.rmSync(temporary, { force: true })))
@@ -206,33 +202,24 @@ const move = (from: string, to: string): void => {
   }
 }
 
-/** Writes a body as it comes; a full disk stops its sender. */
+/** Writes a body as it comes; a slow disk stops its sender. */
 const store = (
-  body: Transport.Body,
-  path: string,
-  maxBytes: number
-): Effect.Effect<number, WriteFailed | Transport.BodyFailed | Entry.TooLarge> =>
+  answer: ParallelHttp.Answer,
+  path: string
+): Effect.Effect<number, WriteFailed | ParallelHttp.BodyFailure> =>
   Effect.suspend(() => {
     let bytes = 0
     const file = fs.createWriteStream(path, { flags: "wx" })
-    const over = Deferred.makeUnsafe<never, Entry.TooLarge>()
     const failed = Effect.callback<never, WriteFailed>((resume) => {
       file.once("error", (error) => resume(Effect.fail(new WriteFailed({ path: dirname(path), code: codeOf(error) }))))
     })
-    const flow = body.pipeTo({
-      write: (chunk) => {
-        bytes += chunk.length
-        if (bytes > maxBytes) {
-          const message = `expected at most ${maxBytes} bytes, got ${bytes} or more`
-          Deferred.doneUnsafe(over, Effect.fail(new Entry.TooLarge({ message })))
-          return false
-        }
-        return file.write(chunk)
-      },
-      onDrain: (resume) => void file.once("drain", resume)
+    const drained = Effect.callback<void>((resume) => void file.once("drain", () => resume(Effect.void)))
+    const ended = Effect.callback<void>((resume) => void file.end(() => resume(Effect.void)))
+    const flow = Stream.runForEach(answer.stream, (chunk) => {
+      bytes += chunk.length
+      return file.write(chunk) ? Effect.void : drained
     })
-    const end = Effect.callback<void>((resume) => void file.end(() => resume(Effect.void)))
-    return Effect.raceFirst(Effect.raceFirst(Effect.andThen(flow, end), failed), Deferred.await(over)).pipe(
+    return Effect.raceFirst(Effect.andThen(flow, ended), failed).pipe(
       Effect.map(() => bytes),
       Effect.onError(() => closed(file))
     )

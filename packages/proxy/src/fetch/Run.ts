@@ -109,17 +109,13 @@ export const make = <E>(
 
     const read =
       (item: Item.Item) =>
-      (answer: ParallelHttp.Answer): Effect.Effect<Entry.Got, Entry.ReadError | Folder.WriteFailed> => {
+      (answer: ParallelHttp.Answer): Effect.Effect<Entry.Got, ParallelHttp.BodyFailure | Folder.WriteFailed> => {
         const { headers, status, url } = answer
-        return folder === undefined
-          ? Effect.map(answer.bytes, (body) => ({ url, status, headers, bytes: body.length, file: undefined, body }))
-          : Effect.map(folder.keep(item, answer, maxBytes), (kept) => ({
-              url,
-              status,
-              headers,
-              ...kept,
-              body: undefined
-            }))
+        const got = { url, status, headers, file: undefined, body: undefined }
+        if (folder !== undefined) return Effect.map(folder.keep(item, answer), (kept) => ({ ...got, ...kept }))
+        return body === "none"
+          ? Effect.map(lengthOf(answer), (bytes) => ({ ...got, bytes }))
+          : Effect.map(answer.bytes, (body) => ({ ...got, bytes: body.length, body }))
       }
 
     const shown: Entry.Options = { body, headers: include, key: folder !== undefined }
@@ -190,3 +186,11 @@ export const make = <E>(
       elapsedMillis: () => flights.now() - since
     }
   })
+
+/** How long a body is that nobody wants. */
+const lengthOf = (answer: ParallelHttp.Answer) =>
+  Stream.runFold(
+    answer.stream,
+    () => 0,
+    (bytes, chunk) => bytes + chunk.length
+  )

@@ -1,4 +1,4 @@
-import { ParallelHttp, Refused, Transport } from "@fairlead/core"
+import { ParallelHttp, Refused } from "@fairlead/core"
 import { Duration, Exit, Option } from "effect"
 import { describe, expect, it } from "vitest"
 import * as Entry from "../../src/fetch/Entry.ts"
@@ -78,8 +78,7 @@ describe("an entry", () => {
   it.each([
     [new ParallelHttp.ConnectionFailed({ url, kind: "dns", sent: false, cause: undefined }), "ConnectionFailed", "dns"],
     [new ParallelHttp.Timeout({ url, phase: "idle", sent: true }), "Timeout", "idle"],
-    [new Transport.BodyFailed({ kind: "reset", cause: undefined }), "ConnectionFailed", "reset"],
-    [new Entry.TooLarge({ message: "too large" }), "BodyTooLarge", undefined],
+    [new ParallelHttp.BodyTooLarge({ url, maxBytes: 5 }), "BodyTooLarge", undefined],
     [
       new Refused.Refused({
         reason: new Refused.QueueFull({ bound: "items", limit: 1 }),
