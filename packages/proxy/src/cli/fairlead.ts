@@ -137,7 +137,9 @@ const fetches = Command.make(
       Flag.withDefault("completed" as const)
     ),
     body: Flag.Literals("body", ["auto", "text", "base64", "none"]).pipe(
-      Flag.withDescription("How a body stands in its line; auto: text where it is UTF-8, else base64"),
+      Flag.withDescription(
+        "How a body stands in its line; auto: text where it is UTF-8, else base64; none: not at all, nor in a file"
+      ),
       Flag.withDefault("auto" as const)
     ),
     include: switched("include", "Have the headers of answers in the lines, too").pipe(Flag.withAlias("i")),

@@ -112,9 +112,9 @@ export const make = <E>(
       (answer: ParallelHttp.Answer): Effect.Effect<Entry.Got, ParallelHttp.BodyFailure | Folder.WriteFailed> => {
         const { headers, status, url } = answer
         const got = { url, status, headers, file: undefined, body: undefined }
-        if (folder !== undefined) return Effect.map(folder.keep(item, answer), (kept) => ({ ...got, ...kept }))
-        return body === "none"
-          ? Effect.map(lengthOf(answer), (bytes) => ({ ...got, bytes }))
+        if (body === "none") return Effect.map(lengthOf(answer), (bytes) => ({ ...got, bytes }))
+        return folder !== undefined
+          ? Effect.map(folder.keep(item, answer), (kept) => ({ ...got, ...kept }))
           : Effect.map(answer.bytes, (body) => ({ ...got, bytes: body.length, body }))
       }
 
