@@ -56,20 +56,22 @@ const run = Effect.fnUntraced(function* (options: Options) {
   const transport = yield* connect(options)
   const run = yield* Effect.provideService(Run.make<Stop>(input, folder, options), Transport.Transport, transport)
 
+  let asked = false
+  // Ctrl-C ends whoever reads in the same pipe, too; then there is still something to tell.
+  const isUnread = () => run.isAbandoned() && !asked
   const tell = Effect.sync(() => {
     const left = run.rest()
-    if (quiet || run.isAbandoned()) return
+    if (quiet || isUnread()) return
     const stopped = left === undefined ? undefined : { part: left.part, resumes: folder !== undefined }
     say(Summary.render(run.tally, { elapsedMillis: run.elapsedMillis(), stopped, columns: screen.columns }))
   })
   yield* Effect.gen(function* () {
     const progress = yield* Progress.show(modeOf(options), screen, run.state)
-    const stopping = Effect.sync(() => say(stoppingWith(run.state().inFlight)))
-    yield* Shutdown.hook(
-      "stop fetching",
-      { phase: "closing" },
-      Effect.andThen(quiet ? Effect.void : progress.aside(stopping), run.stop)
-    )
+    const stopping = Effect.sync(() => {
+      asked = true
+      if (!quiet) say(stoppingWith(run.state().inFlight))
+    })
+    yield* Shutdown.hook("stop fetching", { phase: "closing" }, Effect.andThen(progress.aside(stopping), run.stop))
     yield* run.run(process.stdout.isTTY ? (line) => progress.aside(write(line)) : write)
   }).pipe(
     Effect.scoped,
@@ -77,7 +79,7 @@ const run = Effect.fnUntraced(function* (options: Options) {
     Effect.mapError((error) => (error instanceof Stop ? error : orStop(1)(error)))
   )
 
-  const isWhole = run.isAbandoned() || run.rest() === undefined
+  const isWhole = isUnread() || run.rest() === undefined
   if (run.tally.failed > 0 || !isWhole) return yield* new Stop({ message: "", code: 1 })
 }, Effect.scoped)
 
