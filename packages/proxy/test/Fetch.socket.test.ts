@@ -479,7 +479,7 @@ describe("its progress", () => {
       // oxlint-disable-next-line no-control-regex
       const drawn = stdout.split(/\r\u001b\[J/)
       expect(drawn.length).toBeGreaterThan(4)
-      expect(drawn.some((line) => /^\[=*>? *\] +\d+ % {2}\d+ done/.test(line))).toBe(true)
+      expect(drawn.some((line) => /^\[=*>? *\] {2}\d+ % {2}\d+ done/.test(line))).toBe(true)
       for (const line of drawn.slice(0, -1)) expect(line.length).toBeLessThan(60)
       expect(drawn.at(-1)).toMatch(/^40 done in/)
     })

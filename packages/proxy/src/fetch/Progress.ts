@@ -38,7 +38,8 @@ const barest = 8
 /** One line of fewer than `columns`: what matters least is left out where it has no room. */
 export const bar = (state: State, columns: number): string => {
   const { done, failed, inFlight, left, part, perSecond, skipped, waiting } = state
-  const room = columns - 1
+  // The `^C` that a terminal shows stands behind it, and would break the line.
+  const room = columns - 3
   // By what they are worth; shown in the order in which they stand.
   const facts: ReadonlyArray<readonly [worth: number, text: string]> = [
     [6, part === undefined ? "" : percent(part)],
@@ -76,12 +77,12 @@ export const plain = (state: State): string => {
     Words.perSecond(perSecond),
     `${inFlight} in flight`,
     ...(waiting === 0 ? [] : [`${waiting} waiting`]),
-    ...(part === undefined ? [] : [percent(part).trimStart()]),
+    ...(part === undefined ? [] : [percent(part)]),
     ...(left === undefined ? [] : [`about ${Words.clock(left)} left`])
   ].join(", ")
 }
 
-const percent = (part: number) => `${Math.floor(Math.min(1, part) * 100)} %`.padStart(5)
+const percent = (part: number) => `${Math.floor(Math.min(1, part) * 100)} %`
 
 /** How long what is left of the input takes, if it goes on as it did; of what has just begun, too little is known. */
 export const leftMillis = (elapsedMillis: number, ended: number, left: number): number | undefined =>
