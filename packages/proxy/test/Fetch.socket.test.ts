@@ -210,10 +210,11 @@ describe("fairlead fetch", () => {
       const { origin, received } = yield* echo
       const secret = "hunter2"
       const url = origin.replace("//", `//user:${secret}@`)
-      const good = yield* run([url, "-H", `X-Key: ${secret}`, "-i"])
+      const good = yield* run([url, "-H", `X-Key: ${secret}`, "-H", "User-Agent: me", "-i"])
       expect(good.code).toBe(0)
       expect(received[0]!.header("authorization")).toBe(`Basic ${Buffer.from(`user:${secret}`).toString("base64")}`)
       expect(received[0]!.header("x-key")).toBe(secret)
+      expect(received[0]!.headers.filter((part) => /^user-agent$/i.test(part))).toEqual(["User-Agent"])
       const bad = yield* run([url, "-H", `Authorization Bearer ${secret}`])
       expect(bad.code).toBe(2)
       expect(bad.stderr).toContain("--header: expected a header")
