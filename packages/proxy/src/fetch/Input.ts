@@ -35,7 +35,7 @@ export interface Input {
   readonly weight: number | undefined
 }
 
-/** Opens what is named, so that a file that is not there is known before anything is fetched. `-` is standard input. */
+/** Looks for what is named, so that a file that is not there is known before anything is fetched. `-` is standard input. */
 export const open = (
   urls: ReadonlyArray<string>,
   from: string | undefined,
@@ -50,17 +50,18 @@ export const open = (
     if (from === undefined) return { items: args, weight }
     const file = from === "-" ? "standard input" : from
     const failed = (error: unknown) => ReadFailed.of(file, error)
-    const { fd, size } = yield* Effect.try({
+    const size = yield* Effect.try({
       try: () => {
-        const fd = from === "-" ? 0 : fs.openSync(from, "r")
-        const stat = fs.fstatSync(fd)
+        const stat = from === "-" ? fs.fstatSync(0) : fs.statSync(from)
         if (stat.isDirectory()) throw Object.assign(new Error(), { code: "EISDIR" })
-        return { fd, size: stat.isFile() ? stat.size : undefined }
+        if (from !== "-") fs.accessSync(from, fs.constants.R_OK)
+        return stat.isFile() ? stat.size : undefined
       },
       catch: failed
     })
     const chunks = NodeStream.fromReadable<Uint8Array, ReadFailed>({
-      evaluate: () => (fd === 0 ? process.stdin : fs.createReadStream(from, { fd })),
+      // Opened when it is pulled: to open a named pipe waits until somebody writes.
+      evaluate: () => (from === "-" ? process.stdin : fs.createReadStream(from)),
       onError: failed
     })
     const lines = Stream.mapAccumArray(
