@@ -66,6 +66,16 @@ const output: Record<string, ReadonlyArray<string | RegExp>> = {
     "  done: hook worker 2 × 1",
     "  done: hook worker 3 × 1"
   ],
+  "parallel-http": [
+    "18 calls, five at a time:",
+    "  200: 12",
+    "  404: 3",
+    "  500: 3",
+    /^ {2}at once: 5, connections: [1-5]$/,
+    "  the last: StatusRejected: /status/500: 500: status 500",
+    "Not there at once: flaky page, after 3 attempts",
+    "Of endless pages: page 1, page 2, page 3"
+  ],
   priority: [
     "Submitted low, high, medium; done in this order:",
     "  high priority task",

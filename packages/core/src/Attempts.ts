@@ -20,8 +20,8 @@
  * It does not limit how many calls go on at once: that is a `Gate`, within the attempt, so that each attempt waits its turn.
  * It gives no attempt a time of its own: that is `Deadline.within`, around the effect that is attempted.
  */
-import { Cause, Clock, Effect, Exit, Option, Pull, Random, Schedule } from "effect"
-import type { Duration, Fiber, Scope } from "effect"
+import { Cause, Clock, Duration, Effect, Exit, Option, Pull, Random, Schedule } from "effect"
+import type { Fiber, Scope } from "effect"
 import { dual } from "effect/Function"
 import * as backoff from "./internal/backoff.ts"
 import * as boundary from "./internal/boundary.ts"
@@ -188,13 +188,16 @@ export const fullJitter = (
 }
 
 /**
- * The default of what is tried again: every failure; a refusal no earlier than it says, and never where that is no use: the
- * gate is shutting down, or its turn would come after the deadline.
+ * The default of what is tried again: every failure; one that says when to come back (`retryAfter`, as `Refused` does) no earlier; a
+ * refusal never where that is no use: the gate is shutting down, or its turn would come after the deadline.
  */
 export const usual = (error: unknown): Again => {
-  if (!(error instanceof Refused.Refused)) return true
-  if (error.reason._tag === "ShuttingDown" || error.reason._tag === "TooLate") return false
-  return Option.getOrElse(error.retryAfter, () => true as const)
+  if (error instanceof Refused.Refused && (error.reason._tag === "ShuttingDown" || error.reason._tag === "TooLate"))
+    return false
+  const retryAfter = typeof error === "object" && error !== null && "retryAfter" in error ? error.retryAfter : undefined
+  return Option.isOption(retryAfter) && Option.isSome(retryAfter) && Duration.isDuration(retryAfter.value)
+    ? retryAfter.value
+    : true
 }
 
 /** Makes the attempts of one dependency. They are listed in the registry until the scope closes. */

@@ -27,7 +27,7 @@ import * as GateMap from "./GateMap.ts"
 import type * as CircuitBreaker from "./http/CircuitBreaker.ts"
 import type * as RateLimitHeaders from "./http/RateLimitHeaders.ts"
 import * as again from "./internal/again.ts"
-import * as client from "./internal/client.ts"
+import * as parallel from "./internal/parallel.ts"
 import * as courtesy from "./internal/courtesy.ts"
 import type { BodyFailure, Failure, NotJson } from "./internal/failure.ts"
 import { Engine } from "./internal/gate.ts"
@@ -198,8 +198,8 @@ export interface StreamOptions<I, A, E = never, R = never> extends ManyOptions<I
   /** Default: `completed`. In the order of the input a slow one holds up those behind it. */
   readonly order?: "completed" | "input" | undefined
   /**
-   * How many at most have been taken from the source and have not been handed on. Default: twice `inFlight`. Where a source is
-   * sorted by host, and hosts are given less than `inFlight`, more of them ahead keep all hosts busy.
+   * How many at most have been taken from the source and have not been handed on. Default: `inFlight`, and twice that where hosts
+   * are given less. Where a source is sorted by host, more of them ahead keep all hosts busy.
    */
   readonly maxAhead?: number | undefined
 }
@@ -294,9 +294,9 @@ export const make = (
     const transport = yield* Transport.Transport
     const gate = yield* Gate.make(name, { limit: inFlight, line: endless })
     const hosts = yield* GateMap.make(`${name} hosts`, ofHost(options.perHost ?? inFlight))
-    const policy = attempts === false ? undefined : yield* Attempts.perKey(`${name} attempts`, tries(attempts))
+    const policy = attempts === false ? undefined : yield* Attempts.perKey(`${name} attempts`, tries(attempts), kept)
     const ahead = new Engine(`${name} ahead`, {}, clock)
-    const http = new client.Client(name, terms, { clock, transport, gate, ahead, hosts, attempts: policy, breaker })
+    const http = new parallel.Client(name, terms, { clock, transport, gate, ahead, hosts, attempts: policy, breaker })
     if (coalesce) yield* http.share
     yield* Registry.register("http", name, () => http.snapshot())
     // Its calls have the types of whatever they are given.
@@ -312,6 +312,9 @@ export const stream =
 /** Whoever waits in it is a call, of which there are `maxCalls`, and those that streams have ahead. */
 const endless: Gate.Line = { maxItems: Infinity }
 
+/** Of how many hosts it is known how often they were tried again lately, beside those that have calls going on. */
+const kept = { maxKeys: 1000 }
+
 /** What a host is given, where nobody has said otherwise. */
 const usual: GateMap.GateOptions = { line: endless, judge: courtesy.ofExit }
 
@@ -322,9 +325,13 @@ const ofHost = (
     ? (host) => ({ ...usual, ...perHost(host) })
     : { ...usual, ...(typeof perHost === "number" ? { limit: perHost } : perHost) }
 
+/** Whether a host may be given less than there is in all: then calls for others have to be in sight. */
+const narrow = (perHost: Options["perHost"], inFlight: number): boolean =>
+  perHost !== undefined && !(typeof perHost === "number" && perHost >= inFlight)
+
 const is2xx = (status: number) => status >= 200 && status < 300
 
-const settled = (options: Options, inFlight: number): client.Terms => {
+const settled = (options: Options, inFlight: number): parallel.Terms => {
   const { accept = is2xx, attempts, hints = true, maxBytes = 16 * 1024 * 1024, maxCalls = 10_000 } = options
   const { maxRetryAfter = "1 minute", redirects, timeout } = options
   const {
@@ -338,7 +345,7 @@ const settled = (options: Options, inFlight: number): client.Terms => {
   if (!(Number.isInteger(max) && max >= 0)) throw new RangeError(`Expected redirects of at least 0, got ${max}`)
   if (!(longest >= 0)) throw new RangeError(`Expected maxRetryAfter of at least 0, got ${longest} ms`)
   return {
-    maxAhead: 2 * inFlight,
+    maxAhead: narrow(options.perHost, inFlight) ? 2 * inFlight : inFlight,
     maxCalls,
     maxBytes,
     timeout,
@@ -352,8 +359,8 @@ const settled = (options: Options, inFlight: number): client.Terms => {
 }
 
 /** What the policy of a host is told: of each failure it was settled already whether it may be tried again. */
-const tries = ({ backoff, ...options }: Attempts.Options<Failure> = {}): Attempts.Options<client.Tried> => ({
+const tries = ({ backoff, ...options }: Attempts.Options<Failure> = {}): Attempts.Options<parallel.Tried> => ({
   ...options,
   again: (tried) => tried.again,
-  backoff: backoff === undefined ? undefined : client.backoff(backoff)
+  backoff: backoff === undefined ? undefined : parallel.backoff(backoff)
 })

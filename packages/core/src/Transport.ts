@@ -250,8 +250,10 @@ export const toStream = (body: Body): Stream.Stream<Uint8Array, BodyFailed> => {
   if (body.bytes !== undefined) return body.bytes.length === 0 ? Stream.empty : Stream.succeed(body.bytes)
   const pulled = Effect.suspend(() => {
     const tap = new Tap()
-    const flow = Effect.onExitPrimitive(body.pipeTo(tap), (exit) => void tap.end(exit))
-    return Effect.as(Effect.forkScoped(flow, { startImmediately: true }), tap.pull)
+    return Effect.map(Effect.forkScoped(body.pipeTo(tap), { startImmediately: true }), (flow) => {
+      flow.addObserver((exit) => tap.end(exit))
+      return tap.pull
+    })
   })
   return Stream.unwrap(Effect.map(pulled, (pull) => Stream.fromPull(Effect.succeed(pull))))
 }
@@ -288,20 +290,19 @@ class Tap implements Sink {
     this.waiter?.(this.ended)
   }
 
-  readonly pull: Pulled = Effect.suspend(() => {
+  // In one step: what came between a look and the wait for more would not be seen.
+  readonly pull: Pulled = Effect.callback((give) => {
     const { chunks, ended, resume } = this
     if (Arr.isReadonlyArrayNonEmpty(chunks)) {
       this.chunks = []
       this.resume = undefined
       // What comes now is for the next to pull.
       resume?.()
-      return Effect.succeed(chunks)
+      return give(Effect.succeed(chunks))
     }
-    if (ended !== undefined) return ended
-    return Effect.callback((give) => {
-      this.waiter = give
-      return Effect.sync(() => void (this.waiter = undefined))
-    })
+    if (ended !== undefined) return give(ended)
+    this.waiter = give
+    return Effect.sync(() => void (this.waiter = undefined))
   })
 }
 

@@ -130,6 +130,11 @@ describe("Attempts", () => {
         Duration.seconds(1)
       )
       expect(Attempts.usual("anything else")).toBe(true)
+      // Whatever it is that says when to come back; and only if that is a time.
+      expect(Attempts.usual({ retryAfter: Option.some(Duration.seconds(2)) })).toEqual(Duration.seconds(2))
+      for (const retryAfter of [Option.none(), Option.some(2), Duration.seconds(2), "2"]) {
+        expect(Attempts.usual({ retryAfter })).toBe(true)
+      }
     })
   )
 
@@ -862,6 +867,80 @@ describe("faults of others, which it has not", () => {
       yield* TestClock.adjust("2 hours")
       expect(calls.length).toBe(1)
       yield* nothingLeft(attempts)
+    })
+  )
+})
+
+describe("the attempts of many dependencies", () => {
+  it.effect("have a budget for each", () =>
+    Effect.gen(function* () {
+      const budget = { floor: 2, ratio: 0 }
+      const attempts = yield* Attempts.perKey("hosts", { backoff: steady(0), budget })
+      const [a, b] = [upstream(), upstream()]
+      for (let i = 0; i < 4; i++) yield* Effect.ignore(attempts.run("a", a.call))
+      yield* Effect.ignore(attempts.run("b", b.call))
+      expect([a.calls.length, b.calls.length]).toEqual([6, 3])
+      const statistics = yield* attempts.statistics
+      expect(statistics).toMatchObject({
+        name: "hosts",
+        calls: 5,
+        failed: 5,
+        attempts: 9,
+        retries: 4,
+        retriesDenied: 3
+      })
+      expect(statistics.budget).toEqual({ allowed: 4, spent: 4 })
+      expect(Attempts.check(statistics)).toEqual([])
+      expect((yield* Registry.snapshot).filter(({ kind }) => kind === "attempts").length).toBe(1)
+    })
+  )
+
+  it.effect("forget the one that was asked for least lately, and none that has a call; all counts stay", () =>
+    Effect.gen(function* () {
+      const attempts = yield* Attempts.perKey(
+        "hosts",
+        { backoff: steady("1 minute"), budget: { floor: 1, ratio: 0 } },
+        { maxKeys: 2 }
+      )
+      const retries = (key: string) => Effect.map(fork(attempts.run(key, upstream(1).call)), (fiber) => [fiber])
+      const busy = yield* retries("busy")
+      yield* attempts.run("idle", Effect.void)
+      yield* attempts.run("busy", Effect.void)
+      // The idle one makes room, twice.
+      yield* attempts.run("new", Effect.void)
+      yield* attempts.run("newer", Effect.void)
+      expect(yield* attempts.statistics).toMatchObject({ calls: 5, waiting: 1, succeeded: 4 })
+      // Its budget is spent still.
+      expect((yield* Effect.flip(attempts.run("busy", upstream().call))).attempt).toBe(1)
+      yield* TestClock.adjust("1 minute")
+      yield* Fiber.join(busy[0]!)
+      const statistics = yield* attempts.statistics
+      expect(statistics).toMatchObject({ calls: 6, succeeded: 5, failed: 1, retries: 1, waiting: 0 })
+      expect(Attempts.check(statistics)).toEqual([])
+      expect(yield* timers).toBe(0)
+    })
+  )
+
+  it.effect("drain together, those too that come later", () =>
+    Effect.gen(function* () {
+      const attempts = yield* Attempts.perKey("hosts", { backoff: steady("1 minute") })
+      const waits = yield* fork(Effect.flip(attempts.run("a", upstream().call)))
+      yield* attempts.drain
+      expect((yield* Fiber.join(waits)).attempt).toBe(1)
+      expect((yield* Effect.flip(attempts.run("b", upstream().call))).attempt).toBe(1)
+      expect(yield* timers).toBe(0)
+    })
+  )
+
+  it.effect("are wrong where one would be, at once", () =>
+    Effect.gen(function* () {
+      for (const [options, keys] of [
+        [{ max: 0 }, {}],
+        [{}, { maxKeys: 0 }]
+      ] as const) {
+        const exit = yield* Effect.exit(Attempts.perKey("wrong", options, keys))
+        expect(Exit.isFailure(exit) && String(Cause.squash(exit.cause))).toMatch(/of at least 1, got 0/)
+      }
     })
   )
 })

@@ -825,6 +825,25 @@ describe("Gate.stream", () => {
     })
   )
 
+  it.effect("or in the order of the items: what comes before its turn waits, and is ahead meanwhile", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 3 })
+      let begun = 0
+      const work = (millis: number) => Effect.suspend(() => Effect.as(Effect.sleep((begun++, millis)), millis))
+      const run = (times: ReadonlyArray<number>, maxAhead: number) =>
+        Stream.fromIterable(times).pipe(gate.stream(work, { order: "input", maxAhead }), Stream.runCollect)
+      expect(yield* after(40, run([9, 3, 5, 1, 7], 5))).toEqual(Exit.succeed([9, 3, 5, 1, 7]))
+      // Of three ahead two are done, and the third has not begun anything else.
+      begun = 0
+      const slow = yield* start(run([100, 1, 1, 1, 1], 3))
+      yield* TestClock.adjust(50)
+      expect(begun).toBe(3)
+      yield* TestClock.adjust(100)
+      expect(yield* Fiber.join(slow)).toEqual([100, 1, 1, 1, 1])
+      yield* nothingLeft(gate)
+    })
+  )
+
   it.effect("a slow consumer holds no permit, and no more is taken from the source than `maxAhead`", () =>
     Effect.gen(function* () {
       const gate = yield* Gate.make("test", { limit: 2 })

@@ -2,7 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Cause, Clock, Deferred, Duration, Effect, Exit, Fiber, Option, Random, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
-import { Deadline, Gate, Priority, RateWindow, Refused, Registry, Tenant } from "@fairlead/core"
+import { ConcurrencyLimit, Deadline, Gate, Priority, RateWindow, Refused, Registry, Tenant } from "@fairlead/core"
 import { Simulation, Sweep } from "@fairlead/testing"
 import * as timer from "../src/internal/timer.ts"
 import { fork, nothingLeft, settle } from "./gates.ts"
@@ -876,6 +876,51 @@ describe("Gate.hold", () => {
       const next = yield* fork(gate.run(Effect.succeed("started")))
       yield* Fiber.interrupt(held)
       expect(yield* Fiber.join(next)).toBe("started")
+      yield* nothingLeft(gate)
+    })
+  )
+})
+
+describe("Gate.withPermit", () => {
+  it.effect("runs on the caller's fiber with a permit in hand, and gives it back however that ends", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: 1 })
+      yield* fork(gate.run(Effect.sleep("300 millis")))
+      const waited = yield* fork(gate.withPermit(({ waited }) => Effect.succeed(Duration.toMillis(waited))))
+      yield* TestClock.adjust("300 millis")
+      expect(yield* Fiber.join(waited)).toBe(300)
+      expect(yield* Effect.flip(gate.withPermit(() => Effect.fail("no")))).toBe("no")
+      const bug = (): Effect.Effect<void> => {
+        throw new Error("bug")
+      }
+      expect(Exit.hasDies(yield* Effect.exit(gate.withPermit(bug)))).toBe(true)
+      const cut = yield* fork(gate.withPermit(() => Effect.never))
+      expect(reasonOf(yield* Effect.exit(gate.withPermit(() => Effect.void, { maxWait: 0 })))).toBe("WaitExceeded")
+      yield* Fiber.interrupt(cut)
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("what is pending counts from when it is sent, and goes back where it never was", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { windows: [RateWindow.per(1, "1 second")] })
+      yield* gate.withPermit(() => Effect.void, { pending: true })
+      const late = (permit: Gate.Permit) => Effect.map(Effect.sleep("5 seconds"), () => permit.sent())
+      const sent = yield* fork(gate.withPermit(late, { pending: true }))
+      const starts: Array<number> = []
+      yield* fork(gate.run(Effect.map(Clock.currentTimeMillis, (now) => void starts.push(now))))
+      yield* TestClock.adjust("10 seconds")
+      yield* Fiber.join(sent)
+      expect(starts).toEqual([6000])
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect("a limit that adapts learns from what is said at the head, and not from the end", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { limit: ConcurrencyLimit.aimd({ max: 8, initial: 8 }) })
+      yield* gate.withPermit((permit) => Effect.sync(() => permit.answered("overload")), { pending: true })
+      expect((yield* gate.statistics).limit).toBe(4)
       yield* nothingLeft(gate)
     })
   )

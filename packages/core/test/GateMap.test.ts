@@ -3,6 +3,7 @@ import { Cause, Clock, Deferred, Duration, Effect, Exit, Fiber, Option, Scope } 
 import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
 import { ConcurrencyLimit, GateMap, Priority, RateWindow, Refused, Registry } from "@fairlead/core"
+import type { Gate } from "@fairlead/core"
 import { Simulation, Sweep } from "@fairlead/testing"
 import * as timer from "../src/internal/timer.ts"
 
@@ -55,6 +56,21 @@ describe("GateMap", () => {
       yield* a.end
       yield* Fiber.join(first)
       expect(yield* Fiber.join(second)).toBe("second")
+      yield* nothingLeft(map)
+    })
+  )
+
+  it.effect("gives a permit of a key's gate to work that has something to say of it", () =>
+    Effect.gen(function* () {
+      const map = yield* GateMap.make("hosts", { limit: 1 }, { maxKeys: 1 })
+      const pause = (permit: Gate.Permit) => Effect.sync(() => permit.tighten({ closedFor: "1 second" }))
+      yield* map.withPermit("a", pause)
+      const refused = yield* Effect.flip(map.withPermit("a", () => Effect.void, { maxWait: 0 }))
+      expect([refused.gate, refused.reason._tag]).toEqual(["hosts/a", "WaitExceeded"])
+      // It has something to remember, so another key finds no room.
+      expect((yield* Effect.flip(map.withPermit("b", () => Effect.void))).reason._tag).toBe("QueueFull")
+      yield* TestClock.adjust("1 second")
+      yield* map.withPermit("b", () => Effect.void)
       yield* nothingLeft(map)
     })
   )

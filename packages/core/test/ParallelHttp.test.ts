@@ -288,10 +288,33 @@ describe("one call", () => {
       () => slowly(10, 200),
       ({ http }) =>
         Effect.gen(function* () {
-          const two = yield* fork(http.all(urls(2)))
+          const two = yield* fork(Effect.forEach(urls(2), (url) => http.fetch(url), { concurrency: 2 }))
           const error = yield* Effect.flip(http.fetch("http://a.test"))
           expect(error).toMatchObject({ _tag: "Refused", reason: { _tag: "QueueFull", limit: 2 } })
           yield* after(two, 20)
+        })
+    )
+  )
+})
+
+describe("a request's body that is a stream", () => {
+  it.effect("goes once, and is freed of a call that is never sent", () =>
+    scene(
+      { inFlight: 1, timeout: 100 },
+      ({ target }) => (target === "/slow" ? Effect.never : answer(503)),
+      ({ http, transport }) =>
+        Effect.gen(function* () {
+          const upload = () => ({ url: "http://a.test/", method: "PUT", body: flowing(["x"]) })
+          const [sent, unsent] = [upload(), upload()]
+          const put = ({ body, method, url }: typeof sent) => Effect.exit(http.fetch({ url, method, body: body.body }))
+          yield* put(sent)
+          const slow = yield* fork(Effect.exit(http.fetch("http://a.test/slow")))
+          const waits = yield* fork(put(unsent))
+          yield* TestClock.adjust(100)
+          yield* Fiber.join(slow)
+          yield* Fiber.join(waits)
+          expect(targets(transport)).toEqual(["/", "/slow"])
+          expect(unsent.body.seen.aborted).toBe(true)
         })
     )
   )
@@ -512,18 +535,43 @@ describe("attempts", () => {
   it.effect("a slow one that is idempotent is hedged: the first answer wins, and the other is cut", () =>
     scene(
       { attempts: { hedge: { after: 50, ratio: 1 } } },
-      ({ method, number }) => (number === 0 || method === "POST" ? slowly(10_000, 503) : slowly(20, 200, [], "second")),
+      ({ method, number }) =>
+        method === "POST"
+          ? slowly(10_000, 200)
+          : number === 0
+            ? answer(200, [], flowing(["x"], "never").body)
+            : slowly(20, 203, [], "second"),
       ({ http, transport }) =>
         Effect.gen(function* () {
           const ends = yield* after(yield* fork(http.all(["http://a.test"], { read: ParallelHttp.text })), 100)
           const [end] = Exit.getSuccess(ends).pipe(Option.getOrThrow)
           expect(end!.exit).toEqual(Exit.succeed("second"))
-          expect(end!.trace).toMatchObject({ status: 200, attempts: 2, millis: 70, bytes: 6 })
+          expect(end!.trace).toMatchObject({ status: 203, attempts: 2, millis: 70, bytes: 6 })
           expect(transport.open()).toBe(0)
           const post = yield* fork(Effect.exit(http.fetch({ url: "http://a.test", method: "POST" })))
           yield* TestClock.adjust(1000)
           expect(transport.asked.length).toBe(3)
           yield* Fiber.interrupt(post)
+        })
+    )
+  )
+})
+
+describe("hedges", () => {
+  it.effect("take no permit for which they would have to wait, and have not waited then", () =>
+    scene(
+      { inFlight: 1, attempts: { hedge: { after: 50, ratio: 1 } } },
+      () => slowly(100, 200),
+      ({ http, transport }) =>
+        Effect.gen(function* () {
+          const two = [0, 1].map((n) => http.all([`http://a.test/${n}`]))
+          const exit = yield* after(yield* fork(Effect.all(two, { concurrency: 2 })), 500)
+          const ends = Exit.getSuccess(exit).pipe(Option.getOrThrow).flat()
+          expect(ends.map(({ trace }) => [trace.attempts, trace.waitedMillis, trace.millis])).toEqual([
+            [1, 0, 100],
+            [1, 100, 200]
+          ])
+          expect(transport.most()).toBe(1)
         })
     )
   )
@@ -610,6 +658,23 @@ describe("redirects", () => {
           expect(transport.asked.filter(({ origin }) => origin === "http://a.test").length).toBe(3)
           yield* after(calls, 300)
           expect(transport.most("b.test")).toBe(1)
+        })
+    )
+  )
+
+  it.effect("are told where the other host could not be asked", () =>
+    scene(
+      { timeout: 100, perHost: 1 },
+      ({ origin }) => (origin === "http://b.test" ? Effect.never : answer(302, ["Location", "http://b.test/there"])),
+      ({ http, transport }) =>
+        Effect.gen(function* () {
+          yield* fork(http.fetch("http://b.test/"))
+          const [end] = Exit.getSuccess(yield* after(yield* fork(http.all(["http://a.test/"])), 200)).pipe(
+            Option.getOrThrow
+          )
+          expect(end!.trace).toMatchObject({ url: "http://b.test/there", status: 302, attempts: 1, redirects: 1 })
+          expect(end!.trace.waitedMillis).toBe(100)
+          expect(transport.asked.length).toBe(2)
         })
     )
   )
@@ -890,6 +955,20 @@ describe("a stream", () => {
     )
   )
 
+  it.effect("has none of its calls refused, however many are ahead", () =>
+    scene(
+      { inFlight: 1 },
+      () => slowly(1, 200),
+      ({ http }) =>
+        Effect.gen(function* () {
+          const stream = Stream.fromIterable(urls(1100)).pipe(http.stream({ maxAhead: 1100 }))
+          const exit = yield* after(yield* fork(Stream.runCollect(stream)), 2000, 100)
+          const ends = Exit.getSuccess(exit).pipe(Option.getOrThrow)
+          expect(ends.filter(({ exit }) => Exit.isSuccess(exit)).length).toBe(1100)
+        })
+    )
+  )
+
   it.effect("fails with its source, and cuts what is in flight", () =>
     scene(
       {},
@@ -1030,6 +1109,23 @@ describe("statistics", () => {
             [0, 10],
             [10, 20],
             [20, 30]
+          ])
+        })
+    )
+  )
+
+  it.effect("also of one that was cut there, and of one that was tried again", () =>
+    scene(
+      { perHost: 1, timeout: 100, attempts: { backoff: Schedule.spaced(10) } },
+      ({ number, target }) => (number === 0 ? slowly(20, 503) : target === "/0" ? slowly(30, 200) : Effect.never),
+      ({ http }) =>
+        Effect.gen(function* () {
+          const exit = yield* after(yield* fork(http.all(urls(3))), 200)
+          const ends = Exit.getSuccess(exit).pipe(Option.getOrThrow)
+          expect(ends.map(({ trace }) => [trace.attempts, trace.waitedMillis, trace.millis])).toEqual([
+            [1, 70, 100],
+            [1, 20, 100],
+            [0, 100, 100]
           ])
         })
     )

@@ -99,7 +99,7 @@ export const check: (self: Statistics) => ReadonlyArray<string> = snapshot.check
  */
 export const make = (options: Options = {}): Effect.Effect<NodeTransport, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const { grace, http2 = false, name = "http" } = options
+    const { grace = 0, http2 = false, name = "http" } = options
     const maxSockets = bound("maxSockets", options.maxSockets ?? 1_024)
     const perOrigin = options.perOrigin === undefined ? maxSockets : bound("perOrigin", options.perOrigin)
     const connectMillis = millis(options.connect, 10_000)
@@ -115,7 +115,7 @@ export const make = (options: Options = {}): Effect.Effect<NodeTransport, never,
             http2
           })
       ),
-      (all) => Effect.promise(() => all.close(millis(grace, 0)))
+      (all) => Effect.promise(() => all.close(Duration.toMillis(grace)))
     )
     // It closes before the connections do.
     const gate = yield* gateOf(name, maxSockets, perOrigin, options)
@@ -148,20 +148,21 @@ const unbounded =
       )
     )
 
-const bounded =
-  (connections: Connections, limits: Limits, gate: Gate.Gate, keyed: boolean): Send =>
-  (origin, request, asked = none) =>
+const bounded = (connections: Connections, limits: Limits, gate: Gate.Gate, keyed: boolean): Send => {
+  const anyhow = gate.hold()
+  return (origin, request, asked = none) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.contextWith((context: Context.Context<Scope.Scope>) => {
         if (connections.closed) return closed(request)
         // The permit outlives the exchange's scope where the socket does; it is given back by hand.
         const scope = Scope.makeUnsafe()
-        const admitted = Effect.onExit(
-          restore(Effect.provideService(keyed ? gate.hold({ key: origin }) : gate.hold(), Scope.Scope, scope)),
-          (exit) =>
-            Exit.isSuccess(exit)
-              ? Effect.void
-              : Effect.andThen(Effect.sync(request.body.abort), Scope.close(scope, exit))
+        const admitted = Effect.onExitPrimitive(
+          restore(Effect.provideService(keyed ? gate.hold({ key: origin }) : anyhow, Scope.Scope, scope)),
+          (exit) => {
+            if (Exit.isSuccess(exit)) return undefined
+            request.body.abort()
+            return Scope.close(scope, exit)
+          }
         )
         return Effect.flatMap(admitted, (permit) => {
           const exchange = new Exchange(limits, context, request, asked, permit)
@@ -175,6 +176,7 @@ const bounded =
         })
       })
     )
+}
 
 const closed = (request: Transport.Request) => {
   request.body.abort()
@@ -216,7 +218,11 @@ const millis = (input: Duration.Input | undefined, otherwise: number): number =>
 const lookupOf = (dns: Dns | false = {}): LookupFunction | undefined =>
   dns === false
     ? undefined
-    : names.cached({ ttlMillis: millis(dns.ttl, 10_000), maxItems: dns.maxItems ?? 1_000, lookup: dns.lookup })
+    : names.cached({
+        ttlMillis: Duration.toMillis(dns.ttl ?? 10_000),
+        maxItems: dns.maxItems ?? 1_000,
+        lookup: dns.lookup
+      })
 
 const chooser = (proxy: Options["proxy"]): forward.Chooser => {
   if (proxy === undefined) return forward.never

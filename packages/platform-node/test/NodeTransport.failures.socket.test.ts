@@ -50,7 +50,7 @@ describe("failures", () => {
       const own = yield* timed(kindOf(transport, slowBody.origin, { totalMillis: 50 }))
       expect(own[0]).toEqual(["body", "totalTimeout"])
       expect(own[1]).toBeLessThan(190)
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
   it.live("keep short times of silence exactly", () =>
@@ -66,7 +66,7 @@ describe("failures", () => {
       expect(idle).toEqual(["body", "idleTimeout"])
       expect(idleMillis).toBeGreaterThan(55)
       expect(idleMillis).toBeLessThan(300)
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
   it.live("count silence from the request's last byte, and from each chunk", () =>
@@ -127,7 +127,7 @@ describe("failures", () => {
       expect(yield* kindOf(transport, exact.origin, { maxBytes: 99 })).toEqual(["body", "tooLarge"])
       expect(yield* kindOf(transport, known.origin, { maxBytes: 101 })).toEqual(["none", "none"])
       expect(yield* kindOf(transport, known.origin, {}, { ...get("/"), method: "HEAD" })).toEqual(["none", "none"])
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
   it.live("let little of 1 GB through a cap of 16 MB", () =>
@@ -190,7 +190,7 @@ describe("failures", () => {
         const server = yield* saying(answer)
         expect(yield* soon(kindOf(transport, server.origin))).toEqual(expected)
       }
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
   it.live("give an answer that goes on behind its length, and use its connection no more", () =>
@@ -221,7 +221,7 @@ describe("failures", () => {
         expect(outcome).toEqual(["head", "protocol"])
         expect(heard).toBe(status === 100 ? 0 : 100)
       }
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
   it.live("end a head that is huge, or has no end", () =>
@@ -238,17 +238,23 @@ describe("failures", () => {
         })
         expect(yield* soon(kindOf(transport, server.origin), 2_000)).toEqual(["head", "protocol"])
       }
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
-  it.live("know a connection that does not come about: in time, by name, and unsent", () =>
+  it.live("know a connection that does not come about, and that nothing was sent", () =>
     Effect.gen(function* () {
-      const transport = yield* NodeTransport.make({ connect: 200 })
+      const transport = yield* NodeTransport.make()
       const gone = yield* Effect.scoped(rawServer(() => {}))
       const refused = yield* failure(transport.exchange(gone.origin, get("/")))
       expect([refused.kind, refused.sent]).toEqual(["refused", false])
       const unknown = yield* failure(transport.exchange("http://name.invalid", get("/")))
       expect([unknown.kind, unknown.sent]).toEqual(["dns", false])
+    }).pipe(Leaks.expectNoLeaks())
+  )
+
+  it.live("wait no longer for a connection than they may", () =>
+    Effect.gen(function* () {
+      const transport = yield* NodeTransport.make({ connect: 200 })
       // Accepts, and says nothing: no handshake comes about.
       const silent = yield* rawServer((socket) => void socket.resume())
       const [late, millis] = yield* timed(
@@ -258,7 +264,11 @@ describe("failures", () => {
       expect(millis).toBeGreaterThan(190)
       expect(millis).toBeLessThan(700)
       yield* until(() => silent.sockets.size === 0)
-    }).pipe(Leaks.expectNoLeaks)
+      const nameless = yield* NodeTransport.make({ connect: 50, dns: { lookup: () => {} } })
+      const [unknown, unknownMillis] = yield* timed(failure(nameless.exchange("http://service.test", get("/"))))
+      expect([unknown.kind, unknown.sent]).toEqual(["connectTimeout", false])
+      expect(unknownMillis).toBeLessThan(300)
+    })
   )
 
   it.live("say whether anything was sent over a connection that the other side closed between two answers", () =>

@@ -3,6 +3,7 @@ import { Deadline, Gate, Priority, Registry, Transport } from "@fairlead/core"
 import { NodeTransport } from "@fairlead/platform-node"
 import { Leaks, ScriptedUpstream } from "@fairlead/testing/node"
 import { Effect, Exit, Fiber, References, Result, Scope } from "effect"
+import type { LookupFunction } from "node:net"
 import { failure, get, rawServer, saying, scripted, soon, text, until } from "./calls.ts"
 
 /** An exchange and all of its body. */
@@ -58,8 +59,8 @@ describe("the pool", () => {
         Array.from({ length: 600 }, (_, i) => i),
         (i) => {
           const target = i % 7 === 0 ? "/reset" : i % 5 === 0 ? "/close" : "/"
-          const call = Effect.exit(fetch(transport, upstreams[i % 3]!.origin, target))
-          return i % 11 === 0 ? Effect.timeoutOption(call, 1 + (i % 3)) : call
+          const call = Effect.asVoid(Effect.exit(fetch(transport, upstreams[i % 3]!.origin, target)))
+          return i % 11 === 0 ? Effect.asVoid(Effect.timeoutOption(call, 1 + (i % 3))) : call
         },
         { concurrency: 100 }
       )
@@ -68,7 +69,7 @@ describe("the pool", () => {
       expect(most).toBeLessThanOrEqual(7)
       yield* settles(transport)
       yield* atRest(transport)
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
   it.live("uses few connections again and again", () =>
@@ -121,7 +122,7 @@ describe("the pool", () => {
       received.reply(200, [], "ok")
       expect(yield* Fiber.join(running)).toBe("ok")
       yield* atRest(transport)
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
   it.live("lets the most urgent go first, and knows when a deadline cannot be met", () =>
@@ -215,7 +216,7 @@ describe("the pool", () => {
       yield* until(() => server.sockets.size === 0, 5_000)
       yield* atRest(transport)
       expect(server.seen.most).toBe(600)
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
   it.live("passes on what it holds wherever an interrupt lands between the line and the last byte", () =>
@@ -254,7 +255,7 @@ describe("the pool", () => {
       expect([server.seen.most, other.seen.most]).toEqual([1, 1])
       yield* settles(transport)
       yield* atRest(transport)
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
   it.live("lets those in flight end while the grace lasts, and then cuts", () =>
@@ -289,7 +290,7 @@ describe("the pool", () => {
       yield* soon(Fiber.join(closing))
       expect(upstream.connections()).toBe(0)
       yield* soon(idle.closed)
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
   it.live("ends idle connections orderly", () =>
@@ -308,6 +309,36 @@ describe("the pool", () => {
       )
       yield* until(() => ended === 2)
       expect(errors).toEqual([])
+    })
+  )
+
+  it.live("looks a name up once for many connections, and tries each of its addresses", () =>
+    Effect.gen(function* () {
+      const upstream = yield* ScriptedUpstream.make({ answer: (received) => received.reply(200, [], "ok") })
+      const asked: Array<string> = []
+      // Nobody listens at the first.
+      const addresses = [
+        { address: "127.0.0.2", family: 4 },
+        { address: "127.0.0.1", family: 4 }
+      ]
+      const lookup: LookupFunction = (hostname, _, answer) => {
+        asked.push(hostname)
+        setTimeout(() => answer(null, addresses), 10)
+      }
+      const run = (options: NodeTransport.Options) =>
+        Effect.scoped(
+          Effect.gen(function* () {
+            const transport = yield* NodeTransport.make(options)
+            const call = fetch(transport, `http://service.test:${upstream.port}`)
+            expect(new Set(yield* Effect.all([call, call, call], { concurrency: 3 }))).toEqual(new Set(["ok"]))
+            expect((yield* transport.statistics).opened).toBe(3)
+            return asked.splice(0).length
+          })
+        )
+      expect(yield* run({ dns: { lookup } })).toBe(1)
+      expect(yield* run({ dns: { lookup, ttl: 0, maxItems: 0 } })).toBe(1)
+      const unknown = yield* NodeTransport.make({ dns: false })
+      expect((yield* failure(unknown.exchange("http://service.invalid", get("/")))).kind).toBe("dns")
     })
   )
 

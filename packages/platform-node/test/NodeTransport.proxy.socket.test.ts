@@ -92,7 +92,7 @@ describe("a forward proxy", () => {
         "y",
         undefined
       ])
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
   for (const secure of [false, true]) {
@@ -137,7 +137,7 @@ describe("a forward proxy", () => {
       const gone = yield* NodeTransport.make({ proxy: `http://user:secret@127.0.0.1:1` })
       const refused = yield* failure(gone.exchange("https://origin.test", get("/")))
       expect([refused.kind, refused.sent]).toEqual(["refused", false])
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
   it.live("is left in time when it says nothing, and when the caller leaves", () =>
@@ -156,7 +156,7 @@ describe("a forward proxy", () => {
       yield* until(() => silent.sockets.size === 0)
       yield* Effect.sleep(10)
       expect((yield* transport.statistics).sockets).toEqual({ connecting: 0, busy: 0, idle: 0, closing: 0 })
-    }).pipe(Leaks.expectNoLeaks)
+    }).pipe(Leaks.expectNoLeaks())
   )
 
   it.live("is what the environment says, but for what it excepts, and only where that is asked for", () =>

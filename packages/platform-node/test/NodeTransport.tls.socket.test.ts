@@ -35,7 +35,7 @@ const serve2 = (
     const streams: Array<http2.ServerHttp2Stream> = []
     const sockets = new Set<TLSSocket>()
     const seen = { total: 0, most: 0 }
-    const server = http2.createSecureServer({ ...pair, ...options })
+    const server = http2.createSecureServer({ ...pair, maxSessionMemory: 100, ...options })
     server.on("secureConnection", (socket) => {
       sockets.add(socket)
       seen.total++
@@ -46,10 +46,16 @@ const serve2 = (
       sessions.add(session)
       session.on("error", () => {}).on("close", () => sessions.delete(session))
     })
-    server.on("stream", (stream, headers, _, raw) => {
+    const take = (
+      stream: http2.ServerHttp2Stream,
+      headers: http2.IncomingHttpHeaders,
+      _: number,
+      raw: ReadonlyArray<string>
+    ) => {
       streams.push(stream.on("error", () => {}))
-      onStream(stream, headers, raw as unknown as ReadonlyArray<string>)
-    })
+      onStream(stream, headers, raw)
+    }
+    server.on("stream", take)
     yield* Effect.acquireRelease(
       Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
       () =>
@@ -218,6 +224,27 @@ describe("HTTP/2", () => {
     })
   )
 
+  it.live("holds up nobody for readers that are slow", () =>
+    Effect.gen(function* () {
+      const windows: Array<number> = []
+      const server = yield* serve2((stream) => {
+        windows.push(stream.session!.state.remoteWindowSize!)
+        stream.respond({ ":status": 200 })
+        stream.end(Buffer.alloc(1_000_000))
+      })
+      const transport = yield* make()
+      for (let i = 0; i < 20; i++) {
+        const { body } = yield* transport.exchange(server.origin, get("/"))
+        yield* Effect.forkChild(body.pipeTo({ write: () => false, onDrain: () => {} }))
+      }
+      yield* Effect.sleep(50)
+      expect((yield* soon(fetch(transport, server.origin), 2_000)).length).toBe(1_000_000)
+      // Far away, that much may be on its way.
+      expect(Math.max(...windows)).toBeGreaterThan(20_000_000)
+      expect(server.seen.total).toBe(1)
+    })
+  )
+
   it.live("resets but the one stream whose caller has left", () =>
     Effect.gen(function* () {
       const server = yield* serve2((stream, headers) => {
@@ -262,6 +289,27 @@ describe("HTTP/2", () => {
       expect(server.seen.total).toBe(2)
       expect(yield* soon(Fiber.join(slow))).toBe("ab")
       yield* until(() => server.sessions.size === 1)
+      yield* atRest(transport)
+    })
+  )
+
+  it.live("tells what a GOAWAY has left out apart from what it has not: that was not looked at", () =>
+    Effect.gen(function* () {
+      const server = yield* serve2((stream, headers) => {
+        if (headers[":path"] === "/left-out") return stream.session!.goaway(0, server.streams[0]!.id)
+        if (headers[":path"] === "/first") setTimeout(() => ok(stream, headers, []), 50)
+        else ok(stream, headers, [])
+      })
+      const transport = yield* make()
+      const first = yield* Effect.forkChild(fetch(transport, server.origin, "/first"))
+      yield* until(() => server.streams.length === 1)
+      const { kind, sent } = yield* soon(failure(transport.exchange(server.origin, get("/left-out"))))
+      expect([kind, sent]).toEqual(["reset", false])
+      expect(yield* soon(fetch(transport, server.origin))).toBe("ok")
+      expect(server.seen.total).toBe(2)
+      expect(yield* soon(Fiber.join(first))).toBe("ok")
+      yield* until(() => server.sessions.size === 1)
+      yield* Effect.sleep(20)
       yield* atRest(transport)
     })
   )

@@ -53,12 +53,14 @@ export interface Timeout {
   readonly idle: Duration.Duration
 }
 
-/** What is made of an upstream's 429 or 503 with `Retry-After`: its route is left alone for so long. */
+/** What is made of an upstream's word on its limits: the call's route is left alone for so long. */
 export interface Cooling {
   /** How many segments of the path, after the upstream's own, tell one route from another; 0: all calls are one route. */
   readonly segments: number
   /** However long the upstream says, it is tried again after this. 0: its word is not heeded. */
   readonly longest: Duration.Duration
+  /** Whether `RateLimit`, `X-RateLimit-Remaining` and the like are heeded, beside `Retry-After`. */
+  readonly headers: boolean
 }
 
 /** How identical calls share one. */
@@ -138,7 +140,7 @@ export const defaults = {
   adaptive: { limit: "gradient" },
   shares: { 0: 64, 1: 32, 2: 16, 3: 8, 4: 4, 5: 2, 6: 1, 7: 1 },
   queue: { items: 1000, bytes: 64 * 1024 * 1024, wait: Duration.seconds(30), overflow: "reject" },
-  cooling: { segments: 2, longest: Duration.minutes(1) },
+  cooling: { segments: 2, longest: Duration.minutes(1), headers: true },
   breaker: { failures: 5, open: Duration.seconds(10), longest: Duration.minutes(1) },
   coalesce: { maxBytes: 1024 * 1024, ignore: [] },
   retry: { attempts: 3, budget: 0.2, hedge: undefined, replay: 64 * 1024 },
@@ -428,10 +430,19 @@ const Cooling = Schema.Struct({
       examples: ["1 minute", "10 seconds"],
       default: "1 minute"
     })
+  ),
+  headers: Schema.optionalKey(
+    Schema.Boolean.annotate({
+      expected: "`true` or `false`",
+      description:
+        "Whether `RateLimit`, `X-RateLimit-Remaining` and the like are heeded, too: where nothing is left, the route is left alone until the reset.",
+      default: defaults.cooling.headers
+    })
   )
 }).annotate({
-  expected: "`{ segments, longest }`",
-  description: "What a 429 or 503 of the upstream with `Retry-After` does: its route is left alone for so long."
+  expected: "`{ segments, longest, headers }`",
+  description:
+    "What the upstream's own word does (`Retry-After`, `RateLimit`): the route of the call is left alone for so long."
 })
 
 /** Its keys, or whether it is there at all, with what holds unless said. */

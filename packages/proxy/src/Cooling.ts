@@ -1,13 +1,14 @@
 /**
  * What an upstream's own word closes, and for how long.
  *
- *     429 or 503 + Retry-After ──▶ the route of the call is left alone; the others go on
+ *     429 or 503 + Retry-After ─────────────▶ the route of the call is left alone; the others go on
+ *     x-ratelimit-remaining: 0, -reset: … ──▶ the same, before there is a 429
  *
  * A route is the method and the first segments of the path behind the upstream's own: `POST /v1/chat`. APIs limit by
  * endpoint more often than as a whole, and one that is worn out must not stop the rest.
  */
-import type { Transport } from "@fairlead/core"
-import { RetryAfter } from "@fairlead/core/http"
+import type { RateWindow, Transport } from "@fairlead/core"
+import { RateLimitHeaders, RetryAfter } from "@fairlead/core/http"
 import { Duration } from "effect"
 import type { Cooling } from "./Config.ts"
 import * as Headers from "./Headers.ts"
@@ -29,11 +30,14 @@ const question = 63
 /** Beyond this, names are cut: they are kept while their route is closed. */
 const longestName = 256
 
-/** For how many milliseconds an answer closes its route; `undefined` for all that do not. */
-export const closedFor = (reply: Transport.Reply, { longest }: Cooling): number | undefined => {
-  if (reply.status !== 429 && reply.status !== 503) return undefined
-  // A proxy on the way, such as another of these, refused this one call by its urgency and its place in a queue.
-  if (Headers.refusedOnTheWay(reply.headers)) return undefined
+/** What an answer says of the limits of its route. */
+export const hints = (reply: Transport.Reply, { headers, longest }: Cooling): ReadonlyArray<RateWindow.Hint> => {
+  if (headers) {
+    const all = RateLimitHeaders.hints(reply, Date.now, { longest })
+    // A proxy on the way, such as another of these, refused this one call by its urgency and its place in a queue.
+    return all.length > 0 && Headers.refusedOnTheWay(reply.headers) ? [] : all
+  }
+  if ((reply.status !== 429 && reply.status !== 503) || Headers.refusedOnTheWay(reply.headers)) return []
   const millis = RetryAfter.millis(reply.headers)
-  return millis === undefined || millis === 0 ? undefined : Math.min(millis, Duration.toMillis(longest))
+  return millis === undefined || millis === 0 ? [] : [{ closedFor: Math.min(millis, Duration.toMillis(longest)) }]
 }

@@ -326,6 +326,7 @@ describe("fairlead serve", () => {
       ready: true,
       instances: [
         { kind: "shutdown", statistics: { phase: "running" } },
+        { kind: "pool", name: "upstreams", statistics: { maxSockets: null } },
         { name: "demo" },
         { name: "strict", statistics: { offered: 2, refused: 1 } }
       ]

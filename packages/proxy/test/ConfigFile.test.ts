@@ -47,7 +47,7 @@ describe("a config", () => {
           rate: [],
           shares: { 0: 64, 1: 32, 2: 16, 3: 8, 4: 4, 5: 2, 6: 1, 7: 1 },
           queue: { items: 1000, bytes: 64 * 1024 * 1024, wait: Duration.seconds(30), overflow: "reject" },
-          cooling: { segments: 2, longest: Duration.minutes(1) },
+          cooling: { segments: 2, longest: Duration.minutes(1), headers: true },
           idempotency: { routes: [], key: false },
           timeout: { total: undefined, firstByte: Duration.seconds(60), idle: Duration.seconds(60) },
           headers: []
@@ -71,7 +71,7 @@ upstreams:
       - { limit: 5000, per: hour, burst: 100, counts: answer }
     shares: { 0: 64, 3: 8, 7: "\${CALLS}" }
     queue: { items: 0, bytes: 1 MiB, wait: 500 ms, overflow: evictLeast }
-    cooling: { segments: 0, longest: 5 minutes }
+    cooling: { segments: 0, longest: 5 minutes, headers: false }
     breaker: { failures: 3, longest: 0 seconds }
     coalesce: { maxBytes: 64 KiB, ignore: [User-Agent, x-client] }
     timeout: { total: 1 minute, firstByte: 10 seconds, idle: 5 s }
@@ -100,7 +100,7 @@ upstreams:
         { limit: 5000, per: Duration.hours(1), burst: 100, counts: "answer" }
       ],
       queue: { items: 0, bytes: 1024 * 1024, wait: Duration.millis(500), overflow: "evictLeast" },
-      cooling: { segments: 0, longest: Duration.minutes(5) },
+      cooling: { segments: 0, longest: Duration.minutes(5), headers: false },
       breaker: { failures: 3, open: Duration.seconds(10), longest: Duration.zero },
       coalesce: { maxBytes: 64 * 1024, ignore: ["user-agent", "x-client"] },
       timeout: { total: Duration.minutes(1), firstByte: Duration.seconds(10), idle: Duration.seconds(5) }
@@ -118,7 +118,7 @@ upstreams:
       shares: "strict",
       rate: [{ limit: 1, per: Duration.seconds(1), burst: 1 }],
       queue: { items: 1000, overflow: "evictOldest" },
-      cooling: { segments: 2, longest: Duration.zero },
+      cooling: { segments: 2, longest: Duration.zero, headers: true },
       timeout: { total: Duration.seconds(30), firstByte: Duration.seconds(60) }
     })
   })
@@ -587,7 +587,7 @@ const table: ReadonlyArray<readonly [name: string, source: string, ...parts: Rea
     "cooling as a duration",
     upstream("cooling: 1 minute"),
     "upstreams.a.cooling",
-    "`{ segments, longest }`",
+    "`{ segments, longest, headers }`",
     "found     `1 minute`"
   ],
   [

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Transport } from "@fairlead/core"
 import { Duration } from "effect"
+import type * as Config from "../src/Config.ts"
 import * as Cooling from "../src/Cooling.ts"
 
 describe("a route", () => {
@@ -32,30 +33,44 @@ describe("a route", () => {
 })
 
 describe("an answer", () => {
-  const closedFor = (status: number, headers: Transport.Headers, longest: Duration.Input = "1 minute") =>
-    Cooling.closedFor(
+  const hints = (status: number, headers: Transport.Headers, cooling: Partial<Config.Cooling> = {}) =>
+    Cooling.hints(
       { status, headers, body: Transport.empty },
-      { segments: 2, longest: Duration.fromInputUnsafe(longest) }
+      { segments: 2, longest: Duration.minutes(1), headers: true, ...cooling }
     )
+  const both = [true, false]
 
-  it("closes its route when it is a 429 or 503 that says for how long", () => {
-    expect(closedFor(429, ["Retry-After", "20"])).toBe(20_000)
-    expect(closedFor(503, ["Retry-After-Ms", "250"])).toBe(250)
-    expect(closedFor(429, [])).toBeUndefined()
-    expect(closedFor(429, ["Retry-After", "0"])).toBeUndefined()
-    for (const status of [200, 202, 301, 413, 500, 502, 504])
-      expect(closedFor(status, ["Retry-After", "20"])).toBeUndefined()
+  it.each(both)("closes its route when it is a 429 or 503 that says for how long (headers: %s)", (headers) => {
+    const of = (status: number, fields: Transport.Headers) => hints(status, fields, { headers })
+    expect(of(429, ["Retry-After", "20"])).toEqual([{ closedFor: 20_000 }])
+    expect(of(503, ["Retry-After-Ms", "250"])).toEqual([{ closedFor: 250 }])
+    expect(of(429, [])).toEqual([])
+    expect(of(429, ["Retry-After", "0"])).toEqual([])
+    for (const status of [200, 202, 301, 413, 500, 502, 504]) {
+      expect(of(status, ["Retry-After", "20"])).toEqual([])
+    }
   })
 
-  it("closes nothing when it is a proxy's on the way: that is about one call, not about its route", () => {
+  it.each(both)("closes nothing when it is a proxy's on the way: that is about one call (headers: %s)", (headers) => {
+    const of = (status: number, fields: Transport.Headers) => hints(status, fields, { headers })
     const refusal = ["Retry-After", "20", "Proxy-Status", "fairlead; error=proxy_internal_response"]
-    expect(closedFor(503, refusal)).toBeUndefined()
-    expect(closedFor(429, [...refusal.slice(0, 3), "fairlead; error=connection_limit_reached"])).toBeUndefined()
-    expect(closedFor(503, ["Retry-After", "20", "Proxy-Status", "cdn; received-status=503"])).toBe(20_000)
+    expect(of(503, refusal)).toEqual([])
+    expect(of(429, [...refusal.slice(0, 3), "fairlead; error=connection_limit_reached"])).toEqual([])
+    expect(of(503, ["Retry-After", "20", "Proxy-Status", "cdn; received-status=503"])).toEqual([{ closedFor: 20_000 }])
   })
 
-  it("closes it for no longer than the config allows", () => {
-    expect(closedFor(429, ["Retry-After", "86400"])).toBe(60_000)
-    expect(closedFor(429, ["Retry-After", "999999999999999"], "5 seconds")).toBe(5000)
+  it.each(both)("closes it for no longer than the config allows (headers: %s)", (headers) => {
+    expect(hints(429, ["Retry-After", "86400"], { headers })).toEqual([{ closedFor: 60_000 }])
+    const longest = Duration.seconds(5)
+    expect(hints(429, ["Retry-After", "999999999999999"], { headers, longest })).toEqual([{ closedFor: 5000 }])
+  })
+
+  it("says what is left, where that is heeded", () => {
+    const left = ["X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "20"]
+    expect(hints(200, left)).toEqual([{ remaining: 0, resetsIn: 20_000 }])
+    expect(hints(403, left)).toEqual([{ closedFor: 20_000 }])
+    expect(hints(200, left, { longest: Duration.seconds(5) })).toEqual([{ remaining: 0, resetsIn: 5000 }])
+    expect(hints(200, left, { headers: false })).toEqual([])
+    expect(hints(429, left, { headers: false })).toEqual([])
   })
 })

@@ -12,7 +12,8 @@ const queue = (part: Partial<Upstream["queue"]>): Upstream["queue"] => ({ ...def
 
 const cooling = (longest: Duration.Input, segments = 2): Upstream["cooling"] => ({
   segments,
-  longest: Duration.fromInputUnsafe(longest)
+  longest: Duration.fromInputUnsafe(longest),
+  headers: true
 })
 
 const timed = <A, E>(self: Effect.Effect<A, E>) =>

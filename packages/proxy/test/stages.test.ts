@@ -308,6 +308,42 @@ describe("Admission", () => {
     })
   )
 
+  it.effect("leaves a route alone of whose quota nothing is left, until the reset", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("up", { limit: 9, line: { maxWait: "1 minute" } })
+      const answers = [{ ...ok, headers: ["X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "20"] }]
+      const stage = Admission.stage(gate, plain)(() => Effect.sync(() => answers.shift() ?? ok))
+      const asked = (target: string) => Effect.forkChild(Effect.scoped(inCall({ target }, stage)))
+      expect((yield* Fiber.join(yield* asked("/v1/chat/1"))).status).toBe(200)
+      const same = yield* asked("/v1/chat/2")
+      expect((yield* Fiber.join(yield* asked("/v1/models"))).status).toBe(200)
+      yield* TestClock.adjust("19999 millis")
+      expect(same.pollUnsafe()).toBeUndefined()
+      yield* TestClock.adjust("1 millis")
+      expect((yield* Fiber.join(same)).status).toBe(200)
+    })
+  )
+
+  it.effect("leaves to the windows of an upstream that is one route what is left of its quota", () =>
+    Effect.gen(function* () {
+      const says = { ...ok, headers: ["RateLimit", `"all";r=1;t=20`] }
+      for (const [segments, hints] of [
+        [0, [{ remaining: 1, forMillis: 20_000 }]],
+        [2, []]
+      ] as const) {
+        const gate = yield* Gate.make("up", { windows: [RateWindow.per(100, "1 minute")] })
+        const options = { ...plain, cooling: { ...plain.cooling, segments } }
+        const sent: Handler = (call) =>
+          Effect.sync(() => {
+            call.onSent()
+            return says
+          })
+        yield* Effect.scoped(inCall({}, Admission.stage(gate, options)(sent)))
+        expect((yield* gate.statistics).windows).toMatchObject([{ used: 1, hints }])
+      }
+    })
+  )
+
   it.effect("waits no longer than the client will", () =>
     Effect.gen(function* () {
       const gate = yield* Gate.make("up", { limit: 1, line: { maxWait: "1 minute" } })

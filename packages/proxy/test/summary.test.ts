@@ -20,7 +20,7 @@ describe("the summary of a config", () => {
           rate         no limit
           shares       64 · 32 · 16 · 8 · 4 · 2 · 1 · 1, for u=0 to u=7
           queue        1000 calls, 64 MiB, 30s; when full: reject
-          cooling      by Retry-After, 1m at most, each route (method and first 2 segments of the path) alone
+          cooling      by Retry-After and rate-limit headers, 1m at most, each route (method and first 2 segments of the path) alone
           timeout      1m to the first byte · 1m idle"
     `)
   })
@@ -34,7 +34,7 @@ upstreams:
     rate: { limit: 80, per: minute, counts: answer }
     shares: { 1: 5 }
     queue: { overflow: evictOldest }
-    cooling: { segments: 0, longest: 5 minutes }
+    cooling: { segments: 0, longest: 5 minutes, headers: false }
     breaker: {}
     coalesce: { maxBytes: 256 KiB, ignore: [User-Agent] }
   b: { url: https://b.example, shares: strict, cooling: { longest: 0 s }, breaker: { failures: 1, longest: 0 s }, coalesce: true }`)

@@ -1,3 +1,4 @@
+export * as Client from "./Client.ts"
 export * as CircuitBreaker from "./CircuitBreaker.ts"
 export * as RateLimitHeaders from "./RateLimitHeaders.ts"
 export * as RetryAfter from "./RetryAfter.ts"

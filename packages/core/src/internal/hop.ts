@@ -17,7 +17,7 @@ export interface Hop {
   readonly urgency: Priority.Urgency | undefined
 }
 
-const methods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])
+const methods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "PUT", "DELETE"])
 
 /** Whether the request's body may be sent a second time: it is in memory, or there is none. */
 export const repeats = ({ request }: Hop): boolean => request.body.bytes !== undefined
@@ -26,7 +26,31 @@ export const repeats = ({ request }: Hop): boolean => request.body.bytes !== und
 export const identity = ({ request, url }: Hop): string => [request.method, url, ...request.headers].join("\0")
 
 export const parse = (input: Input): Hop | InvalidRequest => {
-  const asked: Request = typeof input === "string" ? { url: input } : input
+  if (typeof input === "string") {
+    const known = alike(input)
+    if (known !== undefined) return known
+  }
+  return parseAny(typeof input === "string" ? { url: input } : input)
+}
+
+/** The origin of the last address that was parsed: as a rule the next one has the same. */
+let last = { origin: "", host: "" }
+
+/** Nothing in it would be written otherwise; a dot at the beginning of a segment may be more than a dot. */
+const plain = /\/(?:[\w\-~!$&()*+,;=:@?]|\/(?!\.)|(?<!\/)\.)*$/y
+
+/** A GET of a path as it is, of the last origin: to parse an address takes longer than all else that is done here. */
+const alike = (url: string): Hop | undefined => {
+  const { host, origin } = last
+  if (origin === "" || !url.startsWith(origin)) return undefined
+  plain.lastIndex = origin.length
+  // An empty query is none.
+  if (!plain.test(url) || url.endsWith("?")) return undefined
+  const request = { method: "GET", target: url.slice(origin.length), headers: none, body: Transport.empty }
+  return { url, host, origin, request, idempotent: true, urgency: undefined }
+}
+
+const parseAny = (asked: Request): Hop | InvalidRequest => {
   const { headers = none, method = "GET", url, urgency } = asked
   const parsed = URL.parse(url)
   if (parsed === null || (parsed.protocol !== "http:" && parsed.protocol !== "https:")) {
@@ -35,6 +59,7 @@ export const parse = (input: Input): Hop | InvalidRequest => {
   if (!/^[!#$%&'*+.^_`|~\w-]+$/.test(method)) {
     return new InvalidRequest({ url: addressOf(parsed), expected: `a method, got ${JSON.stringify(method)}, for` })
   }
+  if (url.startsWith(`${parsed.origin}/`)) last = { origin: parsed.origin, host: parsed.host }
   const idempotent = asked.idempotent ?? (methods.has(method) || hasKey(headers))
   return hopTo(parsed, method, withCredentials(headers, parsed), bodyOf(asked.body), idempotent, urgency)
 }
@@ -53,9 +78,9 @@ export const hopTo = (
   return { url: origin + target, host, origin, request: { method, target, headers, body }, idempotent, urgency }
 }
 
-const addressOf = ({ origin, pathname, search }: ParsedUrl) => `${origin}${pathname}${search}`
-
 const none: Transport.Headers = []
+
+const addressOf = ({ origin, pathname, search }: ParsedUrl) => `${origin}${pathname}${search}`
 
 /** An empty one tells no call from another. */
 const hasKey = (headers: Transport.Headers): boolean =>

@@ -210,8 +210,9 @@ export class Connections {
 
   /** What waits for an origin fails with it. */
   fail(origin: Origin, error: Error): void {
-    for (const [taker, wait] of this.waits) {
-      if (wait.origin !== origin) continue
+    // Not those who come meanwhile: for them it is tried again.
+    const waiters = Array.from(origin.waiting)
+    for (const { taker } of waiters) {
       this.leave(taker)
       taker.missed(error)
     }
@@ -380,8 +381,9 @@ export class Lane implements Connection, Place {
       { ...target, servername: servername ?? undefined },
       { forward, http2: false },
       (...result) => {
-        this.dial = undefined
+        // One that failed is kept: its socket may still have to close.
         if (result[0] !== null) return callback(...result)
+        this.dial = undefined
         this.pool.stands(result[1])
         this.stands(result[1], callback)
       }

@@ -96,7 +96,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
   private start(connections: Connections, origin: string) {
     if (this.state === "ended") return
     this.connections = connections
-    const total = this.options.totalMillis ?? this.limits.totalMillis
+    const total = finite(this.options.totalMillis ?? this.limits.totalMillis)
     if (total > 0) this.total = setTimeout(() => this.late("totalTimeout", total), Math.min(total, maxTimeout))
     try {
       const connection = connections.take(origin, this)
@@ -111,8 +111,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
     const { body, method, target } = this.request
     const { forward } = connection
     const payload = body.bytes ?? (this.upload = new Upload(body, this.context))
-    const head = this.options.firstByteMillis ?? this.limits.firstByteMillis
-    const idle = this.options.idleMillis ?? this.limits.idleMillis
+    const head = finite(this.options.firstByteMillis ?? this.limits.firstByteMillis)
+    const idle = finite(this.options.idleMillis ?? this.limits.idleMillis)
     this.connection = connection
     if (!connection.keepsTime || head <= exactMillis) this.headMillis = head
     if (!connection.keepsTime || idle <= exactMillis) this.idleMillis = idle
@@ -391,6 +391,9 @@ const strings = (raw: ReadonlyArray<Buffer> | ReadonlyArray<string>): Transport.
   }
   return headers
 }
+
+/** 0 is for ever. */
+const finite = (millis: number): number => (millis === Infinity ? 0 : millis)
 
 const isText = (raw: ReadonlyArray<Buffer> | ReadonlyArray<string>): raw is ReadonlyArray<string> =>
   typeof raw[0] === "string"

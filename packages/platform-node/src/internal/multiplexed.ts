@@ -23,7 +23,7 @@ const maxStreams = 100
 /** How long an idle one is kept. As undici does for HTTP/1.1. */
 const idleMillis = 4_000
 
-/** How much of a body may be on its way unread. */
+/** How much of a body may be on its way unread; of a connection that much for each stream, or one far away would wait for it. */
 const windowBytes = 262_144
 
 type Parsed = Parameters<NonNullable<Dispatcher.DispatchHandler["onResponseStart"]>>[2]
@@ -48,9 +48,12 @@ export class Session implements Place {
     this.socket = socket
     this.session = http2.connect(origin.name, {
       createConnection: () => socket,
+      // In megabytes: more than all windows.
+      maxSessionMemory: 64,
       settings: { enablePush: false, initialWindowSize: windowBytes }
     })
     this.session
+      .once("connect", () => this.session.setLocalWindowSize(maxStreams * windowBytes))
       .on("remoteSettings", ({ maxConcurrentStreams = maxStreams }) => {
         this.most = Math.min(maxConcurrentStreams, maxStreams)
         pool.pump()
@@ -73,7 +76,7 @@ export class Session implements Place {
   }
 
   get hasRoom(): boolean {
-    return this.streams < this.most
+    return this.streams < this.most && !this.session.closed
   }
 
   open(): Connection {

@@ -6,6 +6,7 @@
  * is no more room: no timer is held.
  */
 import * as dns from "node:dns"
+import { isIP } from "node:net"
 import type { LookupFunction } from "node:net"
 
 export interface Options {
@@ -39,10 +40,11 @@ export const cached = ({ lookup = dns.lookup as LookupFunction, maxItems, ttlMil
     set(key, entry)
     lookup(hostname, { ...options, all: true }, (error, found) => {
       const mine = entries.get(key) === entry
-      const addresses = typeof found === "string" ? [] : found
-      if (error !== null) {
-        if (mine) entries.delete(key)
-      } else if (mine) set(key, { state: "known", addresses, until: performance.now() + ttlMillis })
+      const addresses = typeof found === "string" ? [{ address: found, family: isIP(found) }] : found
+      if (!mine) {
+        // Others have taken its room.
+      } else if (error === null) set(key, { state: "known", addresses, until: performance.now() + ttlMillis })
+      else entries.delete(key)
       for (const each of entry.askers) each(error, addresses)
     })
   }
@@ -50,6 +52,7 @@ export const cached = ({ lookup = dns.lookup as LookupFunction, maxItems, ttlMil
   return (hostname, options, callback) => {
     const told: Told = (error, addresses) => {
       if (error !== null) return callback(error, "")
+      if (addresses.length === 0) return callback(notFound(hostname), "")
       if (options.all === true) return callback(null, addresses as Array<dns.LookupAddress>)
       callback(null, addresses[0]!.address, addresses[0]!.family)
     }
@@ -61,3 +64,6 @@ export const cached = ({ lookup = dns.lookup as LookupFunction, maxItems, ttlMil
     process.nextTick(told, null, entry.addresses)
   }
 }
+
+const notFound = (hostname: string): NodeJS.ErrnoException =>
+  Object.assign(new Error(`no address of ${hostname}`), { code: "ENOTFOUND" })

@@ -21,7 +21,7 @@ export interface Statistics {
   readonly byProtocol: { readonly "http/1.1": number; readonly h2: number }
   /** Those with most sockets first, 100 at most. */
   readonly origins: ReadonlyArray<Sockets & { readonly origin: string }>
-  /** How many origins have sockets, listed or not. */
+  /** How many origins have sockets, or somebody who waits for one, listed or not. */
   readonly originsInAll: number
   /** How many exchanges stand in the line of the gate. */
   readonly waiting: number

@@ -56,7 +56,7 @@ const lines = ({
       "cooling",
       Duration.isZero(cooling.longest)
         ? "none: Retry-After of the upstream is not heeded"
-        : `by Retry-After, ${Duration.format(cooling.longest)} at most, ${routes(cooling.segments)}`
+        : `by Retry-After${cooling.headers ? " and rate-limit headers" : ""}, ${Duration.format(cooling.longest)} at most, ${routes(cooling.segments)}`
     ],
     ...(coalesce === undefined ? [] : [["coalesce", coalesced(coalesce)]]),
     ...(breaker === undefined ? [] : [["breaker", breaks(breaker)]]),

@@ -10,7 +10,7 @@
  * and its reader. A fixed limit learns nothing, and costs nothing more.
  */
 import { Priority } from "@fairlead/core"
-import type { Gate } from "@fairlead/core"
+import type { Gate, RateWindow } from "@fairlead/core"
 import { Cause, Duration, Effect, Exit } from "effect"
 import type { Call, Handler, Stage } from "../Call.ts"
 import type { Cooling as CoolingConfig } from "../Config.ts"
@@ -53,15 +53,23 @@ export const stage =
       })
       return Effect.flatMap(facts.urgency === 3 ? hold : Priority.at(hold, facts.urgency), (permit) => {
         facts.queued(Duration.toMillis(permit.waited))
-        return Effect.map(send(call, permit), (reply) => {
-          const closedFor = cools ? Cooling.closedFor(reply, cooling) : undefined
-          if (closedFor !== undefined) permit.tighten({ closedFor })
+        return Effect.flatMapEager(send(call, permit), (reply) => {
+          const hints = cools ? Cooling.hints(reply, cooling) : none
+          for (const hint of hints) permit.tighten(hint)
           if (reply.body.bytes !== undefined) permit.release()
-          return reply
+          if (cooling.segments > 0 || hints.length === 0) return Effect.succeed(reply)
+          // Where the whole upstream is one route, what is left of its quota is left for the windows, too.
+          const left = hints.filter(({ remaining }) => remaining !== undefined)
+          return Effect.as(
+            Effect.forEach(left, (hint) => gate.tighten(hint), { discard: true }),
+            reply
+          )
         })
       })
     }
   }
+
+const none: ReadonlyArray<RateWindow.Hint> = []
 
 type Send = (call: Call, permit: Gate.Permit) => ReturnType<Handler>
 

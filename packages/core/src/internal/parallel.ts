@@ -186,10 +186,8 @@ export class Client {
   private outcome(input: any, index: number, { read = bytesOf, request }: ManyOptions<any, any, any, any>): AnyEffect {
     return Effect.suspend(() => {
       const call = new Call(this, request === undefined ? input : request(input, index), read)
-      return Effect.matchCauseEffect(guarded(call), {
-        onSuccess: (value) => Effect.succeed({ input, index, exit: Exit.succeed(value), trace: call.trace }),
-        onFailure: (cause) => Effect.succeed({ input, index, exit: Exit.failCause(cause), trace: call.trace })
-      })
+      const outcome = () => Effect.succeed({ input, index, exit: call.exit, trace: call.trace })
+      return Effect.matchCauseEffect(guarded(call), { onSuccess: outcome, onFailure: outcome })
     })
   }
 
@@ -248,14 +246,21 @@ class Call extends Step implements Counter {
   private readonly read: AnyRead
   private since = -1
   private millis = 0
+  exit: AnyExit | undefined = undefined
+  /** The request's body, where it is not in memory: nobody else frees what it holds of a call that is never sent. */
+  private upload: Transport.Body | undefined = undefined
   /** Where it has been, this hop the last. */
   before: ReadonlyArray<Hop> = []
   // What its trace says.
   private url = ""
   private status: number | undefined = undefined
-  exchanges = 0
   bytes = 0
   waitedMillis = 0
+  private exchanges = 0
+  /** How many hops had one, and which the last. */
+  private reached = 0
+  private at: Hop | undefined = undefined
+  private begun = 0
 
   constructor(client: Client, input: Input, read: AnyRead) {
     super()
@@ -265,9 +270,10 @@ class Call extends Step implements Counter {
   }
 
   get trace(): Trace {
-    const { bytes, exchanges, millis, status, url, waitedMillis } = this
+    const { bytes, exchanges, millis, reached, status, url, waitedMillis } = this
+    const attempts = exchanges === 0 ? 0 : exchanges - reached + 1
     const redirects = Math.max(0, this.before.length - 1)
-    return { url, status, attempts: Math.max(0, exchanges - redirects), redirects, bytes, millis, waitedMillis }
+    return { url, status, attempts, redirects, bytes, millis, waitedMillis }
   }
 
   enter(): AnyEffect {
@@ -279,8 +285,10 @@ class Call extends Step implements Counter {
       this.url = hop.url
       return Effect.fail(hop)
     }
+    const { body } = hop.request
+    if (body.bytes === undefined) this.upload = body
     const { coalesce } = client
-    const common = coalesce !== undefined && hop.request.method === "GET" && hop.request.body.length === 0
+    const common = coalesce !== undefined && hop.request.method === "GET" && body.length === 0
     const call = common ? this.share(coalesce, hop) : this.follow(hop)
     const { timeout } = client.terms
     const timed = timeout === undefined ? call : Deadline.within(call, timeout)
@@ -288,10 +296,12 @@ class Call extends Step implements Counter {
   }
 
   readonly ended = (exit: AnyExit): undefined => {
+    this.exit = exit
     if (this.since < 0) return
     const { client } = this
     this.millis = timer.now(client.parts.clock) - this.since
     client.ends(exit, this.millis)
+    this.upload?.abort()
   }
 
   /** With those that ask for the same just now: each reads an answer of its own. */
@@ -302,6 +312,7 @@ class Call extends Step implements Counter {
       this.status = call.status
       this.before = call.before
       this.exchanges = call.exchanges
+      this.reached = call.reached
       this.waitedMillis = call.waitedMillis
       if (Exit.isFailure(exit)) return exit
       return this.read(new Received(call.url, exit.value, this.client.terms.maxBytes, this))
@@ -335,6 +346,17 @@ class Call extends Step implements Counter {
     if (!(end instanceof Moved)) return Effect.succeed(end)
     this.client.redirects++
     return this.follow(end.to)
+  }
+
+  /** When an attempt has come to the door: the first does so with the call. */
+  get now(): number {
+    return this.begun++ === 0 && this.since >= 0 ? this.since : timer.now(this.client.parts.clock)
+  }
+
+  exchanged(hop: Hop): void {
+    this.exchanges++
+    if (this.at !== hop) this.reached++
+    this.at = hop
   }
 
   /** What one of its attempts has come to. */
@@ -371,6 +393,9 @@ class Attempt extends Step implements Counter {
   private readonly hop: Hop
   private readonly read: AnyRead
   private permit!: Gate.Permit
+  private cameAt = 0
+  /** Whether its turn has come. */
+  private sent = false
   status: number | undefined = undefined
   bytes = 0
 
@@ -385,15 +410,18 @@ class Attempt extends Step implements Counter {
   enter(): AnyEffect {
     const { attempts, breaker, hosts } = this.client.parts
     const { host } = this.hop
+    this.cameAt = this.call.now
     const turn = hosts.withPermit(host, this.atHost, pending)
     const admitted = breaker === undefined ? turn : Effect.flatMapEager(breaker.admit(host), () => turn)
     return attempts === undefined ? admitted : Effect.catchEager(admitted, this.failed)
   }
 
   readonly ended = (exit: AnyExit): undefined => {
-    this.client.bytes += this.bytes
+    const { call, client } = this
+    client.bytes += this.bytes
+    if (!this.sent) call.waitedMillis += timer.now(client.parts.clock) - this.cameAt
     // Of two at once, the one that is cut has nothing to say.
-    if (!this.client.terms.hedges || Exit.isSuccess(exit) || !Exit.hasInterrupts(exit)) this.call.note(this)
+    if (!client.terms.hedges || Exit.isSuccess(exit) || !Exit.hasInterrupts(exit)) call.note(this)
   }
 
   private readonly atHost = (permit: Gate.Permit): AnyEffect => {
@@ -405,7 +433,8 @@ class Attempt extends Step implements Counter {
     const { call, client, hop, permit } = this
     const { breaker, transport } = client.parts
     call.waitedMillis += Duration.toMillis(permit.waited) + Duration.toMillis(waited)
-    call.exchanges++
+    this.sent = true
+    call.exchanged(hop)
     client.attempts++
     const asked: Transport.Options = { maxBytes: client.terms.maxBytes, onSent: () => permit.sent() }
     const exchange = transport.exchange(hop.origin, hop.request, asked)
