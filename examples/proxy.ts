@@ -45,7 +45,8 @@ const program = Effect.gen(function* () {
   }
   yield* Console.log(`in the first 5 seconds: ${window(0, 5000)}`)
   yield* Console.log(`after that:             ${window(5000, Infinity)}`)
-  for (const { name, statistics } of yield* Registry.snapshot) {
+  for (const { kind, name, statistics } of yield* Registry.snapshot) {
+    if (kind !== "gate") continue
     const { completed, running, waiting } = statistics as Record<string, unknown>
     yield* Console.log(`left at gate ${name}:       ${running} running, ${waiting} waiting; ${completed} completed`)
   }

@@ -12,6 +12,9 @@
  * One that survives is a hole in the tests and fails; so do a patch that fits no more and a module without two. One that
  * hangs is ended when its time is up, and counts as killed: no test run would pass with it.
  *
+ * Tests of the unit project run in a vitest that stays (`mutants-runner.mjs`); those of sockets and processes, whose leftovers
+ * only the end of a process group takes away, in one of their own for each mutant.
+ *
  * Each is planted in a copy of the tree, of which there are as many as run at a time; the tree itself is only read. The
  * tests that are used must pass in such a copy first, or have just passed in the tree (`FAIRLEAD_TESTED`, vitest's report):
  * red ones would kill everything.
@@ -75,18 +78,24 @@ const copyTo = (copy, root) => {
 
 const pattern = (names) => names.map((name) => name.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`)).join("|")
 
+/** The environment of tests in a copy. */
+const environment = (copy) => {
+  // All runs load the same libraries: compiled once, that is a fifth of the time of a short one.
+  const cache = join(dirname(copy), "..", "compiled")
+  const env = { ...process.env, NO_COLOR: "1", TMPDIR: dirname(copy), NODE_COMPILE_CACHE: cache }
+  // A test of this runs it inside of vitest.
+  for (const name of Object.keys(env)) if (/^(VITEST|FAIRLEAD_TESTED$)/.test(name)) delete env[name]
+  return env
+}
+
 /** Runs tests in a copy: their results, and how the whole ended. */
 const vitest = (copy, { files, names, bail = 0, limit, testLimit }) =>
   new Promise((resolve) => {
     const report = join(dirname(copy), "report.json")
     rmSync(report, { force: true })
-    // All runs load the same libraries: compiled once, that is a fifth of the time of a short one.
-    const cache = join(dirname(copy), "..", "compiled")
-    const env = { ...process.env, NO_COLOR: "1", TMPDIR: dirname(copy), NODE_COMPILE_CACHE: cache }
+    const env = environment(copy)
     // What hangs in a test hangs in its clean-up once more; vitest takes no such limit for projects on its command line.
     if (testLimit !== undefined) env.FAIRLEAD_HOOK_LIMIT = "3000"
-    // A test of this runs it inside of vitest.
-    for (const name of Object.keys(env)) if (/^(VITEST|FAIRLEAD_TESTED$)/.test(name)) delete env[name]
     const args = ["--project=unit", "--project=socket", "--reporter=json", `--outputFile=${report}`]
     args.push(`--bail=${bail}`)
     if (testLimit !== undefined) args.push(`--testTimeout=${testLimit}`)
@@ -115,6 +124,55 @@ const vitest = (copy, { files, names, bail = 0, limit, testLimit }) =>
       resolve({ code, late, output, results: resultsOf(suites, copy), unloaded: unloaded?.message })
     })
   })
+
+/** A vitest for the unit tests of a copy, which stays as long as nothing hangs in it. */
+const runner = (copy) => {
+  let child
+  /** A process of its own group: it ends with its workers. */
+  const begin = () => {
+    child = spawn(process.execPath, [join(copy, "scripts/mutants-runner.mjs")], {
+      cwd: copy,
+      env: environment(copy),
+      detached: true,
+      stdio: ["ignore", "pipe", "pipe", "ipc"]
+    })
+    const { pid } = child
+    groups.add(pid)
+    let output = ""
+    for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (output += chunk))
+    child.once("close", () => groups.delete(pid))
+    return new Promise((resolve, reject) => {
+      child.once("message", resolve)
+      child.once("close", () => reject(new Error(`vitest does not begin:\n${output}`)))
+    })
+  }
+  const close = () => {
+    if (child !== undefined) end(child.pid)
+    child = undefined
+  }
+  const run = async ({ files, names, limit, testLimit, changed }) => {
+    if (child === undefined) await begin()
+    const answer = await new Promise((resolve) => {
+      const timer = setTimeout(() => resolve("late"), limit)
+      const gone = () => resolve({ code: 1, results: [] })
+      child.once("message", (message) => {
+        clearTimeout(timer)
+        child?.off("close", gone)
+        resolve(message)
+      })
+      child.once("close", gone)
+      child.send({ files, pattern: pattern(names), testLimit, changed })
+    })
+    if (answer !== "late" && child.exitCode === null && child.signalCode === null) return { late: false, ...answer }
+    close()
+    return { late: answer === "late", code: 1, results: [] }
+  }
+  return { run, close }
+}
+
+/** Whether it is killed by unit tests alone. */
+const isUnit = ({ tests }) =>
+  tests.every(({ file }) => file.endsWith(".test.ts") && !/\.socket\.|^examples\//.test(file))
 
 const suitesOf = (report) => JSON.parse(readFileSync(report, "utf8")).testResults
 
@@ -170,16 +228,14 @@ const reported = (report, root, mutants) => {
 const isAsked = (test, { file, name }) => test.file === file && (name === undefined || test.name.includes(name))
 
 /** Plants one and runs its tests. */
-const attempt = async (copy, { tests, texts }, limits) => {
+const attempt = async (copy, unit, mutant, limits) => {
+  const { tests, texts } = mutant
   for (const { file, is } of texts) writeFileSync(join(copy, file), is)
   try {
     const names = tests.map(({ name }) => name)
-    const run = await vitest(copy, {
-      files: tests.map(({ file }) => file),
-      names: names.includes(undefined) ? [] : names,
-      bail: 1,
-      ...limits
-    })
+    const asked = { files: tests.map(({ file }) => file), names: names.includes(undefined) ? [] : names, ...limits }
+    const changed = texts.map(({ file }) => file)
+    const run = isUnit(mutant) ? await unit.run({ ...asked, changed }) : await vitest(copy, { ...asked, bail: 1 })
     if (run.late) return { end: "killed", by: "time-out" }
     const failed = run.results.find(({ status }) => status === "failed")
     if (failed !== undefined) return { end: "killed", by: failed.name }
@@ -262,12 +318,13 @@ const main = async (root, args) => {
   const queue = [...mutants]
   const width = Math.max(...mutants.map(({ name }) => name.length))
   const work = async (copy) => {
+    const unit = runner(copy)
     for (let mutant = queue.shift(); mutant !== undefined; mutant = queue.shift()) {
       const start = performance.now()
       // Late is only who has had several times what the tests took as the tree stands.
       const took = passed.filter((test) => mutant.tests.some((asked) => isAsked(test, asked)))
       const times = took.map(({ duration }) => 3 * duration)
-      const { end, by } = await attempt(copy, mutant, {
+      const { end, by } = await attempt(copy, unit, mutant, {
         limit: times.reduce((sum, time) => sum + time, limit),
         testLimit: Math.max(2_000, ...times)
       })
@@ -281,6 +338,7 @@ const main = async (root, args) => {
       const how = end === "survived" ? "SURVIVED" : end === "broken" ? "BROKEN" : `killed by ${by}`
       console.log(`${mutant.name.padEnd(width)}  ${since(start).padStart(6)}  ${how}`)
     }
+    unit.close()
   }
   await Promise.all(copies.map(work))
   return finish()

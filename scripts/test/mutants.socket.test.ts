@@ -25,7 +25,7 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "mutants-"))
   root = join(folder, "workspace")
   mkdirSync(join(folder, "tmp"))
-  for (const file of ["mutants.mjs", "patches.mjs"]) {
+  for (const file of ["mutants.mjs", "mutants-runner.mjs", "patches.mjs"]) {
     cpSync(join(repository, "scripts", file), join(root, "scripts", file))
   }
   mkdirSync(join(root, "node_modules"))

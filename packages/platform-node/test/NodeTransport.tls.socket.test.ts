@@ -401,6 +401,46 @@ describe("HTTP/2", () => {
     })
   )
 
+  it.live("passes on what it holds wherever an interrupt lands, whichever protocol it finds", () =>
+    Effect.gen(function* () {
+      const errors = yield* uncaught
+      const shared = yield* serve2(
+        (stream) => {
+          stream.respond({ ":status": 200 })
+          stream.write("a")
+          setImmediate(() => stream.end("b"))
+        },
+        { settings: { maxConcurrentStreams: 2 } }
+      )
+      const single = yield* ScriptedUpstream.make({
+        tls: pair,
+        answer: (received) => received.reply(200, ["Connection", "close"], "ab")
+      })
+      const turn = Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
+      const transport = yield* make({ maxSockets: 2, maxWait: 2_000 })
+      for (let turns = 0; turns < 24; turns++) {
+        for (const origin of [shared.origin, single.origin]) {
+          const calls = [shared.origin, origin, single.origin, origin].map((each) => fetch(transport, each))
+          const others = yield* Effect.forkChild(Effect.all(calls, { concurrency: "unbounded" }))
+          const struck = yield* Effect.forkChild(fetch(transport, origin), { startImmediately: turns % 2 === 0 })
+          for (let i = 0; i < turns; i++) yield* turn
+          yield* Fiber.interrupt(struck)
+          expect(yield* soon(Fiber.join(others), 3_000)).toEqual(["ab", "ab", "ab", "ab"])
+          // Each time anew: which protocol is spoken has to be found out again.
+          if (turns % 3 !== 0) continue
+          for (const session of shared.sessions) session.close()
+          // What crosses a GOAWAY is refused, and sent again by nobody here.
+          yield* until(() => shared.sessions.size === 0)
+          yield* Effect.sleep(5)
+        }
+      }
+      yield* Effect.sleep(50)
+      expect(shared.seen.most).toBeLessThanOrEqual(2)
+      yield* atRest(transport)
+      expect(errors).toEqual([])
+    })
+  )
+
   it.live("is not spoken with who does not offer it: one connection finds out", () =>
     Effect.gen(function* () {
       const upstream = yield* ScriptedUpstream.make({

@@ -12,6 +12,8 @@
  * absent: a number that is none or below 0, more left than the limit, a reset in the past or more than a year ahead, an answer out of
  * a cache. Dates are taken by the answer's own `Date`, where it has one. Nothing here throws, whatever a field holds.
  *
+ * Memory and time are bounded: of one answer 32 limits are read, and no structured field of more than 4,096 characters.
+ *
  * Whose limit it is, the answer does not say: the caller's gate, or key of it, is what is tightened.
  */
 import { Duration } from "effect"
@@ -44,6 +46,9 @@ export interface Options {
 }
 
 const hour = 3_600_000
+
+const mostLimits = 32
+const longestField = 4096
 
 /** Answers that say of the caller, not of what was asked for, that it came too often or too soon. */
 const refusals: ReadonlySet<number> = new Set([403, 418, 420, 429, 503, 529])
@@ -150,7 +155,7 @@ class Families {
       const structured = state === undefined ? [] : read(state, policy)
       for (const draft of [...structured, ...drafts.values()]) limits.push(finished(draft, drafts.get("")))
     }
-    return limits
+    return limits.length > mostLimits ? limits.slice(0, mostLimits) : limits
   }
 
   private family(prefix: string): Family {
@@ -319,6 +324,7 @@ const ofRequests: ReadonlySet<string> = new Set(
 
 /** The fields of the IETF's drafts from the seventh on. What is in neither of their forms says nothing. */
 const read = (state: string, policy: string | undefined): ReadonlyArray<Draft> => {
+  if (state.length > longestField || (policy ?? "").length > longestField) return []
   const items = StructuredField.list(state)
   if (items === undefined) {
     // `limit=10, remaining=5, reset=30`

@@ -598,6 +598,14 @@ describe("RateLimitHeaders", () => {
     expect(RateLimitHeaders.hints({ status: 200, headers })).toEqual([left(1, 2 * s), left(2, 4 * s)])
   })
 
+  it("reads no more than people write", () => {
+    const many = Array.from({ length: 100 }, (_, i) => `"${i}";r=1;t=1`)
+    expect(hints(200, { RateLimit: many.join(", ") })).toHaveLength(32)
+    const lines = Object.fromEntries(many.map((_, i) => [`x-${i}-ratelimit-remaining-minute`, 1]))
+    expect(hints(200, lines)).toHaveLength(32)
+    expect(hints(200, { RateLimit: many.map((item) => item.padEnd(50)).join(", ") })).toEqual([])
+  })
+
   it("says nothing of an answer that a cache gave", () => {
     const fields = { "x-ratelimit-remaining": 0, "x-ratelimit-reset": 60 }
     expect(hints(200, { ...fields, Age: 0 })).toEqual([left(0, m)])

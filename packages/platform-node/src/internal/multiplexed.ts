@@ -141,7 +141,6 @@ class Stream implements Connection, Dispatcher.DispatchController {
   private handler: Dispatcher.DispatchHandler | undefined = undefined
   private upload: Readable | undefined = undefined
   private error: Error | undefined = undefined
-  private isOpen = true
   /** How much of the answer is to come; NaN where nobody knows. */
   private length = NaN
   private method = ""
@@ -191,26 +190,25 @@ class Stream implements Connection, Dispatcher.DispatchController {
   free(): void {
     this.handler = undefined
     // An answer that came before all of the request was sent: nobody wants the rest.
-    if (this.upload?.readableEnded === false) {
-      this.upload.destroy()
-      this.stream!.close(NGHTTP2_CANCEL)
-    }
-    this.leave()
+    if (this.upload?.readableEnded === false) this.reset()
+    else this.on.left()
   }
 
   cut(closed?: () => void): void {
     this.handler = undefined
-    this.upload?.destroy()
-    // The other side may still be counting it until it hears.
-    this.stream?.close(NGHTTP2_CANCEL)
-    this.leave()
-    closed?.()
+    this.reset(closed)
   }
 
-  private leave(): void {
-    if (!this.isOpen) return
-    this.isOpen = false
-    this.on.left()
+  /** Its place is free when the other side will hear of the reset before it hears of the next stream. */
+  private reset(closed?: () => void): void {
+    const { stream } = this
+    const left = () => {
+      this.on.left()
+      closed?.()
+    }
+    this.upload?.destroy()
+    if (stream === undefined || stream.destroyed) return left()
+    stream.once("close", left).close(NGHTTP2_CANCEL)
   }
 
   private head(headers: http2.IncomingHttpHeaders, raw: ReadonlyArray<string>): void {

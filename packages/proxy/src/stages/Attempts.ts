@@ -156,7 +156,8 @@ const tries = (attempts: Attempts.Attempts<Failure>, options: Options, next: Han
     })
     const drop = (answered: Answered) => {
       answers.delete(answered)
-      return Scope.close(answered.scope, Exit.void)
+      // Effect marks a scope as closed before it enters the finalizers: one who is struck between would lose a permit.
+      return Effect.uninterruptible(Scope.close(answered.scope, Exit.void))
     }
     const dropped = (failure: Failure) =>
       failure instanceof Tried && failure.end instanceof Answered ? drop(failure.end) : Effect.void
