@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { ScriptedUpstream } from "@fairlead/testing/node"
+import { Certificates, ScriptedUpstream } from "@fairlead/testing/node"
 import { Effect } from "effect"
 import { spawn, spawnSync } from "node:child_process"
 import type { ChildProcess } from "node:child_process"
@@ -205,6 +205,22 @@ describe("fairlead fetch", () => {
     })
   )
 
+  it.live("trusts whom it is told to, and nobody else", () =>
+    Effect.gen(function* () {
+      const pair = Certificates.make()
+      const { origin } = yield* ScriptedUpstream.make({ tls: pair, answer: ({ reply }) => reply(200) })
+      fs.writeFileSync(join(folder, "ca.pem"), pair.ca)
+      const [stranger, known] = yield* Effect.all([
+        run([origin, "-q", "--retries", "0"]),
+        run([origin, "-q", "--ca", "ca.pem"])
+      ])
+      expect(entries(stranger.stdout)).toMatchObject([
+        { ok: false, error: { kind: "ConnectionFailed", reason: "tls" } }
+      ])
+      expect(known.code).toBe(0)
+    })
+  )
+
   it.live("shows no secret", () =>
     Effect.gen(function* () {
       const { origin, received } = yield* echo
@@ -342,6 +358,23 @@ describe("--out", () => {
       expect(filesIn(out)).toEqual(["fetch.jsonl"])
       expect(recordOf(out)).toMatchObject([{ ok: true, bytes: 5 }])
       expect((yield* run([origin, "--out", out, "--resume"])).stderr).toContain("skipped  1")
+    })
+  )
+
+  it.live("leaves nothing of what was cut in mid-body", () =>
+    Effect.gen(function* () {
+      const upstream = yield* ScriptedUpstream.make()
+      const out = fresh("out")
+      const one = start([`${upstream.origin}/slow`, "--out", out, "--timeout", "1s", "--from", "-"], { stdin: "pipe" })
+      const call = yield* upstream.next
+      call.head(200)
+      call.write("begun")
+      yield* call.closed
+      while (recordOf(out).length === 0) yield* Effect.sleep(20)
+      expect(filesIn(out)).toEqual(["fetch.jsonl"])
+      one.child.stdin!.end()
+      expect((yield* one.ended).code).toBe(1)
+      expect(recordOf(out)).toMatchObject([{ ok: false, status: 200, error: { kind: "Timeout", reason: "total" } }])
     })
   )
 
