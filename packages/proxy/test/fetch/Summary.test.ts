@@ -35,7 +35,13 @@ describe("a summary", () => {
     for (let n = 0; n < 1_200; n++) tally.add(entry({ millis: n < 1_000 ? 12 : 40 }), 10)
     for (let n = 0; n < 3; n++) tally.add(entry(rejected(n)), 10)
     const dns = { kind: "ConnectionFailed", reason: "dns", message: "getaddrinfo ENOTFOUND" }
-    const { status, ...unanswered } = entry({ ok: false, error: dns, bytes: 0, millis: 3, url: "http://nowhere.test/" })
+    const { status: _, ...unanswered } = entry({
+      ok: false,
+      error: dns,
+      bytes: 0,
+      millis: 3,
+      url: "http://nowhere.test/"
+    })
     tally.add(unanswered, 10)
     tally.skip(10)
     tally.left = 2
