@@ -248,6 +248,7 @@ describe("its output", () => {
       const urls = file(Array.from({ length: 400 }, (_, i) => `${origin}/${i}`))
       const one = start(["--from", urls, "-q", "-n", "5"])
       one.child.stdout!.pause()
+      while (received.length === 0) yield* Effect.sleep(20)
       let before = -1
       while (received.length !== before) {
         before = received.length
