@@ -495,6 +495,28 @@ describe("Ctrl-C", () => {
       expect((yield* one.ended).code).toBe(1)
     })
   )
+
+  it.live("ends the wait for whoever may write to a named pipe", () =>
+    Effect.gen(function* () {
+      const { origin } = yield* echo
+      const name = fresh("pipe")
+      spawnSync("mkfifo", [join(folder, name)])
+      const one = start([`${origin}/first`, "--from", name])
+      yield* one.prints(1)
+      one.child.kill("SIGINT")
+      expect((yield* one.ended).code).toBe(1)
+
+      const other = start(["--from", name])
+      yield* Effect.promise(() => fs.promises.writeFile(join(folder, name), `${origin}/a\n${origin}/b`))
+      const { code, stdout } = yield* other.ended
+      expect(code).toBe(0)
+      expect(
+        entries(stdout)
+          .map(({ body }) => body)
+          .toSorted()
+      ).toEqual(["GET /a", "GET /b"])
+    })
+  )
 })
 
 describe("its progress", () => {

@@ -10,6 +10,7 @@
 import * as NodeStream from "@effect/platform-node/NodeStream"
 import { Data, Effect, Stream } from "effect"
 import * as fs from "node:fs"
+import * as net from "node:net"
 import * as Item from "./Item.ts"
 
 /** A file, or standard input, cannot be read. */
@@ -50,18 +51,17 @@ export const open = (
     if (from === undefined) return { items: args, weight }
     const file = from === "-" ? "standard input" : from
     const failed = (error: unknown) => ReadFailed.of(file, error)
-    const size = yield* Effect.try({
+    const stat = yield* Effect.try({
       try: () => {
         const stat = from === "-" ? fs.fstatSync(0) : fs.statSync(from)
         if (stat.isDirectory()) throw Object.assign(new Error(), { code: "EISDIR" })
         if (from !== "-") fs.accessSync(from, fs.constants.R_OK)
-        return stat.isFile() ? stat.size : undefined
+        return stat
       },
       catch: failed
     })
     const chunks = NodeStream.fromReadable<Uint8Array, ReadFailed>({
-      // Opened when it is pulled: to open a named pipe waits until somebody writes.
-      evaluate: () => (from === "-" ? process.stdin : fs.createReadStream(from)),
+      evaluate: () => (from === "-" ? process.stdin : stat.isFIFO() ? pipe(from) : fs.createReadStream(from)),
       onError: failed
     })
     const lines = Stream.mapAccumArray(
@@ -85,8 +85,12 @@ export const open = (
         return [{ index: state.index + 1, skipped: 0 }, [item]] as const
       }
     )
-    return { items: Stream.concat(args, items), weight: size === undefined ? undefined : weight + size }
+    return { items: Stream.concat(args, items), weight: stat.isFile() ? weight + stat.size : undefined }
   })
+
+/** A named pipe. To open it as a file waits for somebody who writes, in a thread that nothing can interrupt. */
+const pipe = (path: string): net.Socket =>
+  new net.Socket({ fd: fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK), writable: false })
 
 /** The longest line, in UTF-16 units: as much as a body may be large that stands in one. */
 export const maxLine = 16 * 1024 * 1024
