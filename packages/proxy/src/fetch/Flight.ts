@@ -25,6 +25,7 @@ export class Flight {
   redirects = 0
   /** Of the last answer. */
   status: number | undefined = undefined
+  /** Of the last request, without user and password. */
   url: string | undefined = undefined
 
   constructor(takenAt: number) {
@@ -91,11 +92,11 @@ export class Flights {
   }
 
   /** Runs what an item comes to, as one of them. */
-  fly<A, E, R>(url: string, effect: Effect.Effect<A, E, R>): Effect.Effect<Landed<A, E>, never, R> {
+  fly<A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<Landed<A, E>, never, R> {
     return Effect.suspend(() => {
       const flight = new Flight(this.now())
       this.taken++
-      const ended = Effect.raceFirst(Effect.provideService(effect, Current, flight), this.end(url, flight))
+      const ended = Effect.raceFirst(Effect.provideService(effect, Current, flight), this.end(flight))
       return Effect.exit(ended).pipe(
         Effect.map((exit) => ({ flight, exit })),
         Effect.onExit((exit) =>
@@ -108,13 +109,13 @@ export class Flights {
     })
   }
 
-  private end(url: string, flight: Flight): Effect.Effect<never, Left | ParallelHttp.Timeout> {
+  private end(flight: Flight): Effect.Effect<never, Left | ParallelHttp.Timeout> {
     const stopped = Effect.flatMap(Deferred.await(this.stopping), () =>
       flight.beganAt === undefined ? Effect.fail(new Left()) : Effect.never
     )
     const late = Effect.andThen(
       Effect.andThen(Deferred.await(flight.begun), Effect.sleep(this.timeout)),
-      Effect.suspend(() => Effect.fail(new ParallelHttp.Timeout({ url, phase: "total", sent: true })))
+      Effect.suspend(() => Effect.fail(new ParallelHttp.Timeout({ url: flight.url!, phase: "total", sent: true })))
     )
     return Effect.raceFirst(stopped, late)
   }

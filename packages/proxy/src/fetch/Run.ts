@@ -120,7 +120,7 @@ export const make = <E>(
 
     const shown: Entry.Options = { body, headers: include, key: folder !== undefined }
     const fly = (item: Item.Item): Effect.Effect<Entry.Entry | undefined, Folder.WriteFailed> =>
-      Effect.flatMap(flights.fly(item.request.url, http.fetch(item.request, read(item))), ({ exit, flight }) => {
+      Effect.flatMap(flights.fly(http.fetch(item.request, read(item))), ({ exit, flight }) => {
         const failure = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
         if (failure instanceof Folder.WriteFailed) return Effect.fail(failure)
         if (!(failure instanceof Left)) return Effect.succeed(Entry.make(item, flight, exit, flights.now(), shown))

@@ -31,7 +31,7 @@ describe("a flight", () => {
   it.effect("is counted while it waits and while it is sent", () =>
     Effect.gen(function* () {
       const { call, flights } = yield* setUp()
-      const fiber = yield* Effect.forkChild(flights.fly("http://a.test/x", Effect.delay(call, "3 seconds")))
+      const fiber = yield* Effect.forkChild(flights.fly(Effect.delay(call, "3 seconds")))
       yield* TestClock.adjust("2 seconds")
       expect([flights.taken, flights.exchanges]).toEqual([1, 0])
       yield* TestClock.adjust("1500 millis")
@@ -47,7 +47,7 @@ describe("a flight", () => {
   it.effect("tells attempts from redirects", () =>
     Effect.gen(function* () {
       const { call, flights } = yield* setUp([503, 302, 307, 304, 200], 0)
-      const { flight } = yield* flights.fly("http://a.test/x", Effect.all([call, call, call, call, call]))
+      const { flight } = yield* flights.fly(Effect.all([call, call, call, call, call]))
       expect([flight.exchanges, flight.redirects]).toEqual([5, 2])
     }).pipe(Leaks.expectNoLeaks())
   )
@@ -56,7 +56,7 @@ describe("a flight", () => {
     Effect.gen(function* () {
       const { call, flights } = yield* setUp([503, 503, 503], "4 seconds")
       const attempts = Effect.delay(Effect.all([call, call, call]), "1 hour")
-      const fiber = yield* Effect.forkChild(flights.fly("http://a.test/x", attempts))
+      const fiber = yield* Effect.forkChild(flights.fly(attempts))
       yield* TestClock.adjust("1 hour")
       yield* TestClock.adjust("9999 millis")
       expect([flights.taken, flights.exchanges]).toEqual([1, 1])
@@ -71,8 +71,8 @@ describe("a flight", () => {
   it.effect("that has not begun is left when all is stopped; one that has comes to its end", () =>
     Effect.gen(function* () {
       const { call, flights, stop } = yield* setUp()
-      const begun = yield* Effect.forkChild(flights.fly("http://a.test/x", call))
-      const waits = yield* Effect.forkChild(flights.fly("http://a.test/x", Effect.delay(call, "1 hour")))
+      const begun = yield* Effect.forkChild(flights.fly(call))
+      const waits = yield* Effect.forkChild(flights.fly(Effect.delay(call, "1 hour")))
       yield* TestClock.adjust("500 millis")
       yield* stop
       expect(failureOf(yield* Fiber.join(waits))).toMatchObject({ _tag: "Left" })
@@ -84,7 +84,7 @@ describe("a flight", () => {
   it.effect("that is interrupted counts as cut, and lets go of its exchange", () =>
     Effect.gen(function* () {
       const { call, flights } = yield* setUp()
-      const fiber = yield* Effect.forkChild(flights.fly("http://a.test/x", call))
+      const fiber = yield* Effect.forkChild(flights.fly(call))
       yield* TestClock.adjust("500 millis")
       yield* Fiber.interrupt(fiber)
       expect([flights.taken, flights.exchanges, flights.cut]).toEqual([0, 0, 1])
