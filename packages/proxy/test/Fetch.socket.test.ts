@@ -325,9 +325,11 @@ describe("--out", () => {
       const out = fresh("out")
       const first = start([upstream.origin, "--out", out, "-q"])
       const call = yield* upstream.next
-      const second = yield* run([upstream.origin, "--out", out, "--resume"])
-      expect(second.code).toBe(2)
-      expect(second.stderr).toContain(`process ${first.child.pid} writes to ${out}`)
+      for (const more of [[], ["--resume"]]) {
+        const second = yield* run([upstream.origin, "--out", out, ...more])
+        expect(second.code).toBe(2)
+        expect(second.stderr).toContain(`process ${first.child.pid} writes to ${out}`)
+      }
       call.reply(200)
       expect((yield* first.ended).code).toBe(0)
       const third = yield* run([upstream.origin, "--out", out])
@@ -351,6 +353,18 @@ describe("--out", () => {
         code: 2,
         stderr: `fairlead: ${out}-file cannot be written: there is a file of that name\n`
       })
+    })
+  )
+
+  it.live("that takes a part of a line only ends it, too", () =>
+    Effect.gen(function* () {
+      const { origin } = yield* echo
+      const out = fresh("out")
+      const line = JSON.stringify({ url: origin, id: "x".repeat(2_000) })
+      const limited = ["sh", "-c", `ulimit -f 1; exec "$@"`, "sh", process.execPath, main, "fetch"]
+      const { code, stderr } = yield* run([line, "--out", out], { command: limited })
+      expect(stderr).toContain(`fairlead: ${out}/fetch.jsonl cannot be written`)
+      expect(code).toBe(1)
     })
   )
 

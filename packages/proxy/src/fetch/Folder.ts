@@ -31,6 +31,7 @@ const reasons: { readonly [code: string]: string } = {
   EEXIST: "there is a file of that name",
   EMFILE: "too many open files (see `ulimit -n`, or lower --concurrency)",
   ENAMETOOLONG: "the name is too long",
+  ENOENT: "its folder is not there",
   ENOSPC: "no space left on the disk",
   ENOTDIR: "it is no folder",
   EROFS: "the disk is read only"
@@ -61,12 +62,12 @@ export const open = (
   Effect.gen(function* () {
     const path = join(dir, manifest)
     yield* attempt(dir, () => fs.mkdirSync(dir, { recursive: true }))
+    const partial = yield* claim(dir)
     if (!resume && fs.existsSync(path)) {
       return yield* new FolderRefused({
         message: `--out: ${path} is there from an earlier run. Go on with that by --resume, or name another folder.`
       })
     }
-    const partial = yield* claim(dir)
     const finished = resume ? yield* read(path) : new Set<string>()
     const record = yield* Effect.acquireRelease(
       attempt(path, () => fs.openSync(path, "a+")),
@@ -76,7 +77,8 @@ export const open = (
     let number = 0
     return {
       finished,
-      record: (lines) => attempt(path, () => fs.writeSync(record, lines)),
+      // All of it: a disk that fills up takes a part, and says so only when it is asked again.
+      record: (lines) => attempt(path, () => fs.appendFileSync(record, lines)),
       keep: (item, answer) =>
         Effect.suspend(() => {
           const file = nameOf(item)
@@ -143,23 +145,14 @@ const prefix = ".partial-"
 const claim = (dir: string): Effect.Effect<string, WriteFailed | FolderRefused, Scope.Scope> =>
   Effect.gen(function* () {
     const partial = join(dir, `${prefix}${process.pid}`)
-    const others = yield* attempt(dir, () => fs.readdirSync(dir).filter((name) => name.startsWith(prefix)))
-    for (const name of others) {
-      const pid = Number(name.slice(prefix.length))
-      if (pid !== process.pid && isRunning(pid)) {
-        return yield* new FolderRefused({
-          message: `--out: process ${pid} writes to ${dir}. Wait for it, or name another folder. (If it is no fetch, remove ${join(dir, name)}.)`
-        })
-      }
-      yield* attempt(join(dir, name), () => fs.rmSync(join(dir, name), { recursive: true, force: true }))
-    }
     const remove = () => fs.rmSync(partial, { recursive: true, force: true })
-    return yield* Effect.acquireRelease(
+    // It stands before anybody looks for others: of two that begin at once, one at least sees the other.
+    yield* Effect.acquireRelease(
       attempt(partial, () => {
+        remove()
         fs.mkdirSync(partial)
         // A second signal ends the process with no word to anybody's scope.
         process.once("exit", remove)
-        return partial
       }),
       () =>
         Effect.sync(() => {
@@ -167,6 +160,18 @@ const claim = (dir: string): Effect.Effect<string, WriteFailed | FolderRefused, 
           remove()
         })
     )
+    const others = yield* attempt(dir, () => fs.readdirSync(dir).filter((name) => name.startsWith(prefix)))
+    for (const name of others) {
+      const pid = Number(name.slice(prefix.length))
+      if (pid === process.pid) continue
+      if (isRunning(pid)) {
+        return yield* new FolderRefused({
+          message: `--out: process ${pid} writes to ${dir}. Wait for it, or name another folder. (If it is no fetch, remove ${join(dir, name)}.)`
+        })
+      }
+      yield* attempt(join(dir, name), () => fs.rmSync(join(dir, name), { recursive: true, force: true }))
+    }
+    return partial
   })
 
 const isRunning = (pid: number): boolean => {

@@ -84,7 +84,9 @@ const about = (url: string | undefined, message: string) =>
 
 const goOn = ({ part, resumes }: NonNullable<How["stopped"]>): ReadonlyArray<string> => [
   `stopped before the end${part === undefined ? "" : `; about ${Math.round(part * 100)} % of the input is left`}.`,
-  resumes ? "To go on, run the same command with --resume." : "With --out DIR, --resume could go on from here."
+  resumes
+    ? "To go on, run the same command with --resume."
+    : "Only what was kept with --out DIR can be gone on with, by --resume."
 ]
 
 const plural = (n: number, one: string, more: string) => `${Words.count(n)} ${n === 1 ? one : more}`

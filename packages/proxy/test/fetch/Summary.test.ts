@@ -87,7 +87,10 @@ To go on, run the same command with --resume.`
 
   it("says what would have let it go on", () => {
     const lines = Summary.render(new Tally(), { ...how, stopped: { part: undefined, resumes: false } }).split("\n")
-    expect(lines.slice(-2)).toEqual(["stopped before the end.", "With --out DIR, --resume could go on from here."])
+    expect(lines.slice(-2)).toEqual([
+      "stopped before the end.",
+      "Only what was kept with --out DIR can be gone on with, by --resume."
+    ])
   })
 
   it("fits the columns", () => {
