@@ -559,6 +559,20 @@ describe("its progress", () => {
     })
   )
 
+  it.live.skipIf(!script)("takes a terminal that does not know its size for one of 80 columns", () =>
+    Effect.gen(function* () {
+      const { origin } = yield* echo
+      const command = `stty cols 0; ${process.execPath} ${main} fetch ${origin} --body none`
+      const { stdout } = yield* run([command, "/dev/null"], {
+        command: ["script", "-qec"],
+        stdin: "pipe",
+        env: { TERM: "xterm", SHELL: "/bin/sh" }
+      })
+      expect(stdout).toContain("0 done  0/s")
+      expect(stdout).not.toContain("Infinity")
+    })
+  )
+
   it.live("is a line now and then where there is no terminal, and none if nobody wants it", () =>
     Effect.gen(function* () {
       const upstream = yield* ScriptedUpstream.make({ answer: ({ reply }) => void sleep(2_600).then(() => reply(200)) })
@@ -587,6 +601,9 @@ describe("misuse", () => {
         [["http://a.test", "--order", "random"], "--order", "completed"],
         [["http://a.test", "--proxy", "socks"], "--proxy", "http://127.0.0.1:3128"],
         [["http://a.test", "--ca", "nowhere.pem"], "--ca: nowhere.pem", "no such file"],
+        [["http://a.test", "--ca", main], "--ca: expected certificates (PEM)"],
+        [["http://a.test", "--out", ""], "--out: expected a folder"],
+        [["--from", ""], "--from: expected a file"],
         [["http://a.test", "--frobnicate"], "--frobnicate", "fairlead fetch --help"]
       ]
       yield* Effect.forEach(

@@ -2,6 +2,7 @@
 import { Shutdown, Transport } from "@fairlead/core"
 import { NodeTransport } from "@fairlead/platform-node"
 import { Deferred, Effect, Exit } from "effect"
+import { X509Certificate } from "node:crypto"
 import * as fs from "node:fs"
 import * as Folder from "../fetch/Folder.ts"
 import * as Input from "../fetch/Input.ts"
@@ -48,6 +49,8 @@ const run = Effect.fnUntraced(function* (options: Options) {
   if (options.resume && out === undefined) {
     return yield* new Stop({ message: "--resume goes on in a folder of answers: give --out DIR, too", code: 2 })
   }
+  if (out === "") return yield* new Stop({ message: "--out: expected a folder, found nothing", code: 2 })
+  if (options.from === "") return yield* new Stop({ message: "--from: expected a file, found nothing", code: 2 })
   const headers = yield* parseHeaders(options.headers)
   const defaults: Item.Defaults = { method: options.method, headers: [...headers, ...usual(headers)].flat() }
   const from = options.from ?? (urls.length === 0 ? yield* piped : undefined)
@@ -85,7 +88,7 @@ const run = Effect.fnUntraced(function* (options: Options) {
 
 /** Its own times are no shorter than what an item has. */
 const connect = ({ ca, concurrency, proxy, timeout }: Options) =>
-  Effect.flatMap(ca === undefined ? Effect.undefined : readFile(ca), (pem) =>
+  Effect.flatMap(ca === undefined ? Effect.undefined : authorities(ca), (pem) =>
     NodeTransport.make({
       name: "connections",
       maxSockets: concurrency,
@@ -97,11 +100,19 @@ const connect = ({ ca, concurrency, proxy, timeout }: Options) =>
     })
   )
 
-const readFile = (file: string) =>
+/** With none in it nobody at all would be trusted. */
+const authorities = (file: string) =>
   Effect.try({
     try: () => fs.readFileSync(file),
     catch: (error) => orStop(2)(Input.ReadFailed.of(`--ca: ${file}`, error))
-  })
+  }).pipe(
+    Effect.tap((pem) =>
+      Effect.try({
+        try: () => new X509Certificate(pem),
+        catch: () => new Stop({ message: `--ca: expected certificates (PEM) in ${file}, found none`, code: 2 })
+      })
+    )
+  )
 
 /** Standard input, where somebody gives us something there. */
 const piped = Effect.suspend(() => {
@@ -136,7 +147,8 @@ const modeOf = ({ progress, quiet }: Options): Progress.Mode => {
 
 const screen: Progress.Screen = {
   get columns() {
-    return process.stderr.columns ?? 80
+    // A terminal whose size nobody has told it says 0.
+    return process.stderr.columns || 80
   },
   write: (text) => void process.stderr.write(text)
 }

@@ -72,11 +72,16 @@ const counted = (statuses: ReadonlyMap<number, number>) =>
 const told = (failures: Iterable<Failures>, columns: number): ReadonlyArray<string> => {
   const all = [...failures].toSorted((a, b) => b.count - a.count)
   const digits = Words.count(all[0]!.count).length
+  const room = Math.max(20, columns - digits - 6)
   return all.flatMap(({ count, message, title, url }) => [
     `  ${Words.count(count).padStart(digits)} × ${title}`,
-    `  ${" ".repeat(digits)}   ${printable(about(url, message), Math.max(40, columns - digits - 6))}`
+    ...wrapped(printable(about(url, message), 3 * room), room).map((row) => `  ${" ".repeat(digits)}   ${row}`)
   ])
 }
+
+/** In rows, broken at spaces where that is possible: an address may be long, and the reason stands behind it. */
+const wrapped = (text: string, room: number): ReadonlyArray<string> =>
+  (text.match(new RegExp(`.{1,${room}}(?: |$)|.{${room}}`, "g")) ?? []).map((row) => row.trimEnd())
 
 /** Most messages begin with the URL already; those that do not are told with it. */
 const about = (url: string | undefined, message: string) =>

@@ -93,6 +93,18 @@ To go on, run the same command with --resume.`
     ])
   })
 
+  it("has all of a reason, in several rows, however long its address is", () => {
+    const url = `http://a.test/${"x".repeat(80)}`
+    const tally = new Tally()
+    tally.add(entry({ ...rejected(0), url, error: { kind: "StatusRejected", message: `${url}: 503: try later` } }), 10)
+    const lines = Summary.render(tally, { ...how, columns: 70 }).split("\n")
+    expect(lines.slice(-3)).toEqual([
+      "  1 × status 503",
+      `      http://a.test/${"x".repeat(49)}`,
+      `      ${"x".repeat(31)}: 503: try later`
+    ])
+  })
+
   it("fits the columns", () => {
     const tally = new Tally()
     for (let n = 0; n < 1_000; n++) tally.add(entry({ millis: n }), 10)
