@@ -312,7 +312,7 @@ describe("--out", () => {
       expect(yield* one.ended).toMatchObject({ code: 1, stdout: "" })
       const record = recordOf(out)
       const { file: name } = record.find(({ ok }) => ok)!
-      expect(name).toMatch(/^127\.0\.0\.1_\d+\/a-[\da-f]{10}\.txt$/)
+      expect(name).toMatch(/^127\.0\.0\.1_\d+\/a-[\da-f]{16}\.txt$/)
       expect(fs.readFileSync(join(folder, out, name!), "utf8")).toBe("hello")
       expect(record.find(({ ok }) => !ok)).toMatchObject({ status: 404 })
       expect(filesIn(out).toSorted()).toEqual([name, "fetch.jsonl"].toSorted())

@@ -1,7 +1,7 @@
 /**
  * A folder that answers are kept in, each in a file of its own, and the record of what was fetched.
  *
- *     DIR/example.com/users_1-3f9a1c2b04.json    an answer; its name follows from the item alone
+ *     DIR/example.com/users_1-3f9a1c2b04d8e65a.json    an answer; its name follows from the item alone
  *     DIR/fetch.jsonl                            a line for each item that has ended
  *     DIR/.partial-4711/                         what is on its way, for as long as process 4711 runs
  *
@@ -187,7 +187,7 @@ export const nameOf = ({ id, key, request }: Item.Item): string => {
   const { host, pathname, search } = new URL(request.url)
   const [, path = "", suffix = ""] = /^(.*?)(\.[a-z\d]{1,8})?$/is.exec(pathname) ?? []
   const stem = plain(id ?? path + search) || "index"
-  return `${plain(host) || "_"}/${stem}-${key.slice(0, 10)}${suffix}`
+  return `${plain(host) || "_"}/${stem}-${key.slice(0, 16)}${suffix}`
 }
 
 /** Of letters, digits and `-_.`, and none of them first that would make it hidden, an option or a way up. */

@@ -4,7 +4,7 @@ import * as Item from "../../src/fetch/Item.ts"
 
 const item = (text: string) =>
   Item.parse(text, { place: "argument 1", index: 0, weight: 1 }, { method: undefined, headers: [] }) as Item.Item
-const nameOf = (text: string) => Folder.nameOf(item(text)).replace(/-[\da-f]{10}/, "-#")
+const nameOf = (text: string) => Folder.nameOf(item(text)).replace(/-[\da-f]{16}/, "-#")
 
 describe("the name of a file", () => {
   it.each([
@@ -21,6 +21,13 @@ describe("the name of a file", () => {
     [`{"url":"https://example.com/a.html","id":"../../x y"}`, "example.com/x_y-#.html"]
   ])("of %s", (text, name) => {
     expect(nameOf(text)).toBe(name)
+  })
+
+  it("is not the same for keys that begin alike, as they may among a million", () => {
+    const one = item("http://a.test/x")
+    expect(Folder.nameOf({ ...one, key: "0123456789abcdef0000" })).not.toBe(
+      Folder.nameOf({ ...one, key: "0123456789fedcba0000" })
+    )
   })
 
   it("is one for each item, the same in each run, and short enough for every disk", () => {
