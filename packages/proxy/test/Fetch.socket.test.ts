@@ -559,6 +559,24 @@ describe("its progress", () => {
     })
   )
 
+  it.live.skipIf(!script)("is none where the input is typed, so that nothing is drawn over it", () =>
+    Effect.gen(function* () {
+      const { origin } = yield* echo
+      const one = start([`${process.execPath} ${main} fetch --from -`, "/dev/null"], {
+        command: ["script", "-qec"],
+        stdin: "pipe",
+        env: { TERM: "xterm", SHELL: "/bin/sh" }
+      })
+      one.child.stdin!.write(`${origin}/typed\n`)
+      yield* one.prints(2)
+      one.child.stdin!.write("\u0004")
+      const { stdout } = yield* one.ended
+      expect(stdout).toContain('"body":"GET /typed"')
+      expect(stdout).toMatch(/1 done in/)
+      expect(stdout).not.toContain("\u001b[J")
+    })
+  )
+
   it.live.skipIf(!script)("takes a terminal that does not know its size for one of 80 columns", () =>
     Effect.gen(function* () {
       const { origin } = yield* echo

@@ -69,7 +69,7 @@ const run = Effect.fnUntraced(function* (options: Options) {
     say(Summary.render(run.tally, { elapsedMillis: run.elapsedMillis(), stopped, columns: screen.columns }))
   })
   yield* Effect.gen(function* () {
-    const progress = yield* Progress.show(modeOf(options), screen, run.state)
+    const progress = yield* Progress.show(modeOf(options, from === "-"), screen, run.state)
     const stopping = Effect.sync(() => {
       asked = true
       if (!quiet) say(stoppingWith(run.state().inFlight))
@@ -140,9 +140,10 @@ const usual = (headers: ReadonlyArray<readonly [name: string, value: string]>) =
   ].filter(([name]) => !given.has(name!))
 }
 
-const modeOf = ({ progress, quiet }: Options): Progress.Mode => {
+const modeOf = ({ progress, quiet }: Options, readsStdin: boolean): Progress.Mode => {
   if (progress !== "auto") return progress
-  return quiet ? "none" : Progress.modeOf(process.stderr.isTTY, process.env.TERM)
+  // What somebody types is not drawn over.
+  return quiet || (readsStdin && process.stdin.isTTY) ? "none" : Progress.modeOf(process.stderr.isTTY, process.env.TERM)
 }
 
 const screen: Progress.Screen = {
