@@ -230,8 +230,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
   onResponseData(_: Dispatcher.DispatchController, chunk: Buffer) {
     if (this.state === "ended") return
     this.silence?.refresh()
+    streamed(chunk.length)
     if (this.state === "open") {
-      streamed(chunk.length)
       this.left -= chunk.length
       if (this.left < 0) {
         const most = this.options.maxBytes ?? this.limits.maxBytes
