@@ -53,6 +53,8 @@ export interface Part {
   readonly name: string
   readonly rows: ReadonlyArray<Row>
   readonly figures?: ReadonlyArray<Figure>
+  /** What a reader of its table has to know: a peer that is not there. */
+  readonly notes?: ReadonlyArray<string>
 }
 
 /** One measure with its place in the run. */

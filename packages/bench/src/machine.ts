@@ -24,6 +24,9 @@ const peers = [
   "cockatiel",
   "effection",
   "undici",
+  "got",
+  "ky",
+  "axios",
   "fastify",
   "@fastify/http-proxy",
   "http-proxy-3"

@@ -37,15 +37,17 @@ const wanted = names.filter((name) => positionals.length === 0 || positionals.in
 const facts = machine()
 const samples: Array<Sample> = []
 const table: Array<Line> = []
+const notes: Array<string> = []
 for (const name of wanted) {
   const found = (await part(name))!
   const options = { rounds, scale: values.quick ? 0.2 : 1, progress: (line: string) => console.error(line) }
   const measured = await measure(found, options)
   samples.push(...measured)
   table.push(...lines(found, measured))
+  notes.push(...(found.notes ?? []))
 }
 
-const text = `${describe(facts, rounds)}\n\n${markdown(table)}`
+const text = [describe(facts, rounds), markdown(table), ...notes].join("\n\n")
 console.log(text)
 
 const root = join(import.meta.dirname, "../../..")

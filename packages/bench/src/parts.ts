@@ -16,6 +16,7 @@ const load: Record<string, () => Promise<Part>> = {
   deadline: () => import("./Deadline.ts").then(({ deadline }) => deadline),
   nursery: () => import("./Nursery.ts").then(({ nursery }) => nursery),
   server: () => import("./Server.ts").then(({ server }) => server),
+  client: () => import("./Client.ts").then(({ client }) => client),
   proxy: () => import("./Proxy.ts").then(({ proxy }) => proxy)
 }
 

@@ -25,7 +25,8 @@ export const freePort = async (): Promise<number> => {
   return port
 }
 
-const listening = async (port: number): Promise<void> => {
+/** Until somebody does. */
+export const listening = async (port: number): Promise<void> => {
   for (let tries = 0; tries < 200; tries++) {
     const socket = connect(port, "127.0.0.1")
     const up = await Promise.race([

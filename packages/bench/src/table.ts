@@ -66,7 +66,7 @@ const aimOf = (
   if (atLeastPerSecond !== undefined) {
     return { text: `≥ ${rate(atLeastPerSecond)}/s`, met: perSecond >= atLeastPerSecond }
   }
-  if (atMostBytes !== undefined) return { text: `≤ ${atMostBytes} B`, met: summarize(bytes).median <= atMostBytes }
+  if (atMostBytes !== undefined) return { text: `≤ ${size(atMostBytes)}`, met: summarize(bytes).median <= atMostBytes }
   return undefined
 }
 
@@ -128,7 +128,9 @@ const table = (
 const rate = (perSecond: number) =>
   perSecond >= 1e6 ? `${(perSecond / 1e6).toPrecision(3)} M` : `${(perSecond / 1e3).toPrecision(3)} k`
 
-const amount = (bytes: number) => (Math.abs(bytes) < 10 ? bytes.toFixed(2) : bytes.toFixed(0))
+const amount = (bytes: number) => (bytes >= 1e6 ? size(bytes) : bytes.toFixed(Math.abs(bytes) < 10 ? 2 : 0))
+
+const size = (bytes: number) => (bytes >= 1e6 ? `${(bytes / 1e6).toFixed(0)} MB` : `${bytes} B`)
 
 const interval = ({ median, low, high }: Summary) => `${short(median)} (${short(low)}–${short(high)})`
 

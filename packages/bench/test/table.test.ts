@@ -1,5 +1,5 @@
 import { expect, it } from "vitest"
-import type { Part, Sample } from "../src/harness.ts"
+import type { Part, Row, Sample } from "../src/harness.ts"
 import { lines, markdown } from "../src/table.ts"
 
 const never = () => Promise.reject(new Error("not measured here"))
@@ -88,6 +88,16 @@ it("bytes stand in a table of their own, where less is better", () => {
       "| what it leaves | ours | 1.50 |  | ≤ 1 B: **missed** |"
     ].join("\n")
   )
+})
+
+it("what is as large as a process is told in megabytes", () => {
+  const row: Row = { name: "growth", contenders: [{ name: "ours", round: never, atMostBytes: 100e6 }] }
+  const samples: ReadonlyArray<Sample> = [{ row: "growth", contender: "ours", round: 0, bytes: 75_132_928 }]
+  expect(
+    markdown(lines({ name: "toy", rows: [row] }, samples))
+      .split("\n")
+      .at(-1)
+  ).toBe("| growth | ours | 75 MB |  | ≤ 100 MB: met |")
 })
 
 it("an aim may be so many per second, whoever else is in the row", () => {

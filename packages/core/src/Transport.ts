@@ -17,7 +17,7 @@ export type Headers = ReadonlyArray<string>
 
 /** Where the bytes of a body go. */
 export interface Sink {
-  /** Takes a chunk. `false`: it is full, write again only after the drain. */
+  /** Takes a chunk. `false`: it is full, write again only after the drain. What it throws is a defect of `pipeTo`. */
   readonly write: (chunk: Uint8Array) => boolean
   /** Calls `resume` once, when a full sink has room again; never, where it closed instead. */
   readonly onDrain: (resume: () => void) => void
@@ -57,7 +57,10 @@ export interface Options {
   readonly onSent?: (() => void) | undefined
   /** Called for each interim answer (102, 103) before the final one. */
   readonly onInformation?: ((status: number, headers: Headers) => void) | undefined
-  /** Longest wait from the request's last byte to the answer's head, in milliseconds; 0 is for ever. */
+  /**
+   * Longest wait from the request's last byte to the answer's head, and for the other side to take more of a body that streams, in
+   * milliseconds; 0 is for ever.
+   */
   readonly firstByteMillis?: number | undefined
   /** Longest silence between two chunks of the answer, in milliseconds; 0 is for ever. A full sink does not count. */
   readonly idleMillis?: number | undefined

@@ -44,7 +44,10 @@ export interface Options {
 
   /** Longest wait until its connection stands; 10 s. */
   readonly connect?: Duration.Input | undefined
-  /** Longest wait from the request's last byte to the answer's head; 60 s. Over 10 s it is kept to within a second. */
+  /**
+   * Longest wait from the request's last byte to the answer's head, and for the other side to take more of a body that streams;
+   * 60 s. Over 10 s it is kept to within a second.
+   */
   readonly firstByte?: Duration.Input | undefined
   /** Longest silence between two chunks of an answer; 60 s. Over 10 s it is kept to within a second. */
   readonly idle?: Duration.Input | undefined
@@ -102,7 +105,7 @@ export const make = (options: Options = {}): Effect.Effect<NodeTransport, never,
     const { grace = 0, http2 = false, name = "http" } = options
     const maxSockets = bound("maxSockets", options.maxSockets ?? 1_024)
     const perOrigin = options.perOrigin === undefined ? maxSockets : bound("perOrigin", options.perOrigin)
-    const connectMillis = millis(options.connect, 10_000)
+    const connectMillis = millis("connect", options.connect, 10_000)
     const connections = yield* Effect.acquireRelease(
       Effect.sync(
         () =>
@@ -122,11 +125,11 @@ export const make = (options: Options = {}): Effect.Effect<NodeTransport, never,
     const read = () => snapshot.of(name, connections, gate)
     yield* Registry.register("pool", name, read)
     const limits: Limits = {
-      firstByteMillis: millis(options.firstByte, 60_000),
-      idleMillis: millis(options.idle, 60_000),
-      totalMillis: millis(options.total, 0),
-      wholeBytes: options.wholeBytes ?? 65_536,
-      maxBytes: options.maxBytes ?? Infinity
+      firstByteMillis: millis("firstByte", options.firstByte, 60_000),
+      idleMillis: millis("idle", options.idle, 60_000),
+      totalMillis: millis("total", options.total, 0),
+      wholeBytes: amount("wholeBytes", options.wholeBytes ?? 65_536),
+      maxBytes: amount("maxBytes", options.maxBytes ?? Infinity)
     }
     const exchange =
       gate === undefined ? unbounded(connections, limits) : bounded(connections, limits, gate, perOrigin < maxSockets)
@@ -209,9 +212,14 @@ const bound = (what: string, value: number | "unbounded"): number => {
   throw new RangeError(`Expected ${what} to be a whole number from 1 on, or "unbounded", got ${value}`)
 }
 
+const amount = (what: string, value: number): number => {
+  if (value >= 0) return value
+  throw new RangeError(`Expected ${what} to be 0 or more, got ${value}`)
+}
+
 /** 0 is for ever. */
-const millis = (input: Duration.Input | undefined, otherwise: number): number => {
-  const value = input === undefined ? otherwise : Duration.toMillis(input)
+const millis = (what: string, input: Duration.Input | undefined, otherwise: number): number => {
+  const value = input === undefined ? otherwise : amount(what, Duration.toMillis(input))
   return value === Infinity ? 0 : value
 }
 

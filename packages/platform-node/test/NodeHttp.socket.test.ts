@@ -319,6 +319,26 @@ describe("NodeHttp", () => {
     }).pipe(silent)
   )
 
+  it.live("survives a handler's sink that throws, and reads the rest away", () =>
+    Effect.gen(function* () {
+      const bad: Transport.Sink = {
+        write: () => {
+          throw new Error("secret")
+        },
+        onDrain: () => {}
+      }
+      const server = yield* serve(({ body, method }) =>
+        method === "GET" ? Effect.succeed(reply(200, "fine")) : Effect.as(Effect.orDie(body.pipeTo(bad)), reply(200))
+      )
+      const client = yield* RawClient.connect(server.port)
+      client.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nabc")
+      const text = yield* soon(client.until(/"status":500\}$/))
+      expect(text).not.toMatch("secret")
+      client.write(`def${request("/")}`)
+      yield* soon(client.until(/fine$/))
+    }).pipe(silent)
+  )
+
   it.live("answers 502 where a reply holds what no answer may", () =>
     Effect.gen(function* () {
       const replies = [reply(200, "x", ["X", "a\r\nSet-Cookie: b"]), reply(200, "x", ["bad name", "a"]), reply(1_000)]

@@ -90,6 +90,57 @@ describe("failures", () => {
     })
   )
 
+  it.live("know an upload that the other side takes no more of, and one that it takes slowly", () =>
+    Effect.gen(function* () {
+      const endless = Transport.stream(Stream.forever(Stream.succeed(new Uint8Array(65_536))))
+      const post = (body: Transport.Body): Transport.Request => ({ method: "POST", target: "/", headers: [], body })
+      const silent = yield* rawServer((socket) => void socket.pause())
+      const transport = yield* NodeTransport.make({ firstByte: 150 })
+      for (const body of [endless, Transport.stream(Stream.succeed(new Uint8Array(50_000_000)))]) {
+        const [{ kind, sent }] = yield* timed(soon(failure(transport.exchange(silent.origin, post(body))), 2_000))
+        expect([kind, sent]).toEqual(["headersTimeout", true])
+      }
+      let taken = 0
+      const slow = yield* rawServer((socket) => {
+        socket.on("data", (chunk) => {
+          taken += chunk.length
+          socket.pause()
+          setTimeout(() => socket.resume(), 5)
+          if (taken > 6_000_000) socket.end("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        })
+      })
+      const [{ status }, millis] = yield* timed(
+        transport.exchange(slow.origin, post(Transport.stream(Stream.forever(Stream.succeed(new Uint8Array(65_536))))))
+      )
+      expect(status).toBe(200)
+      expect(millis).toBeGreaterThan(300)
+    })
+  )
+
+  it.live("do not take an upload whose own source is slow for silence", () =>
+    Effect.gen(function* () {
+      let stalled = false
+      const upstream = yield* rawServer((socket) => {
+        let got = 0
+        socket.on("data", (chunk) => {
+          got += chunk.length
+          if (got > 20_000_000) socket.end("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+          if (stalled) return
+          stalled = true
+          socket.pause()
+          setTimeout(() => socket.resume(), 50)
+        })
+      })
+      const transport = yield* NodeTransport.make({ firstByte: 150 })
+      const chunk = Stream.succeed(new Uint8Array(10_000_000))
+      const pause = Stream.drain(Stream.fromEffect(Effect.sleep(400)))
+      const body = Transport.stream(Stream.concat(Stream.concat(chunk, pause), chunk), 20_000_000)
+      const request: Transport.Request = { method: "POST", target: "/", headers: [], body }
+      expect((yield* soon(transport.exchange(upstream.origin, request), 2_000)).status).toBe(200)
+      expect(stalled).toBe(true)
+    })
+  )
+
   it.live("do not take a full sink for silence", () =>
     Effect.gen(function* () {
       const upstream = yield* ScriptedUpstream.make()

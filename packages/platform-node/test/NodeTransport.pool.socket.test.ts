@@ -4,6 +4,7 @@ import { NodeTransport } from "@fairlead/platform-node"
 import { Leaks, ScriptedUpstream } from "@fairlead/testing/node"
 import { Effect, Exit, Fiber, References, Result, Scope } from "effect"
 import type { LookupFunction } from "node:net"
+import { inspect } from "node:util"
 import { failure, get, rawServer, saying, scripted, soon, text, until } from "./calls.ts"
 
 /** An exchange and all of its body. */
@@ -192,6 +193,26 @@ describe("the pool", () => {
       const { state } = scope as unknown as { readonly state: { readonly finalizers?: Map<unknown, unknown> } }
       expect(state.finalizers?.size ?? 0).toBe(0)
       yield* Scope.close(scope, Exit.void)
+    })
+  )
+
+  it.live("keeps nothing of an origin that is none, and repeats no credentials", () =>
+    Effect.gen(function* () {
+      for (const http2 of [false, true]) {
+        const transport = yield* NodeTransport.make({ name: "odd", http2, perOrigin: 2 })
+        const odd = [
+          "http://a:secret@127.0.0.1:1",
+          "https://secret@127.0.0.1:1",
+          "https://127.0.0.1:1/secret",
+          "//a:secret@"
+        ]
+        for (const origin of [...odd, "http://127.0.0.1:1?secret", "ftp://secret"]) {
+          const error = yield* failure(transport.exchange(origin, get("/")))
+          expect([error.kind, error.sent]).toEqual(["protocol", false])
+          expect(inspect([error, yield* Registry.snapshot], { depth: 9 })).not.toContain("secret")
+        }
+        expect(yield* transport.statistics).toMatchObject({ originsInAll: 0, opened: 0 })
+      }
     })
   )
 
@@ -411,7 +432,9 @@ describe("the pool", () => {
 describe("misuse", () => {
   it.live("dies of bounds that are none", () =>
     Effect.gen(function* () {
-      for (const options of [{ maxSockets: 0 }, { maxSockets: 1.5 }, { perOrigin: -1 }, { maxSockets: Infinity }]) {
+      const sockets = [{ maxSockets: 0 }, { maxSockets: 1.5 }, { perOrigin: -1 }, { maxSockets: Infinity }]
+      const others = [{ firstByte: -1 }, { connect: -1 }, { maxBytes: -1 }, { maxBytes: NaN }, { wholeBytes: -1 }]
+      for (const options of [...sockets, ...others]) {
         expect(Exit.hasDies(yield* Effect.exit(NodeTransport.make(options)))).toBe(true)
       }
     })

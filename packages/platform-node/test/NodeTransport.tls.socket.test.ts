@@ -4,6 +4,7 @@ import { NodeTransport } from "@fairlead/platform-node"
 import { Certificates, ScriptedUpstream } from "@fairlead/testing/node"
 import { Deferred, Effect, Exit, Fiber, Schedule, Scope, Stream } from "effect"
 import * as http2 from "node:http2"
+import * as net from "node:net"
 import type { AddressInfo } from "node:net"
 import type { TLSSocket } from "node:tls"
 import { failure, get, keep, kindOf, rawServer, scripted, soon, text, until } from "./calls.ts"
@@ -67,6 +68,21 @@ const serve2 = (
     )
     return { origin: `https://localhost:${(server.address() as AddressInfo).port}`, sessions, streams, seen }
   })
+
+/** A wire to a server, for as long as `carry` passes on what comes from there. */
+const relay = (origin: string, carry: (pass: () => void, socket: net.Socket) => void) =>
+  Effect.map(
+    rawServer((socket) => {
+      const there = net.connect(Number(new URL(origin).port), "127.0.0.1")
+      socket.pipe(there)
+      there
+        .on("data", (chunk) => carry(() => socket.write(chunk), socket))
+        .on("error", () => {})
+        .on("close", () => socket.destroy())
+      socket.on("close", () => there.destroy())
+    }),
+    (wire) => ({ ...wire, origin: `https://localhost:${wire.port}` })
+  )
 
 const make = (options: NodeTransport.Options = {}) => NodeTransport.make({ ...trusting, http2: true, ...options })
 
@@ -272,6 +288,109 @@ describe("HTTP/2", () => {
     })
   )
 
+  it.live("has its place back from an answer that has come to its end and that nobody has read", () =>
+    Effect.gen(function* () {
+      const server = yield* serve2((stream) => {
+        stream.respond({ ":status": 200 })
+        stream.end(Buffer.alloc(100_000))
+      })
+      const transport = yield* make({ maxSockets: 1 })
+      for (const read of [0, 1]) {
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const { body } = yield* transport.exchange(server.origin, get("/"))
+            if (read === 1) yield* Effect.forkChild(body.pipeTo({ write: () => false, onDrain: () => {} }))
+            yield* until(() => server.streams.every(({ closed }) => closed))
+            yield* Effect.sleep(20)
+          })
+        )
+        expect((yield* soon(fetch(transport, server.origin))).length).toBe(100_000)
+      }
+      expect(server.seen.total).toBe(1)
+      yield* atRest(transport)
+    })
+  )
+
+  it.live("opens no second connection before the first has said how many streams it takes", () =>
+    Effect.gen(function* () {
+      const server = yield* serve2(ok)
+      const far = yield* relay(server.origin, (pass) => setTimeout(pass, 20))
+      const transport = yield* make()
+      const calls = Array.from({ length: 10 }, () => fetch(transport, far.origin))
+      yield* Effect.all(calls, { concurrency: "unbounded" })
+      expect(far.seen.total).toBe(1)
+      yield* atRest(transport)
+    })
+  )
+
+  it.live("goes on elsewhere when nothing comes over a connection any more", () =>
+    Effect.gen(function* () {
+      const server = yield* serve2(ok)
+      let isDead = false
+      const wire = yield* relay(server.origin, (pass, socket) => {
+        if (!isDead || socket !== first) pass()
+      })
+      const transport = yield* make({ firstByte: 1_100 })
+      yield* fetch(transport, wire.origin)
+      const [first] = wire.sockets
+      isDead = true
+      const { kind } = yield* failure(transport.exchange(wire.origin, get("/")))
+      expect(kind).toBe("headersTimeout")
+      expect(yield* soon(fetch(transport, wire.origin))).toBe("ok")
+      expect(wire.seen.total).toBe(2)
+      yield* until(() => first!.destroyed)
+      yield* atRest(transport)
+    })
+  )
+
+  it.live("stays with a connection over which others are answered while one is not", () =>
+    Effect.gen(function* () {
+      const server = yield* serve2((stream, headers, raw) => {
+        if (headers[":path"] !== "/silent") ok(stream, headers, raw)
+      })
+      const transport = yield* make({ firstByte: 1_100 })
+      const silent = yield* Effect.forkChild(failure(transport.exchange(server.origin, get("/silent"))))
+      yield* until(() => server.streams.length === 1)
+      yield* fetch(transport, server.origin)
+      expect((yield* Fiber.join(silent)).kind).toBe("headersTimeout")
+      yield* fetch(transport, server.origin)
+      expect(server.seen.total).toBe(1)
+    })
+  )
+
+  it.live("is silent, too, when it takes no more of an upload", () =>
+    Effect.gen(function* () {
+      const server = yield* serve2((stream) => void stream.pause())
+      const transport = yield* make({ firstByte: 100 })
+      const endless = Transport.stream(Stream.forever(Stream.succeed(new Uint8Array(65_536))))
+      const request: Transport.Request = { method: "POST", target: "/", headers: [], body: endless }
+      expect((yield* soon(failure(transport.exchange(server.origin, request)), 1_000)).kind).toBe("headersTimeout")
+      yield* Effect.sleep(20)
+      yield* atRest(transport)
+    })
+  )
+
+  it.live("takes heads of many fields, and none that is huge", () =>
+    Effect.gen(function* () {
+      const server = yield* serve2(
+        (stream, headers) => {
+          const value = "a".repeat(headers[":path"] === "/huge" ? 200 : 1)
+          stream.respond({
+            ":status": 200,
+            ...Object.fromEntries(Array.from({ length: 500 }, (_, i) => [`x-${i}`, value]))
+          })
+          stream.end()
+        },
+        { maxSendHeaderBlockLength: 1_000_000 }
+      )
+      const transport = yield* make()
+      expect((yield* transport.exchange(server.origin, get("/"))).headers.length).toBeGreaterThan(1_000)
+      expect((yield* soon(failure(transport.exchange(server.origin, get("/huge"))))).kind).toBe("reset")
+      expect((yield* soon(transport.exchange(server.origin, get("/")))).status).toBe(200)
+      expect(server.seen.total).toBe(1)
+    })
+  )
+
   it.live("goes on elsewhere after a GOAWAY, and lets what was begun end", () =>
     Effect.gen(function* () {
       const server = yield* serve2((stream, headers) => {
@@ -441,6 +560,69 @@ describe("HTTP/2", () => {
     })
   )
 
+  it.live("has all its places back, whatever the other side does, and whenever callers leave", () =>
+    Effect.gen(function* () {
+      const errors = yield* uncaught
+      let seed = 7
+      const random = () => (seed = (seed * 1_103_515_245 + 12_345) % 2_147_483_648) / 2_147_483_648
+      const oneOf = <A>(all: ReadonlyArray<A>) => all[Math.floor(random() * all.length)]!
+      const server = yield* serve2((stream) => {
+        const end = (size: number) => {
+          if (stream.destroyed) return
+          stream.respond({ ":status": 200 })
+          stream.end(Buffer.alloc(size))
+        }
+        oneOf([
+          () => end(2),
+          () => end(100_000),
+          () => void setTimeout(() => end(2), random() * 5),
+          () => stream.close(oneOf([0, 2, 7, 8])),
+          () => {
+            stream.respond({ ":status": 200, "content-length": 10 })
+            stream.write("a")
+            setTimeout(() => stream.close(0), 2)
+          },
+          () => {
+            stream.session!.goaway(0, stream.id)
+            end(2)
+          },
+          () => stream.session!.destroy(),
+          () => {
+            stream.session!.settings({ maxConcurrentStreams: oneOf([1, 3]) })
+            end(2)
+          },
+          () => {}
+        ])()
+      })
+      const transport = yield* make({ maxSockets: 3, connect: 2_000 })
+      const uses: ReadonlyArray<(body: Transport.Body) => Effect.Effect<void, Transport.BodyFailed>> = [
+        (body) => Effect.asVoid(text(body)),
+        (body) => Effect.sync(() => body.abort()),
+        () => Effect.sleep(random() * 5),
+        (body) => body.pipeTo({ write: () => false, onDrain: (resume) => void setTimeout(resume, 1) }),
+        (body) => body.pipeTo({ write: () => false, onDrain: () => {} })
+      ]
+      const watch = setInterval(() => expect(NodeTransport.check(Effect.runSync(transport.statistics))).toEqual([]), 1)
+      yield* Effect.forEach(
+        Array.from({ length: 400 }),
+        () => {
+          const body = oneOf([Transport.empty, Transport.text("a")])
+          const request: Transport.Request = { method: "POST", target: "/", headers: [], body }
+          const use = oneOf(uses)
+          const call = Effect.scoped(
+            Effect.flatMap(transport.exchange(server.origin, request, { totalMillis: 30 }), ({ body }) => use(body))
+          )
+          return Effect.exit(Effect.timeoutOption(call, oneOf([3, 10, 10_000])))
+        },
+        { concurrency: 20 }
+      )
+      clearInterval(watch)
+      yield* Effect.sleep(50)
+      yield* atRest(transport)
+      expect(errors).toEqual([])
+    })
+  )
+
   it.live("is not spoken with who does not offer it: one connection finds out", () =>
     Effect.gen(function* () {
       const upstream = yield* ScriptedUpstream.make({
@@ -511,6 +693,44 @@ describe("HTTP/2", () => {
       expect((yield* soon(Fiber.join(silent))).kind).toBe("closed")
       expect((yield* soon(Fiber.join(piping))).kind).toBe("closed")
       yield* until(() => server.sessions.size === 0)
+      expect(errors).toEqual([])
+    })
+  )
+})
+
+describe("misuse", () => {
+  it.live("dies of a sink that throws, now or later, and closes what it was for", () =>
+    Effect.gen(function* () {
+      const errors = yield* uncaught
+      const server = yield* serve2((stream) => {
+        stream.respond({ ":status": 200 })
+        stream.write("a")
+        setTimeout(() => stream.end("b"), 30)
+      })
+      const upstream = yield* ScriptedUpstream.make({
+        tls: pair,
+        answer: (received) => {
+          received.head(200)
+          received.write("a")
+          setTimeout(() => received.write("b"), 30)
+        }
+      })
+      const transport = yield* make({ maxSockets: 2 })
+      for (const origin of [server.origin, upstream.origin]) {
+        for (const after of [0, 1]) {
+          let written = 0
+          const write = (): boolean => {
+            if (written++ === after) throw new Error("no more")
+            return true
+          }
+          const { body } = yield* transport.exchange(origin, get("/"))
+          if (after === 0) yield* Effect.sleep(15)
+          const exit = yield* soon(Effect.exit(body.pipeTo({ write, onDrain: () => {} })))
+          expect(Exit.hasDies(exit)).toBe(true)
+        }
+      }
+      yield* Effect.sleep(20)
+      yield* atRest(transport)
       expect(errors).toEqual([])
     })
   )

@@ -107,10 +107,11 @@ const isSecret = (path: Path) => isHeader(path) && path.length === 4 && !/^[\w-]
 
 const notShown = "not shown, since it may be a secret"
 
-const printable = (text: string) => {
+/** On one short line. */
+export const printable = (text: string, most = 60) => {
   // oxlint-disable-next-line no-control-regex -- so that what stands in a file cannot steer the terminal it is shown on
   const line = text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ")
-  return line.length > 60 ? `${line.slice(0, 60)}…` : line
+  return line.length > most ? `${line.slice(0, most)}…` : line
 }
 
 /** `upstreams.github.rate[0]`, with anything that is not a plain name in quotes, or not shown. */

@@ -8,5 +8,5 @@ import * as fairlead from "./cli/fairlead.ts"
 const args = process.argv.slice(2)
 const program = fairlead.run(args).pipe(Effect.provide(NodeServices.layer))
 
-if (!fairlead.isRolling(args)) NodeMain.launch(program)
+if (!fairlead.isRolling(args)) NodeMain.launch(program, { onLedger: fairlead.onLedger })
 else NodeSupervisor.launch(program, { onEvent: fairlead.onEvent })

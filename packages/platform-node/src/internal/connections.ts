@@ -225,8 +225,12 @@ export class Connections {
       if (this.bounded) this.idle.delete(free)
       return free
     }
-    for (const session of origin.sessions) if (session.hasRoom) return session.open()
-    if (origin.dialing !== undefined) return undefined
+    let mayHaveRoom = origin.dialing !== undefined
+    for (const session of origin.sessions) {
+      if (session.hasRoom) return session.open()
+      mayHaveRoom ||= session.isNew
+    }
+    if (mayHaveRoom) return undefined
     if (!this.hasPlace(origin)) {
       // One idle connection goes for each who waits.
       if (this.all.size >= this.options.maxSockets && this.closing < this.waiting + more) {
@@ -263,10 +267,8 @@ export class Connections {
 
   private add(name: string): Origin {
     const { choose, http2 } = this.options
-    const url = new URL(name)
+    const url = originOf(name)
     const { host, protocol } = url
-    if (protocol !== "http:" && protocol !== "https:")
-      throw new Error(`Expected an origin of http: or https:, got ${protocol}`)
     const target = { protocol, hostname: bare(url.hostname), host, port: portOf(url) }
     const origin = new Origin(name, target, choose(url), http2)
     this.origins.set(name, origin)
@@ -277,6 +279,20 @@ export class Connections {
   private forget(origin: Origin): void {
     if (origin.places === 0 && origin.waiting.size === 0) this.origins.delete(origin.name)
   }
+}
+
+/** It may be a URL with credentials, so that no message repeats it. */
+const originOf = (name: string): URL => {
+  const url = URL.parse(name)
+  const wrong = url === null ? "no URL" : oddity(url)
+  if (wrong !== undefined) throw new Error(`Expected an origin of http: or https:, got ${wrong}`)
+  return url!
+}
+
+const oddity = ({ hash, password, pathname, protocol, search, username }: URL): string | undefined => {
+  if (protocol !== "http:" && protocol !== "https:") return protocol
+  if (username + password !== "") return "one with credentials"
+  return pathname + search + hash === "/" ? undefined : "one with a path"
 }
 
 /** A connection of HTTP/1.1, or the intention to make one: it carries one exchange at a time, by undici. */

@@ -97,7 +97,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
     if (this.state === "ended") return
     this.connections = connections
     const total = finite(this.options.totalMillis ?? this.limits.totalMillis)
-    if (total > 0) this.total = setTimeout(() => this.late("totalTimeout", total), Math.min(total, maxTimeout))
+    if (total > 0) this.total = setTimeout(() => this.late("totalTimeout", total), total)
     try {
       const connection = connections.take(origin, this)
       if (connection !== undefined) this.taken(connection)
@@ -110,7 +110,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
   taken(connection: Connection) {
     const { body, method, target } = this.request
     const { forward } = connection
-    const payload = body.bytes ?? (this.upload = new Upload(body, this.context))
+    const payload = body.bytes ?? (this.upload = new Upload(body, this.context, (stalled) => this.stalls(stalled)))
     const head = finite(this.options.firstByteMillis ?? this.limits.firstByteMillis)
     const idle = finite(this.options.idleMillis ?? this.limits.idleMillis)
     this.connection = connection
@@ -159,7 +159,15 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
     this.options.onSent?.()
   }
 
+  /** An upload that the other side takes no more of has sent its last byte for now. */
+  private stalls(stalled: boolean) {
+    if (this.state !== "head") return
+    this.hush()
+    if (stalled) this.awaitHead()
+  }
+
   private awaitHead() {
+    this.hush()
     if (this.headMillis === 0 || this.state !== "head" || !this.connection!.awaitsHead) return
     this.silence = setTimeout(() => this.late("headersTimeout", this.headMillis), this.headMillis)
   }
@@ -223,8 +231,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
   onResponseData(_: Dispatcher.DispatchController, chunk: Buffer) {
     if (this.state === "ended") return
     this.silence?.refresh()
+    streamed(chunk.length)
     if (this.state === "open") {
-      streamed(chunk.length)
       this.left -= chunk.length
       if (this.left < 0) {
         const most = this.options.maxBytes ?? this.limits.maxBytes
@@ -239,6 +247,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
       if (this.isOver) return
       this.pause()
       this.onDrain(this.sink)
+    } catch (defect) {
+      this.die(defect)
     } finally {
       inside--
     }
@@ -279,19 +289,29 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
     }
   }
 
+  /** What its sink has thrown is nothing that the other side did. */
+  private die(defect: unknown) {
+    if (this.state !== "ended") this.release()
+    this.finish(Effect.die(defect))
+  }
+
   pipeTo(sink: Transport.Sink): Effect.Effect<void, Transport.BodyFailed> {
     return Effect.callback((resume) => {
       if (this.sink !== undefined) return resume(Effect.die(new Error("Expected a body that has not begun to flow")))
       this.sink = sink
       this.giveEnd = resume
-      let room = true
-      for (const chunk of this.chunks) room = sink.write(chunk)
-      this.chunks = []
-      if (this.state === "ended") {
-        return this.finish(this.failure === undefined ? Effect.void : Effect.fail(this.failure))
+      try {
+        let room = true
+        for (const chunk of this.chunks) room = sink.write(chunk)
+        this.chunks = []
+        if (this.state === "ended") {
+          return this.finish(this.failure === undefined ? Effect.void : Effect.fail(this.failure))
+        }
+        if (room) this.flow()
+        else this.onDrain(sink)
+      } catch (defect) {
+        return this.die(defect)
       }
-      if (room) this.flow()
-      else this.onDrain(sink)
       return this.aborting
     })
   }
@@ -394,7 +414,7 @@ const strings = (raw: ReadonlyArray<Buffer> | ReadonlyArray<string>): Transport.
 }
 
 /** 0 is for ever. */
-const finite = (millis: number): number => (millis === Infinity ? 0 : millis)
+const finite = (millis: number): number => (millis === Infinity ? 0 : Math.min(millis, maxTimeout))
 
 const isText = (raw: ReadonlyArray<Buffer> | ReadonlyArray<string>): raw is ReadonlyArray<string> =>
   typeof raw[0] === "string"

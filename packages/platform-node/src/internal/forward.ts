@@ -4,10 +4,11 @@
  *
  * - `http_proxy`, `https_proxy`, `all_proxy` by the origin's scheme; the lower case one first. `HTTP_PROXY` is not read where
  *   `REQUEST_METHOD` is set: there a client can set it, by a header `Proxy` (CGI).
- * - `no_proxy`: names and their subdomains (`example.com`, `.example.com`), addresses, networks (`10.0.0.0/8`), each with a port or
+ * - `no_proxy`: names and their subdomains (`example.com`, `.example.com`, `*.example.com`), addresses, networks (`10.0.0.0/8`), each with a port or
  *   without, separated by commas or spaces; `*` is everything.
  */
 import { BlockList, isIP } from "node:net"
+import { unescape } from "node:querystring"
 
 export interface Forward {
   readonly protocol: "http:" | "https:"
@@ -55,7 +56,8 @@ const parse = (text: string): Forward => {
   if (protocol !== "http:" && protocol !== "https:") {
     throw new Error(`Expected a proxy of http: or https:, got ${protocol}`)
   }
-  const user = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`
+  // Unlike `decodeURIComponent`, it takes a `%` that stands for itself.
+  const user = `${unescape(url.username)}:${unescape(url.password)}`
   return {
     protocol,
     hostname: bare(url.hostname),
@@ -88,7 +90,7 @@ const exception = (word: string): Match => {
   const [, name = word, port] = (isIP(word) === 6 ? null : /^(.*?):(\d+)$/.exec(word)) ?? []
   const wanted = bare(name)
     .toLowerCase()
-    .replace(/^\.+|\.$/g, "")
+    .replace(/^\*?\.+|\.$/g, "")
   // As it is written in a URL: `::1` and `0:0:0:0:0:0:0:1` are one.
   const one = isIP(wanted) === 6 ? bare(new URL(`http://[${wanted}]`).hostname) : wanted
   const isName = isIP(one) === 0

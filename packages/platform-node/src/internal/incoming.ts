@@ -68,7 +68,12 @@ export class Incoming implements Transport.Body {
     this.received += chunk.length
     streamed(chunk.length)
     const sink = this.sink!
-    if (sink.write(chunk)) return
+    try {
+      if (sink.write(chunk)) return
+    } catch (thrown) {
+      // Out of the parser's callback it would end the process, and every other call with it.
+      return this.die(thrown)
+    }
     this.request.pause()
     this.sender.clientSends(false)
     sink.onDrain(() => this.flow())
@@ -92,6 +97,13 @@ export class Incoming implements Transport.Body {
     this.request.pause()
     this.sender.refuse(status)
     resume(Effect.fail(new Transport.BodyFailed({ kind: "incomplete", cause: new Error(message) })))
+  }
+
+  private die(thrown: unknown): void {
+    if (this.state !== "flowing") return
+    const resume = this.stop()
+    this.request.resume()
+    resume(Effect.die(thrown))
   }
 
   private flow(): void {

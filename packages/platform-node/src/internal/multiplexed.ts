@@ -23,6 +23,9 @@ const maxStreams = 100
 /** How long an idle one is kept. As undici does for HTTP/1.1. */
 const idleMillis = 4_000
 
+/** A connection over which nothing came while a stream was waited for in vain for so long is not trusted with another. */
+const deafMillis = 1_000
+
 /** How much of a body may be on its way unread; of a connection that much for each stream, or one far away would wait for it. */
 const windowBytes = 262_144
 
@@ -34,7 +37,8 @@ export class Session implements Place {
   readonly session: http2.ClientHttp2Session
   readonly pool: Connections
   private readonly socket: Socket
-  /** What the other side takes at once; 1 until it has said. */
+  /** Whether the other side has said what it takes. Until then it is one stream, and another connection would be too early. */
+  isNew = true
   private most = 1
   private streams = 0
   private served = 0
@@ -50,11 +54,17 @@ export class Session implements Place {
       createConnection: () => socket,
       // In megabytes: more than all windows.
       maxSessionMemory: 64,
-      settings: { enablePush: false, initialWindowSize: windowBytes }
+      // A head is bounded by its bytes.
+      maxHeaderListPairs: 2_000,
+      settings: { enablePush: false, initialWindowSize: windowBytes, maxHeaderListSize: 65_536 }
     })
     this.session
-      .once("connect", () => this.session.setLocalWindowSize(maxStreams * windowBytes))
+      .once("connect", () => {
+        // Node tells so of one that is destroyed, too.
+        if (!this.session.destroyed) this.session.setLocalWindowSize(maxStreams * windowBytes)
+      })
       .on("remoteSettings", ({ maxConcurrentStreams = maxStreams }) => {
+        this.isNew = false
         this.most = Math.min(maxConcurrentStreams, maxStreams)
         pool.pump()
       })
@@ -77,6 +87,11 @@ export class Session implements Place {
 
   get hasRoom(): boolean {
     return this.streams < this.most && !this.session.closed
+  }
+
+  /** How many bytes have come over it. */
+  get heard(): number {
+    return this.socket.bytesRead
   }
 
   open(): Connection {
@@ -116,7 +131,8 @@ export class Session implements Place {
     if (this.pool.bounded) this.pool.idle.add(this)
   }
 
-  private retire(): void {
+  /** Nothing new begins here; it is closed with its last stream. */
+  retire(): void {
     this.retired = true
     this.origin.sessions.delete(this)
     this.pool.idle.delete(this)
@@ -141,6 +157,8 @@ class Stream implements Connection, Dispatcher.DispatchController {
   private handler: Dispatcher.DispatchHandler | undefined = undefined
   private upload: Readable | undefined = undefined
   private error: Error | undefined = undefined
+  private began = 0
+  private heard = 0
   /** How much of the answer is to come; NaN where nobody knows. */
   private length = NaN
   private method = ""
@@ -157,6 +175,8 @@ class Stream implements Connection, Dispatcher.DispatchController {
     this.stream = stream
     this.handler = handler
     this.method = request.method
+    this.began = performance.now()
+    this.heard = this.on.heard
     stream
       .on("headers", (headers, _, raw) => this.head(headers, raw))
       .on("response", (headers, _, raw) => this.head(headers, raw))
@@ -196,6 +216,8 @@ class Stream implements Connection, Dispatcher.DispatchController {
 
   cut(closed?: () => void): void {
     this.handler = undefined
+    // Of a peer that is gone without a word TCP tells only after many minutes.
+    if (this.on.heard === this.heard && performance.now() - this.began > deafMillis) this.on.retire()
     this.reset(closed)
   }
 
@@ -209,6 +231,8 @@ class Stream implements Connection, Dispatcher.DispatchController {
     this.upload?.destroy()
     if (stream === undefined || stream.destroyed) return left()
     stream.once("close", left).close(NGHTTP2_CANCEL)
+    // One that has come to its end already would wait until somebody has read it.
+    stream.destroy()
   }
 
   private head(headers: http2.IncomingHttpHeaders, raw: ReadonlyArray<string>): void {

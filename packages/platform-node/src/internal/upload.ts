@@ -14,17 +14,22 @@ export class Upload extends Readable {
   private fiber: Fiber.Fiber<void, Transport.BodyFailed> | undefined
   private drained: (() => void) | undefined
   private moved = 0
+  private readonly stalls: (stalled: boolean) => void
 
-  constructor(body: Transport.Body, context: Context.Context<never>) {
+  /** `stalls`: called when the other side takes no more for now, and when it does again. */
+  constructor(body: Transport.Body, context: Context.Context<never>, stalls: (stalled: boolean) => void) {
     super({ highWaterMark: 65_536 })
     this.body = body
     this.context = context
+    this.stalls = stalls
     // undici stops listening before it destroys; an error without a listener would end the process.
     this.on("error", () => {})
   }
 
   override _read() {
     if (this.fiber === undefined) return this.begin()
+    // Node reads ahead, too.
+    if (!this.isPaused()) this.stalls(false)
     const drained = this.drained
     this.drained = undefined
     drained?.()
@@ -35,7 +40,9 @@ export class Upload extends Readable {
       this.body.pipeTo({
         write: (chunk) => {
           this.moved += chunk.length
-          return this.push(chunk)
+          const room = this.push(chunk)
+          if (!room || this.isPaused()) this.stalls(true)
+          return room
         },
         onDrain: (resume) => {
           this.drained = resume

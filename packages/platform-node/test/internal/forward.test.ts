@@ -32,6 +32,8 @@ describe("environment", () => {
     ["example.com", "http://www.example.com", true],
     [".example.com", "http://www.example.com", true],
     [".example.com", "http://example.com", true],
+    ["*.example.com", "http://www.example.com", true],
+    ["*.example.com", "http://badexample.com", false],
     ["example.com", "http://badexample.com", false],
     ["example.com", "http://example.org", false],
     ["a.com, b.com", "http://b.com", true],
@@ -73,6 +75,9 @@ describe("always", () => {
       host: "proxy.example",
       port: "443",
       authorization: `Basic ${Buffer.from("us@er:p:w").toString("base64")}`
+    })
+    expect(forward.always("http://user:100%@proxy")(new URL("http://x"))).toMatchObject({
+      authorization: `Basic ${Buffer.from("user:100%").toString("base64")}`
     })
     expect(forward.always(new URL("http://[::1]:3128"))(new URL("http://x"))).toMatchObject({
       hostname: "::1",

@@ -21,19 +21,19 @@ const collections = async (run: () => void) => {
 }
 
 describe("streamed", () => {
-  it("collects once for every 8 MiB that have passed", async () => {
+  it("collects once for every 12 MiB that have passed", async () => {
     const mebibyte = 1_048_576
-    expect(await collections(() => streamed(7 * mebibyte))).toBe(0)
+    expect(await collections(() => streamed(11 * mebibyte))).toBe(0)
     expect(await collections(() => streamed(mebibyte))).toBe(1)
     expect(
       await collections(() => {
-        for (let i = 0; i < 24; i++) streamed(mebibyte)
+        for (let i = 0; i < 36; i++) streamed(mebibyte)
       })
     ).toBe(3)
   })
 
   it("shows the collector to nobody else", () => {
-    streamed(8_388_608)
+    streamed(12_582_912)
     expect(runInNewContext("typeof globalThis.gc")).toBe("undefined")
   })
 })

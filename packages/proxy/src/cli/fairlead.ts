@@ -1,15 +1,178 @@
 /** The command line: which verbs there are, and what they take. Each verb's work stands in a file of its name. */
-import type { Shutdown } from "@fairlead/core"
+import { Shutdown } from "@fairlead/core"
 import { NodeSupervisor } from "@fairlead/platform-node"
-import { Effect, Option, References } from "effect"
+import { Duration, Effect, Option, References } from "effect"
 import { Argument, CliConfig, type CliError, CliOutput, Command, Flag, GlobalFlag } from "effect/cli"
+import * as ConfigValue from "../ConfigValue.ts"
+import { isMethod } from "../fetch/Item.ts"
 import { check } from "./check.ts"
 import * as config from "./config.ts"
+import { fetch } from "./fetch.ts"
 import { schema } from "./schema.ts"
 import { serve } from "./serve.ts"
 import { print, say } from "./print.ts"
 import { Stop } from "./Stop.ts"
 import { version } from "./version.ts"
+
+/** A flag whose value is a word of a little language, or nothing. */
+const said = <A>(
+  name: string,
+  metavar: string,
+  description: string,
+  read: (text: string) => A | undefined,
+  expected: string
+) =>
+  Flag.String(name).pipe(
+    Flag.withMetavar(metavar),
+    Flag.withDescription(description),
+    Flag.filterMap(
+      (text) => Option.fromUndefinedOr(read(text)),
+      () => expected
+    )
+  )
+
+const orNothing = <A>(flag: Flag.Flag<A>) => flag.pipe(Flag.optional, Flag.map(Option.getOrUndefined))
+
+const switched = (name: string, description: string) =>
+  Flag.Boolean(name).pipe(Flag.withoutNegation, Flag.withDescription(description), Flag.withDefault(false))
+
+const positive = (text: string) => (/^[1-9]\d{0,5}$/.test(text) ? Number(text) : undefined)
+
+const whole = (text: string) => (/^\d{1,4}$/.test(text) ? Number(text) : undefined)
+
+const fetches = Command.make(
+  "fetch",
+  {
+    urls: Argument.String("URL").pipe(Argument.withDescription("What to fetch"), Argument.variadic()),
+    from: orNothing(
+      Flag.String("from").pipe(
+        Flag.withAlias("f"),
+        Flag.withMetavar("FILE"),
+        Flag.withDescription(
+          "A URL, or JSON with url, method, headers, body, id, urgency, on each line; - is standard input"
+        )
+      )
+    ),
+    method: orNothing(
+      said(
+        "method",
+        "METHOD",
+        "Default GET, or POST where there is a body",
+        (text) => (isMethod(text) ? text : undefined),
+        "a method in capitals, such as POST"
+      ).pipe(Flag.withAlias("X"))
+    ),
+    headers: Flag.String("header").pipe(
+      Flag.withAlias("H"),
+      Flag.withMetavar("HEADER"),
+      Flag.withDescription('Sent with each, as in -H "Accept: text/html"; may be repeated'),
+      Flag.atLeast(0)
+    ),
+    concurrency: said(
+      "concurrency",
+      "N",
+      "How many at once, in all; default 50",
+      positive,
+      "a whole number above 0"
+    ).pipe(Flag.withAlias("n"), Flag.withDefault(50)),
+    perHost: orNothing(
+      said(
+        "per-host",
+        "N",
+        "How many at once at each host; default as many as in all",
+        positive,
+        "a whole number above 0"
+      )
+    ),
+    rate: orNothing(
+      said(
+        "rate",
+        "RATE",
+        'How many per time at each host, such as "80 per minute"',
+        ConfigValue.rate,
+        'a rate such as "80 per minute"'
+      )
+    ),
+    retries: said(
+      "retries",
+      "N",
+      "How often each is tried again where that is of use; default 2",
+      whole,
+      "a whole number"
+    ).pipe(Flag.withDefault(2)),
+    redirects: said("redirects", "N", "How many redirects are followed; default 10", whole, "a whole number").pipe(
+      Flag.withDefault(10)
+    ),
+    timeout: said(
+      "timeout",
+      "TIME",
+      "How long each may take, all attempts together, from when it is its turn; default 30s",
+      ConfigValue.duration,
+      "a time such as 30s"
+    ).pipe(Flag.withDefault(Duration.seconds(30))),
+    maxBytes: said(
+      "max-bytes",
+      "SIZE",
+      "The largest answer; default 16MiB",
+      ConfigValue.bytes,
+      "a size such as 16MiB"
+    ).pipe(Flag.withDefault(16 * 1024 * 1024)),
+    proxy: orNothing(
+      said(
+        "proxy",
+        "URL",
+        "A forward proxy for all, or none; default as HTTP_PROXY, HTTPS_PROXY and NO_PROXY say",
+        (text) => (text === "none" || (/^https?:\/\//.test(text) && URL.canParse(text)) ? text : undefined),
+        "the URL of a proxy such as http://127.0.0.1:3128, or none"
+      )
+    ),
+    ca: orNothing(
+      Flag.String("ca").pipe(
+        Flag.withMetavar("FILE"),
+        Flag.withDescription("Trust the authorities in this file (PEM), and no others")
+      )
+    ),
+    order: Flag.Literals("order", ["completed", "input"]).pipe(
+      Flag.withDescription("In which order results come; default completed"),
+      Flag.withDefault("completed" as const)
+    ),
+    body: Flag.Literals("body", ["auto", "text", "base64", "none"]).pipe(
+      Flag.withDescription(
+        "How a body stands in its line; auto: text where it is UTF-8, else base64; none: not at all, nor in a file"
+      ),
+      Flag.withDefault("auto" as const)
+    ),
+    include: switched("include", "Have the headers of answers in the lines, too").pipe(Flag.withAlias("i")),
+    out: orNothing(
+      Flag.String("out").pipe(
+        Flag.withAlias("o"),
+        Flag.withMetavar("DIR"),
+        Flag.withDescription("Keep each body in a file in this folder, and the lines in DIR/fetch.jsonl")
+      )
+    ),
+    resume: switched("resume", "Go on in DIR: skip what an earlier run has fetched"),
+    failFast: switched("fail-fast", "Take nothing more once one has failed"),
+    progress: Flag.Literals("progress", ["auto", "bar", "plain", "none"]).pipe(
+      Flag.withDescription("On standard error; auto: a bar on a terminal, else a line now and then"),
+      Flag.withDefault("auto" as const)
+    ),
+    quiet: switched("quiet", "No progress, and no summary").pipe(Flag.withAlias("q"))
+  },
+  fetch
+).pipe(
+  Command.withDescription(
+    "Fetch many URLs at once, bounded. A line of JSON for each goes to stdout, all else to stderr. Exit code 0: all succeeded; 1: some failed, or it was stopped; 2: wrong usage."
+  ),
+  Command.withExamples([
+    { command: "fairlead fetch https://example.com", description: "One" },
+    {
+      command: "fairlead fetch --from urls.txt --out pages",
+      description: "Many, each into a file; again with --resume goes on"
+    },
+    { command: "cat urls.txt | fairlead fetch | jq -r 'select(.ok) | .url'", description: "In a pipe" },
+    { command: 'fairlead fetch --from urls.txt --per-host 4 --rate "80 per minute"', description: "With consideration" }
+  ])
+)
 
 const fairlead = Command.make("fairlead").pipe(
   Command.withDescription(
@@ -62,6 +225,7 @@ const fairlead = Command.make("fairlead").pipe(
       },
       check
     ).pipe(Command.withDescription("Say what a config means, or all that is wrong with it. Nothing is started.")),
+    fetches,
     Command.make("schema", {}, schema).pipe(Command.withDescription("Print the JSON Schema of a config, for editors."))
   ])
 )
@@ -87,6 +251,14 @@ export const isRolling = (args: ReadonlyArray<string>): boolean =>
 
 /** Says what happens in a supervisor. */
 export const onEvent = (event: NodeSupervisor.Event): void => say(`fairlead: ${NodeSupervisor.format(event)}`)
+
+/** Says what a shutdown came to where somebody should know; of a `fetch` that failed, its summary has told. */
+export const onLedger = (ledger: Shutdown.Ledger): void => {
+  const isNews = ledger.entries.some(
+    ({ name, outcome }) => outcome !== "done" && !(outcome === "failed" && name === "fetch")
+  )
+  if (isNews) say(`fairlead: ${Shutdown.formatLedger(ledger)}`)
+}
 
 /** Runs a command line: `["serve", "--demo"]`. Exit codes: 0; 1 failed; 2 wrong command line or config. */
 export const run = (
