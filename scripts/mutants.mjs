@@ -249,7 +249,7 @@ const attempt = async (copy, unit, mutant, limits) => {
 const usage = `pnpm test:mutants [OPTIONS] [NAME …]: the mutants with NAME in their names, or all
   --list           what there is, and how many each module has; tries none
   --limit SECONDS  how much longer the tests of one may take than three times what they take without it (30)
-  --at-once N      how many run at a time (as many as there are processors, at most 4)`
+  --at-once N      how many run at a time (one more than there are processors, at most 4: those of sockets mostly wait)`
 
 const list = (mutants, modules) => {
   for (const { name, words } of mutants) console.log(`${name}\n    ${words}`)
@@ -266,7 +266,7 @@ const main = async (root, args) => {
       help: { type: "boolean" },
       list: { type: "boolean" },
       limit: { type: "string", default: "30" },
-      "at-once": { type: "string", default: String(Math.min(4, availableParallelism())) }
+      "at-once": { type: "string", default: String(Math.min(4, availableParallelism() + 1)) }
     }
   })
   const all = mutantsOf(root)

@@ -26,6 +26,11 @@ const calls = (name: string, size: number): Row => {
       contender("NodeTransport", () => ours().then(({ transport }) => transport)),
       contender("sockets, no client", () => import("./client/raw.ts").then(({ sockets }) => sockets)),
       contender("undici.request", () => peers().then(({ undici }) => undici()), 0.85),
+      contender("undici.request, where all of ours is loaded", async () => {
+        // What is alive on the heap is marked by each collection, whoever brings that about.
+        await ours()
+        return (await peers()).undici()
+      }),
       contender(
         "HttpClient over undici, Effect's",
         () => import("./client/effect.ts").then(({ httpClient }) => httpClient),
