@@ -10,6 +10,7 @@
  */
 import { Array as Arr, Cause, Context, Data, Deferred, Effect, Exit, Stream } from "effect"
 import type { Pull, Scope } from "effect"
+import * as utf8 from "./internal/utf8.ts"
 import type * as Refused from "./Refused.ts"
 
 /** Header fields as on the wire: name, value, name, value …; order, case and repetition are kept. */
@@ -156,11 +157,7 @@ export const bytes = (content: Uint8Array): Body => ({
 })
 
 /** A text in UTF-8, in memory. */
-export const text = (content: string): Body => bytes(encoder.encode(content))
-
-// Every runtime has one; ECMAScript's own library, which is all that `core` compiles against, does not name it.
-declare const TextEncoder: new () => { readonly encode: (content: string) => Uint8Array }
-const encoder = new TextEncoder()
+export const text = (content: string): Body => bytes(utf8.encode(content))
 
 /**
  * What a stream brings, chunk by chunk: nothing is pulled while the sink is full. `length`, in bytes, where it is known.

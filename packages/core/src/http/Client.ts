@@ -48,6 +48,7 @@ import * as Deadline from "../Deadline.ts"
 import type * as Gate from "../Gate.ts"
 import type * as GateMap from "../GateMap.ts"
 import * as timer from "../internal/timer.ts"
+import * as utf8 from "../internal/utf8.ts"
 import * as Priority from "../Priority.ts"
 import * as Refused from "../Refused.ts"
 import * as Tenant from "../Tenant.ts"
@@ -64,7 +65,6 @@ type Answer = HttpClientResponse.HttpClientResponse
 type Sent<E, R> = Effect.Effect<Answer, E, R>
 
 // Every runtime has them; ECMAScript's own library, which is all that `core` compiles against, does not name them.
-declare const TextDecoder: new () => { readonly decode: (bytes: Uint8Array) => string }
 declare const URLSearchParams: new (text: string) => Iterable<[string, string]>
 declare const Response: new (
   body: unknown,
@@ -271,7 +271,7 @@ class Received extends Inspectable.Class implements HttpClientResponse.HttpClien
   }
 
   get text(): Effect.Effect<string, HttpClientError.HttpClientError> {
-    return Effect.map(this.bytes, (bytes) => new TextDecoder().decode(bytes))
+    return Effect.map(this.bytes, (bytes) => utf8.decode(bytes))
   }
 
   get json(): Effect.Effect<any, HttpClientError.HttpClientError> {

@@ -7,6 +7,7 @@ import * as Transport from "../Transport.ts"
 import { BodyTooLarge, NotJson } from "./failure.ts"
 import type { BodyFailure } from "./failure.ts"
 import * as failure from "./failure.ts"
+import * as utf8 from "./utf8.ts"
 
 /** Who counts the bytes that come. */
 export interface Counter {
@@ -71,7 +72,7 @@ export class Received implements Answer {
   }
 
   get text(): Effect.Effect<string, BodyFailure> {
-    return Effect.map(this.bytes, (bytes) => new TextDecoder().decode(bytes))
+    return Effect.map(this.bytes, (bytes) => utf8.decode(bytes))
   }
 
   get json(): Effect.Effect<unknown, BodyFailure | NotJson> {
@@ -123,6 +124,3 @@ class Counted implements Transport.Sink {
 }
 
 const nowhere: Transport.Sink = { write: () => true, onDrain: () => {} }
-
-// Every runtime has one; ECMAScript's own library, which is all that `core` compiles against, does not name it.
-declare const TextDecoder: new () => { readonly decode: (bytes: Uint8Array) => string }

@@ -5,6 +5,7 @@ import { Data } from "effect"
 import type * as Deadline from "../Deadline.ts"
 import * as Refused from "../Refused.ts"
 import type * as Transport from "../Transport.ts"
+import * as utf8 from "./utf8.ts"
 
 /** No whole answer, and no word from Fairlead's own doors: what went wrong on the way, see `Transport.Kind`. */
 export class ConnectionFailed extends Data.TaggedError("ConnectionFailed")<{
@@ -146,13 +147,10 @@ export const of = (
 const mostShown = 200
 
 const excerpt = (body: Uint8Array): string => {
-  const text = new TextDecoder().decode(body.subarray(0, 4 * mostShown))
+  const text = utf8.decode(body.subarray(0, 4 * mostShown))
   // What is no text says nothing to anybody.
   // oxlint-disable-next-line no-control-regex
   if (/[\0-\x08\x0e-\x1f\ufffd]/.test(text.slice(0, mostShown))) return ""
   const line = text.replaceAll(/\s+/g, " ").trim()
   return line.length > mostShown ? `${line.slice(0, mostShown)}…` : line
 }
-
-// Every runtime has one; ECMAScript's own library, which is all that `core` compiles against, does not name it.
-declare const TextDecoder: new () => { readonly decode: (bytes: Uint8Array) => string }
