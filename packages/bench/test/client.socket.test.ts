@@ -51,28 +51,25 @@ const counting = async (use: (url: string) => Promise<void>) => {
   return { most, connections }
 }
 
+/** A thousand calls: how many were under way at the most, and on how many connections. */
+const thousand = (open: () => Promise<Client>) =>
+  counting(async (url) => {
+    const load = new Load(url, 229, 1000)
+    const client = await open()
+    await client(load)
+    expect(load.answers).toBe(1000)
+  })
+
 describe("each client keeps fifty calls under way, on fifty connections that stay", () => {
   it.each(Object.entries(clients))("%s", async (_, open) => {
-    const { connections, most } = await counting(async (url) => {
-      const load = new Load(url, 229, 1000)
-      await (
-        await open()
-      )(load)
-      expect(load.answers).toBe(1000)
-    })
+    const { connections, most } = await thousand(open)
     expect(most).toBe(atOnce)
     expect(connections).toBe(atOnce)
   })
 
   // undici's global agent has no bound: it opens another connection where one has not yet said that it is free.
   it.each(Object.entries(unbounded))("%s, on a hundred at most", async (_, open) => {
-    const { connections, most } = await counting(async (url) => {
-      const load = new Load(url, 229, 1000)
-      await (
-        await open()
-      )(load)
-      expect(load.answers).toBe(1000)
-    })
+    const { connections, most } = await thousand(open)
     expect(most).toBe(atOnce)
     expect(connections).toBeLessThanOrEqual(2 * atOnce)
   })
