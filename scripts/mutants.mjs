@@ -153,14 +153,14 @@ const runner = (copy) => {
   const run = async ({ files, names, limit, testLimit, changed }) => {
     if (child === undefined) await begin()
     const answer = await new Promise((resolve) => {
-      const timer = setTimeout(() => resolve("late"), limit)
-      const gone = () => resolve({ code: 1, results: [] })
-      child.once("message", (message) => {
+      const told = (answer) => {
         clearTimeout(timer)
-        child?.off("close", gone)
-        resolve(message)
-      })
-      child.once("close", gone)
+        child.off("message", told).off("close", gone)
+        resolve(answer)
+      }
+      const gone = () => told({ code: 1, results: [] })
+      const timer = setTimeout(told, limit, "late")
+      child.on("message", told).on("close", gone)
       child.send({ files, pattern: pattern(names), testLimit, changed })
     })
     if (answer !== "late" && child.exitCode === null && child.signalCode === null) return { late: false, ...answer }
