@@ -9,13 +9,13 @@
  * Off unless the config says `admin`. It lets in whom the proxy lets in; it changes nothing and shows no secret.
  */
 import { Registry, Transport } from "@fairlead/core"
-import { NodeHealth, NodeHttp } from "@fairlead/platform-node"
+import { Caller, NodeHealth, NodeHttp } from "@fairlead/platform-node"
 import { Effect } from "effect"
 import type { Scope } from "effect"
-import * as Caller from "./Caller.ts"
 import type { Address } from "./Config.ts"
 import * as Headers from "./Headers.ts"
 import * as Problem from "./Problem.ts"
+import * as Callers from "./stages/Callers.ts"
 
 /** What is asked of the process. */
 export interface Process {
@@ -46,7 +46,7 @@ export const handler = (
     NodeHealth.make({ startup: { proxy: Effect.suspend(() => (started() ? Effect.void : Effect.fail("not yet"))) } }),
     (health) => (request) => {
       const objection = Caller.check(Headers.read(request.headers), allowed)
-      if (objection !== undefined) return Effect.succeed(Problem.toReply(Caller.problem(objection)))
+      if (objection !== undefined) return Effect.succeed(Problem.toReply(Callers.problem(objection)))
       return health.answer(request) ?? statistics(request, health, version)
     }
   )

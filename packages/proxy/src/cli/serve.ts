@@ -1,10 +1,9 @@
 /** `fairlead serve`: config → demo, admin, proxy → a word to whoever started it → until a signal. */
 import { Shutdown } from "@fairlead/core"
-import { NodeSupervisor } from "@fairlead/platform-node"
+import { Caller, NodeSupervisor } from "@fairlead/platform-node"
 import type { NodeHttp } from "@fairlead/platform-node"
 import { Effect } from "effect"
 import * as Admin from "../Admin.ts"
-import * as Caller from "../Caller.ts"
 import type { Address } from "../Config.ts"
 import * as ConfigValue from "../ConfigValue.ts"
 import * as Demo from "../Demo.ts"
