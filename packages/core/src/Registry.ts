@@ -36,6 +36,8 @@ export interface Node {
   readonly reason: string | null
   /** How often children were started again, where a join does that. */
   readonly restarts?: number
+  /** Why it may live for long, where that is known. */
+  readonly meant?: string
   /** How many children are left out here, where that is not none. */
   readonly left?: number
   readonly children: ReadonlyArray<Node>
@@ -128,6 +130,14 @@ export const register = (
       )
     )
   )
+
+/**
+ * Says why something that would be a finding is meant, for as long as the scope lives: `Inspect.lint` keeps quiet about it then, and the
+ * registry shows it, as `meant`. `subject` is what a finding calls it (`pool upstreams`), with or without the number of an equal name;
+ * with a `*` at its end all that begin so.
+ */
+export const meant = (rule: string, subject: string, because: string): Effect.Effect<void, never, Scope.Scope> =>
+  register("meant", `${rule}: ${subject}`, () => ({ rule, subject, because }))
 
 /** What lives now. */
 export const snapshot: Effect.Effect<ReadonlyArray<Snapshot>> = Effect.map(Registry, (registry) => registry.snapshot())
