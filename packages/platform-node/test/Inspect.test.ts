@@ -70,7 +70,7 @@ describe("lint", () => {
           expect((yield* found()).map(([, subject]) => subject)).toEqual(["gate freedom"])
           yield* Registry.meant("unbounded", "gate fr*", "all that begin so")
           expect(yield* found()).toEqual([])
-          expect((yield* Registry.snapshot).filter(({ kind }) => kind === "meant")[0]).toEqual({
+          expect((yield* Registry.snapshot).find(({ kind }) => kind === "meant")).toEqual({
             kind: "meant",
             name: "unbounded: gate free",
             statistics: { rule: "unbounded", subject: "gate free", because: "two of them, for a test" }
