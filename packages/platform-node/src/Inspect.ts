@@ -148,7 +148,7 @@ export interface Inspector {
   readonly wrap: <R>(handler: NodeHttp.Handler<R>) => NodeHttp.Handler<R>
 }
 
-export const pages: ReadonlyArray<string> = ["/statistics", "/tree", "/explain", "/lint"]
+const pages: ReadonlyArray<string> = ["/statistics", "/tree", "/explain", "/lint"]
 
 /** Answers what is asked of the process. */
 export const make = (options: Options = {}): Inspector => {
@@ -251,15 +251,12 @@ export const serve = <R = never>(
       (request) => {
         const objection = Caller.check(Caller.of(request.headers), allowed)
         if (objection !== undefined) return Effect.succeed(text(...refusals[objection]))
-        return health.answer(request) ?? inspector.answer(request) ?? Effect.succeed(text(404, thereAre))
+        return health.answer(request) ?? inspector.answer(request) ?? Effect.succeed(notFound)
       },
       // Whoever asks here asks again: nothing is lost by cutting them off.
       { host: options.host, port: options.port, drain: 0, edge: false }
     )
   })
-
-/** What there is on such a port. */
-export const thereAre = `There are /livez, /startupz, /readyz, ${pages.join(", ")}.\n`
 
 const refusals: Record<Caller.Objection, readonly [status: number, content: string]> = {
   badHost: [400, "A request has one Host header, and it is a host.\n"],
@@ -288,3 +285,6 @@ const reply = (status: number, type: string, content: string, headers: Transport
   ],
   body: Transport.text(content)
 })
+
+/** What is told whoever asks such a port for anything else. */
+export const notFound: Transport.Reply = text(404, `There are /livez, /startupz, /readyz, ${pages.join(", ")}.\n`)

@@ -58,7 +58,7 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
   say(
     admin === undefined
       ? "admin  off"
-      : `admin  ${urlOf(admin)}${others(configured.admin!)}  /livez, /startupz, /readyz, /statistics`
+      : `admin  ${urlOf(admin)}${others(configured.admin!)}  /livez, /startupz, /readyz, /statistics, /tree, /explain, /lint`
   )
   say(`\n${summary.upstreams(configured)}\n`)
   if (options.demo) say(toTry(url))
