@@ -30,9 +30,11 @@ export const format = (nodes: ReadonlyArray<Registry.Node>, style: "box" | "plai
   return lines.map((line) => `${line}\n`).join("")
 }
 
-const line = ({ ageMillis, deadlineMillis, id, kind, name, reason, restarts, state, waitingFor }: Registry.Node) =>
-  [
+const line = (node: Registry.Node) => {
+  const { ageMillis, children, deadlineMillis, id, kind, left = 0, name, reason, restarts, state, waitingFor } = node
+  return [
     `${kind} ${printable(id === undefined ? name : `${id} ${name}`)}`,
+    ...(kind === "calls" ? [`${children.length + left} under way`] : []),
     // What is waited for says more than that it waits.
     waitingFor === null || state === "ending"
       ? state
@@ -42,6 +44,7 @@ const line = ({ ageMillis, deadlineMillis, id, kind, name, reason, restarts, sta
     ...(reason === null ? [] : [`cut: ${printable(reason)}`]),
     ...(restarts === undefined || restarts === 0 ? [] : [`${restarts} restarts`])
   ].join(" · ")
+}
 
 /** The first `most` nodes, parents before children; how many are left out below a node is counted there. */
 export const prune = (nodes: ReadonlyArray<Registry.Node>, most: number): ReadonlyArray<Registry.Node> => {

@@ -72,10 +72,11 @@ export const make = (
         get rows() {
           return output.rows || 24
         },
-        draw: (lines) => {
+        draw(lines) {
           if (!isOurs) return
-          const text = lines.map((line) => `${paint(line, colours)}\u001b[K`).join("\r\n")
-          output.write(`\u001b[H${text}\u001b[J`)
+          // Each line is erased first: behind a full one the cursor stands on its last character.
+          const text = lines.map((line) => `\u001b[K${paint(line, colours)}`).join("\r\n")
+          output.write(`\u001b[H${text}${lines.length < this.rows ? "\r\n\u001b[J" : ""}`)
         },
         giveBack
       }
