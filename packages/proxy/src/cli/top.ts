@@ -1,5 +1,6 @@
 /** `fairlead top`: what goes on in a running process, live on a terminal; elsewhere one picture of it. */
-import { Duration, Effect, Queue, Schedule } from "effect"
+import { Effect, Queue, Schedule } from "effect"
+import type { Duration } from "effect"
 import * as Look from "../inspect/Look.ts"
 import type * as Remote from "../inspect/Remote.ts"
 import * as Terminal from "../inspect/Terminal.ts"

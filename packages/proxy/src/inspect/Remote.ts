@@ -1,8 +1,8 @@
 /** Asks an admin port. What it answers is JSON that nobody has looked at yet. */
 import { Transport } from "@fairlead/core"
 import { NodeTransport } from "@fairlead/platform-node"
-import { Data, Duration, Effect } from "effect"
-import type { Scope } from "effect"
+import { Data, Effect } from "effect"
+import type { Duration, Scope } from "effect"
 
 /** There is no answer, or none of use. */
 export class Unreachable extends Data.TaggedError("Unreachable")<{ readonly url: string; readonly why: string }> {

@@ -312,7 +312,7 @@ const gateSection = (before: Look | undefined, now: Look, sort: number, width: n
   }
   return {
     head: [...columns.map(title), ["head", windows && room >= 8 ? "  window" : ""]],
-    least: 6,
+    least: 5,
     rows: inOrder(rows, sort).map((row) => {
       const { gate } = row
       const isFull = gate.maxWaiting !== undefined && gate.maxWaiting > 0 && gate.waiting >= gate.maxWaiting * 0.9
@@ -443,7 +443,7 @@ const findingSection = ({ findings }: Look): Section | undefined =>
     ? undefined
     : {
         head: [["head", "LINT"]],
-        least: 2,
+        least: 1,
         rows: findings.map(({ found, rule, subject }) => [["warn", fit(rule, 15)], plain(`${subject}: ${found}`)])
       }
 
