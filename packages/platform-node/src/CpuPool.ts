@@ -17,12 +17,13 @@
  * Memory: so many workers, and a line as bounded as a gate's. Closing the scope ends all workers and interrupts those who wait for them.
  */
 import { Gate, Registry, Wait } from "@fairlead/core"
-import { ByteSize, Clock, Context, Data, Duration, Effect, Layer } from "effect"
+import { Clock, Context, Data, Duration, Effect, Layer } from "effect"
 import type { Refused } from "@fairlead/core"
-import type { Scope } from "effect"
+import type { ByteSize, Scope } from "effect"
 import { availableParallelism } from "node:os"
 import type * as CpuJob from "./CpuJob.ts"
-import * as wire from "./internal/wire.ts"
+import * as bytes from "./internal/bytes.ts"
+import * as codec from "./internal/codec.ts"
 import * as workerProcess from "./internal/workerProcess.ts"
 import * as workerThread from "./internal/workerThread.ts"
 import { Workers } from "./internal/workers.ts"
@@ -62,8 +63,8 @@ export class OutOfMemory extends Data.TaggedError("OutOfMemory")<{
   readonly usedBytes: number | null
 }> {
   override get message(): string {
-    const of = this.limitBytes === null ? "what V8 gives it" : ByteSize.format(ByteSize.bytes(this.limitBytes))
-    const used = this.usedBytes === null ? "its heap is full" : `it held ${ByteSize.format(ByteSize.bytes(this.usedBytes))}`
+    const of = this.limitBytes === null ? "what V8 gives it" : bytes.format(this.limitBytes)
+    const used = this.usedBytes === null ? "its heap is full" : `it held ${bytes.format(this.usedBytes)}`
     return `cpu pool ${this.pool}: ${this.job} needs more memory than ${of} (${used})`
   }
 }
@@ -170,7 +171,7 @@ export const makeWith = (
     )
     // It closes before the workers do.
     const gate = yield* Gate.make(name, { ...options, limit: size })
-    const limitBytes = options.maxMemory === undefined ? null : bytes(options.maxMemory)
+    const limitBytes = options.maxMemory === undefined ? null : bytes.from(options.maxMemory)
     const statistics = Effect.map(gate.statistics, (statistics): Statistics => {
       const { crashed, inHand, killed, recycled } = workers
       return { ...statistics, mode, size, crashed, killed, recycled, inHand, workers: workers.snapshot() }
@@ -180,7 +181,8 @@ export const makeWith = (
       Effect.suspend(() => {
         const task = taskOf(job, input)
         return gate.withPermit(
-          (permit) => Wait.on(onWorker(workers, { pool: name, limitBytes }, job, task, permit), `cpu pool ${name}: ${job.name}`),
+          (permit) =>
+            Wait.on(onWorker(workers, { pool: name, limitBytes }, job, task, permit), `cpu pool ${name}: ${job.name}`),
           ask
         )
       })
@@ -198,7 +200,7 @@ export const layer = ({ name = "cpu", ...options }: Options & { readonly name?: 
 export const run: {
   <I, O, E>(job: CpuJob.Job<I, O, E>): (input: I) => Effect.Effect<O, E | Failed, Current>
   <I, O, E>(job: CpuJob.Job<I, O, E>, input: I, ask?: Gate.Ask): Effect.Effect<O, E | Failed, Current>
-} = function <I, O, E>(job: CpuJob.Job<I, O, E>, ...given: [] | [I, Gate.Ask?]): any {
+} = function <I, O, E>(job: CpuJob.Job<I, O, E>, ...given: [] | [I, ask?: Gate.Ask | undefined]): any {
   // By their number: an input may be `undefined`.
   if (given.length === 0) return (input: I) => Current.use((pool) => pool.run(job, input))
   const [input, ask] = given
@@ -231,10 +233,16 @@ interface Place {
 }
 
 const taskOf = (job: CpuJob.Any, input: unknown): Task => {
-  const { bytes, encode } = wire.of(job.input)
+  const { encode, bytes: mayHoldBytes } = codec.of(job.input)
   const { module, name, transfer } = job
   try {
-    return { module, name, input: encode(input), bytes, transfer: transfer === "input" || transfer === "both" }
+    return {
+      module,
+      name,
+      input: encode(input),
+      bytes: mayHoldBytes,
+      transfer: transfer === "input" || transfer === "both"
+    }
   } catch (cause) {
     throw new TypeError(`Expected an input of job ${name}'s schema: ${(cause as Error).message}`, { cause })
   }
@@ -261,10 +269,12 @@ const onWorker = (
 const outcome = (job: CpuJob.Any, { pool }: Place, { _tag, value }: Answer): Effect.Effect<unknown, unknown> => {
   if (_tag === "Threw") return Effect.die(rebuilt(job, pool, value))
   try {
-    if (_tag === "Done") return Effect.succeed(wire.of(job.output).decode(value))
-    return Effect.fail(wire.of(job.error!).decode(value))
+    if (_tag === "Done") return Effect.succeed(codec.of(job.output).decode(value))
+    return Effect.fail(codec.of(job.error!).decode(value))
   } catch (cause) {
-    return Effect.die(new TypeError(`Expected an answer of job ${job.name}'s schema: ${(cause as Error).message}`, { cause }))
+    return Effect.die(
+      new TypeError(`Expected an answer of job ${job.name}'s schema: ${(cause as Error).message}`, { cause })
+    )
   }
 }
 
@@ -300,13 +310,15 @@ const leastMemory = 96 * 1024 * 1024
 const read = (options: Options) => {
   const { cwd, env = process.env, execArgv, maxMemory, mode = "processes", warm = [] } = options
   const size = count("size", options.size ?? availableParallelism(), 1)
-  const memory = maxMemory === undefined ? undefined : bytes(maxMemory)
-  if (memory !== undefined && !(memory >= leastMemory)) throw new RangeError(`Expected maxMemory to be at least 96 MiB, got ${memory} bytes`)
+  const memory = maxMemory === undefined ? undefined : bytes.from(maxMemory)
+  if (memory !== undefined && !(memory >= leastMemory))
+    throw new RangeError(`Expected maxMemory to be at least 96 MiB, got ${memory} bytes`)
   const modules = [...new Set(warm.map(({ module }) => module))]
   const ahead = count("ahead", options.ahead ?? (warm.length > 0 ? size : 0), 0)
   const threads = mode === "threads"
-  if (threads && cwd !== undefined) throw new TypeError(`Expected no cwd of threads, which have that of their process; got ${cwd}`)
-  const megabytes = (bytes: number) => Math.floor(bytes / 1024 / 1024)
+  if (threads && cwd !== undefined)
+    throw new TypeError(`Expected no cwd of threads, which have that of their process; got ${cwd}`)
+  const megabytes = (size: number) => Math.floor(size / 1024 / 1024)
   const start = threads
     ? workerThread.starter({
         maxHeapMegabytes: memory === undefined ? undefined : megabytes(memory),
@@ -337,8 +349,6 @@ const read = (options: Options) => {
   }
 }
 
-const bytes = (input: ByteSize.Input): number => Number(ByteSize.toBytes(ByteSize.fromInputUnsafe(input)))
-
 const count = (what: string, value: number, least: number): number => {
   if ((Number.isInteger(value) || value === Infinity) && value >= least) return value
   throw new RangeError(`Expected ${what} to be a whole number from ${least} on, got ${value}`)
@@ -351,7 +361,8 @@ const time = (what: string, input: Duration.Input): number => {
 }
 
 /** What belongs to this process alone: a port to debug it, a file of its profile, the program itself where that is no file. */
-const own = /^(-e|-p|-pe|-r?i|-c|--eval|--print|--interactive|--check|--test|--watch|--inspect|--debug|--cpu-prof|--heap-prof|--prof|--max-old-space-size|--input-type|--stack-size|--title|--run|--build-snapshot|--experimental-sea)/
+const own =
+  /^(-e|-p|-pe|-r?i|-c|--eval|--print|--interactive|--check|--test|--watch|--inspect|--debug|--cpu-prof|--heap-prof|--prof|--max-old-space-size|--input-type|--stack-size|--title|--run|--build-snapshot|--experimental-sea)/
 const withValue = /^(-e|-p|-pe|--eval|--print)$/
 
 export const inherited = (execArgv: ReadonlyArray<string>): ReadonlyArray<string> =>

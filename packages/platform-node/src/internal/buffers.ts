@@ -24,5 +24,5 @@ export const buffersOf = (value: unknown): Array<ArrayBuffer> => {
 }
 
 const add = (found: Set<ArrayBuffer>, buffer: ArrayBuffer): void => {
-  if (!isMarkedAsUntransferable(buffer) && !buffer.detached) found.add(buffer)
+  if (!isMarkedAsUntransferable(buffer)) found.add(buffer)
 }

@@ -1,7 +1,7 @@
 /** What goes on inside a worker: it imports the modules of jobs, finds them there, and runs one at a time. */
 import { isJob } from "../CpuJob.ts"
 import type { Any } from "../CpuJob.ts"
-import * as wire from "./wire.ts"
+import * as codec from "./codec.ts"
 import type { Answer, Thrown } from "./worker.ts"
 
 const loaded = new Map<string, Promise<Any>>()
@@ -28,7 +28,7 @@ export const transfers = (module: string, name: string): boolean => {
 export const bytes = (module: string, name: string, answer: Answer): boolean => {
   if (answer._tag !== "Done") return false
   const job = jobs.get(`${module}#${name}`)
-  return job !== undefined && wire.of(job.output).bytes
+  return job !== undefined && codec.of(job.output).bytes
 }
 
 const load = (module: string, name: string): Promise<Any> => {
@@ -50,14 +50,16 @@ const find = async (module: string, name: string): Promise<Any> => {
   const exports = (await import(module)) as Record<string, unknown>
   const job = Object.values(exports).find((value) => isJob(value) && value.name === name)
   if (job !== undefined) return job as Any
-  const error = new Error(`Expected job ${name} among the exports of ${module}, got ${Object.keys(exports).join(", ") || "none"}`)
+  const error = new Error(
+    `Expected job ${name} among the exports of ${module}, got ${Object.keys(exports).join(", ") || "none"}`
+  )
   error.name = "JobNotFound"
   throw error
 }
 
 const perform = (job: Any, input: unknown): Answer | Promise<Answer> => {
   try {
-    const output: unknown = job.run(wire.of(job.input).decode(input))
+    const output: unknown = job.run(codec.of(job.input).decode(input))
     if (!isPromise(output)) return done(job, output)
     return Promise.resolve(output)
       .then((output) => done(job, output))
@@ -72,16 +74,16 @@ const isPromise = (value: unknown): value is PromiseLike<unknown> =>
 
 const done = (job: Any, output: unknown): Answer => {
   try {
-    return { _tag: "Done", value: wire.of(job.output).encode(output) }
+    return { _tag: "Done", value: codec.of(job.output).encode(output) }
   } catch (cause) {
     return threw(new TypeError(`Job ${job.name} gave no output of its schema: ${(cause as Error).message}`, { cause }))
   }
 }
 
 const failed = (job: Any, thrown: unknown): Answer => {
-  if (job.error === undefined || !wire.of(job.error).is(thrown)) return threw(thrown)
+  if (job.error === undefined || !codec.of(job.error).is(thrown)) return threw(thrown)
   try {
-    return { _tag: "Failed", value: wire.of(job.error).encode(thrown) }
+    return { _tag: "Failed", value: codec.of(job.error).encode(thrown) }
   } catch (cause) {
     return threw(cause)
   }

@@ -19,7 +19,7 @@ const say = (said: Said): void => {
 /** Blocks: the parent is writing them, and there is nothing else to do. */
 const read = (length: number): Uint8Array => {
   const part = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer)
-  for (let filled = 0; filled < length; ) {
+  for (let filled = 0; filled < length;) {
     const count = readSync(partsFd, part, filled, length - filled, null)
     if (count === 0) process.exit(0)
     filled += count
@@ -28,7 +28,7 @@ const read = (length: number): Uint8Array => {
 }
 
 const write = (part: Uint8Array): void => {
-  for (let written = 0; written < part.length; ) written += writeSync(partsFd, part, written, part.length - written)
+  for (let written = 0; written < part.length;) written += writeSync(partsFd, part, written, part.length - written)
 }
 
 const answer = (module: string, name: string, answer: Answer): void => {

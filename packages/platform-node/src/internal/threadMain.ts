@@ -18,8 +18,11 @@ const { port, told, said, warm } = workerData as Begun
 /** A thread's own streams are emptied by its event loop, which does not turn while a job computes, or none is there. */
 const direct = (stream: NodeJS.WriteStream, fd: number): void => {
   stream.write = ((chunk: string | Uint8Array, encoding?: unknown, callback?: unknown) => {
-    const bytes = typeof chunk === "string" ? Buffer.from(chunk, typeof encoding === "string" ? (encoding as BufferEncoding) : "utf8") : chunk
-    for (let written = 0; written < bytes.length; ) {
+    const bytes =
+      typeof chunk === "string"
+        ? Buffer.from(chunk, typeof encoding === "string" ? (encoding as BufferEncoding) : "utf8")
+        : chunk
+    for (let written = 0; written < bytes.length;) {
       try {
         written += writeSync(fd, bytes, written)
       } catch (error) {

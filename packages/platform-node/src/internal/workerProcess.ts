@@ -77,7 +77,8 @@ class Process implements Worker {
     const key = `${module}#${name}`
     const known = this.jobs.get(key)
     const number = known ?? this.jobs.size
-    if (!bytes) return this.tell(known === undefined ? [number, input, undefined, module, name] : [number, input, undefined], key)
+    if (!bytes)
+      return this.tell(known === undefined ? [number, input, undefined, module, name] : [number, input, undefined], key)
     const { parts, rest } = pack(input)
     const lengths = parts.map(({ length }) => length)
     this.tell(known === undefined ? [number, rest, lengths, module, name] : [number, rest, lengths], key)
