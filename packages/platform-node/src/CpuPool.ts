@@ -90,7 +90,7 @@ export interface Options extends Omit<Gate.Options, "limit" | "store"> {
   /** How long a worker that is told to stop may clean up. Default: 100 milliseconds. */
   readonly grace?: Duration.Input | undefined
   /**
-   * What a worker may hold, its heap and all else; 96 MiB at least, since Node takes most of those. Where there is no `/proc`, and of
+   * What a worker may hold, its heap and all else; 128 MiB at least, since Node and Schema take most of those. Where there is no `/proc`, and of
    * threads, it bounds the heap alone. Default: what V8 gives its heap.
    */
   readonly maxMemory?: ByteSize.Input | undefined
@@ -304,15 +304,15 @@ const rebuilt = (job: CpuJob.Any, pool: string, { message, name, stack }: Thrown
 // --- options -------------------------------------------------------------------------------------------------------------
 
 /** What Node, and what jobs import, take of a worker's memory beside its heap. */
-const beside = 64 * 1024 * 1024
-const leastMemory = 96 * 1024 * 1024
+const beside = 96 * 1024 * 1024
+const leastMemory = 128 * 1024 * 1024
 
 const read = (options: Options) => {
   const { cwd, env = process.env, execArgv, maxMemory, mode = "processes", warm = [] } = options
   const size = count("size", options.size ?? availableParallelism(), 1)
   const memory = maxMemory === undefined ? undefined : bytes.from(maxMemory)
   if (memory !== undefined && !(memory >= leastMemory))
-    throw new RangeError(`Expected maxMemory to be at least 96 MiB, got ${memory} bytes`)
+    throw new RangeError(`Expected maxMemory to be at least 128 MiB, got ${memory} bytes`)
   const modules = [...new Set(warm.map(({ module }) => module))]
   const ahead = count("ahead", options.ahead ?? (warm.length > 0 ? size : 0), 0)
   const threads = mode === "threads"

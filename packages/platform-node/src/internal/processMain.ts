@@ -1,60 +1,22 @@
-/** What a worker process runs: it takes jobs over the IPC channel, one at a time, and large bytes over the pipe at `partsFd`. */
-import "./lifeline.ts"
-import { flushCompileCache } from "node:module"
-import { readSync, writeSync } from "node:fs"
-import * as duty from "./duty.ts"
-import { pack, unpack } from "./packed.ts"
-import { tags, partsFd } from "./told.ts"
-import type { Said, Told } from "./told.ts"
-import type { Answer } from "./worker.ts"
+/**
+ * What a worker process runs. It ends when its parent is gone, whatever it does: one that loops sees no event, and would loop for ever.
+ *
+ * So a thread waits for the end of stdin, whose other side the parent holds and never writes to. It is made before anything else is
+ * loaded, and of a text: a module would be looked for, and stripped of its types, beside those that matter.
+ */
+import { Worker } from "node:worker_threads"
 
-/** By the number that the parent gives each. */
-const jobs = new Map<number, readonly [module: string, name: string]>()
+const watch = `
+  const { Socket } = require("node:net")
+  new Socket({ fd: 0 }).on("error", () => {}).on("close", () => process.kill(process.pid, "SIGKILL")).resume()
+`
 
-const say = (said: Said): void => {
-  // Without the callback, a parent that is gone would be an exception.
-  process.send!(said, undefined, undefined, () => {})
-}
-
-/** Blocks: the parent is writing them, and there is nothing else to do. */
-const read = (length: number): Uint8Array => {
-  const part = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer)
-  for (let filled = 0; filled < length;) {
-    const count = readSync(partsFd, part, filled, length - filled, null)
-    if (count === 0) process.exit(0)
-    filled += count
-  }
-  return part
-}
-
-const write = (part: Uint8Array): void => {
-  for (let written = 0; written < part.length;) written += writeSync(partsFd, part, written, part.length - written)
-}
-
-const answer = (module: string, name: string, answer: Answer): void => {
-  const tag = tags[answer._tag]
-  try {
-    if (!duty.bytes(module, name, answer)) return say([tag, answer.value])
-    const { parts, rest } = pack(answer.value)
-    say([tag, rest, parts.map(({ length }) => length)])
-    for (const part of parts) write(part)
-  } catch (thrown) {
-    say([tags.Threw, duty.unsent(thrown).value])
-  }
-}
-
-process.on("message", ([number, value, lengths, newModule, newName]: Told) => {
-  if (newModule !== undefined) jobs.set(number, [newModule, newName!])
-  const [module, name] = jobs.get(number)!
-  const input = lengths === undefined ? value : unpack({ rest: value as Uint8Array, parts: lengths.map(read) })
-  const answered = duty.run(module, name, input)
-  if (!(answered instanceof Promise)) return answer(module, name, answered)
-  void answered.then((answered) => answer(module, name, answered))
+const thread = new Worker(watch, {
+  eval: true,
+  env: {},
+  execArgv: [],
+  resourceLimits: { maxOldGenerationSizeMb: 8, maxYoungGenerationSizeMb: 1, stackSizeMb: 1 }
 })
-// Whatever goes on is for nobody.
-process.on("disconnect", () => process.exit(0))
+thread.unref()
 
-await duty.warm(process.argv.slice(2))
-// Where there is one (`NODE_COMPILE_CACHE`): Node writes it at an exit, and most workers are killed.
-flushCompileCache()
-say([0])
+await import("./processWork.ts")

@@ -1,0 +1,110 @@
+/** Jobs for the tests of `CpuPool`. */
+import * as Schema from "effect/Schema"
+import { execFileSync, spawn } from "node:child_process"
+import * as CpuJob from "../../src/CpuJob.ts"
+
+const here = import.meta.url
+
+export class NotPrime extends Schema.TaggedError<NotPrime>()("NotPrime", { value: Schema.Number }) {}
+
+export const increment = CpuJob.make(here, "increment", { input: Schema.Number, output: Schema.Number }, (n) => n + 1)
+
+export const later = CpuJob.make(here, "later", { input: Schema.Number, output: Schema.Number }, async (n) => {
+  await new Promise((resolve) => setTimeout(resolve, 10))
+  return n + 1
+})
+
+export const prime = CpuJob.make(
+  here,
+  "prime",
+  { input: Schema.Number, output: Schema.Number, error: NotPrime },
+  (value) => {
+    for (let i = 2; i * i <= value; i++) if (value % i === 0) throw new NotPrime({ value })
+    return value
+  }
+)
+
+export const loop = CpuJob.make(here, "loop", { input: Schema.Void, output: Schema.Void }, () => {
+  for (;;);
+})
+
+/** Computes for so many milliseconds of its own CPU time. */
+export const spin = CpuJob.make(here, "spin", { input: Schema.Number, output: Schema.Number }, (millis) => {
+  const { user } = process.cpuUsage()
+  while (process.cpuUsage().user - user < millis * 1000);
+  return process.pid
+})
+
+/** Loops, and heeds no SIGTERM. */
+export const stubborn = CpuJob.make(here, "stubborn", { input: Schema.Void, output: Schema.Void }, () => {
+  process.on("SIGTERM", () => {})
+  for (;;);
+})
+
+export const throws = CpuJob.make(here, "throws", { input: Schema.String, output: Schema.Void }, (message) => {
+  throw new RangeError(message)
+})
+
+export const exits = CpuJob.make(here, "exits", { input: Schema.Number, output: Schema.Void }, (code) => {
+  console.error("about to exit")
+  process.exit(code)
+})
+
+export const pid = CpuJob.make(here, "pid", { input: Schema.Void, output: Schema.Number }, () => process.pid)
+
+export const eatHeap = CpuJob.make(here, "eatHeap", { input: Schema.Void, output: Schema.Void }, () => {
+  const eaten: Array<unknown> = []
+  for (;;) eaten.push({ at: eaten.length, text: `${eaten.length}` })
+})
+
+export const eatBuffers = CpuJob.make(here, "eatBuffers", { input: Schema.Void, output: Schema.Void }, async () => {
+  const eaten: Array<Buffer> = []
+  for (;;) {
+    eaten.push(Buffer.alloc(4 * 1024 * 1024, 1))
+    await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+})
+
+export const flip = CpuJob.make(here, "flip", { input: Schema.Uint8Array, output: Schema.Uint8Array }, (bytes) => {
+  for (let i = 0; i < bytes.length; i += 4096) bytes[i] = bytes[i]! ^ 255
+  return bytes
+})
+
+export const moved = CpuJob.make(
+  here,
+  "moved",
+  { input: Schema.Uint8Array, output: Schema.Uint8Array, transfer: "both" },
+  (bytes) => bytes
+)
+
+export const shared = CpuJob.make(
+  here,
+  "shared",
+  { input: Schema.instanceOf(SharedArrayBuffer), output: Schema.Void },
+  (memory) => void (new Int32Array(memory)[0] = 42)
+)
+
+export const rich = CpuJob.make(
+  here,
+  "rich",
+  {
+    input: Schema.Struct({ at: Schema.Date, maybe: Schema.Option(Schema.Number), big: Schema.BigInt }),
+    output: Schema.Struct({ at: Schema.Date, maybe: Schema.Option(Schema.Number), big: Schema.BigInt })
+  },
+  (value) => value
+)
+
+export const says = CpuJob.make(here, "says", { input: Schema.String, output: Schema.Void }, (text) => {
+  console.log(`out: ${text}`)
+  console.error(`err: ${text}`)
+})
+
+/** Gives what its schema does not allow. */
+export const wrong = CpuJob.make(here, "wrong", { input: Schema.Void, output: Schema.Number }, () => "one" as never)
+
+/** Starts a process that would outlive it; gives its id. */
+export const parent = CpuJob.make(here, "parent", { input: Schema.String, output: Schema.Void }, (file) => {
+  const child = spawn(process.execPath, ["-e", "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000)"])
+  execFileSync(process.execPath, ["-e", `require("fs").writeFileSync(${JSON.stringify(file)}, "${child.pid}")`])
+  for (;;);
+})
