@@ -17,11 +17,12 @@
  * Memory: so many workers, and a line as bounded as a gate's. Closing the scope ends all workers and interrupts those who wait for them.
  */
 import { Gate, Registry, Wait } from "@fairlead/core"
-import { Clock, Context, Data, Duration, Effect, Layer } from "effect"
+import { Context, Data, Duration, Effect, Layer } from "effect"
 import type { Refused } from "@fairlead/core"
 import type { ByteSize, Scope } from "effect"
 import { availableParallelism } from "node:os"
 import type * as CpuJob from "./CpuJob.ts"
+import { inherited } from "./internal/execArgv.ts"
 import * as bytes from "./internal/bytes.ts"
 import * as codec from "./internal/codec.ts"
 import * as workerProcess from "./internal/workerProcess.ts"
@@ -153,7 +154,7 @@ export const make = (name: string, options: Options = {}): Effect.Effect<CpuPool
     return yield* makeWith(name, options, size, start, settings)
   })
 
-/** With workers of any make. */
+/** With workers of any make; for tests of a pool's own logic. */
 export const makeWith = (
   name: string,
   options: Options,
@@ -163,10 +164,8 @@ export const makeWith = (
 ): Effect.Effect<CpuPool, never, Scope.Scope> =>
   Effect.gen(function* () {
     const { mode = "processes" } = options
-    const context = yield* Effect.context<never>()
-    const clock = yield* Clock.Clock
     const workers = yield* Effect.acquireRelease(
-      Effect.sync(() => new Workers({ ...settings, start }, context, clock)),
+      Effect.withFiber((fiber) => Effect.succeed(new Workers({ ...settings, start }, fiber))),
       (workers) => workers.close
     )
     // It closes before the workers do.
@@ -174,7 +173,11 @@ export const makeWith = (
     const limitBytes = options.maxMemory === undefined ? null : bytes.from(options.maxMemory)
     const statistics = Effect.map(gate.statistics, (statistics): Statistics => {
       const { crashed, inHand, killed, recycled } = workers
-      return { ...statistics, mode, size, crashed, killed, recycled, inHand, workers: workers.snapshot() }
+      // To the gate, whoever gave his permit back before he was gone had completed.
+      const completed = statistics.completed - killed
+      const interrupted = statistics.interrupted + killed
+      const ends = { completed, interrupted, crashed, killed, recycled }
+      return { ...statistics, ...ends, mode, size, inHand, workers: workers.snapshot() }
     })
     yield* Registry.register("cpu", name, () => Effect.runSync(statistics))
     const run = <I, O, E>(job: CpuJob.Job<I, O, E>, input: I, ask?: Gate.Ask): Effect.Effect<O, E | Failed> =>
@@ -359,11 +362,3 @@ const time = (what: string, input: Duration.Input): number => {
   if (millis >= 0) return millis
   throw new RangeError(`Expected ${what} to be 0 or more, got ${String(input)}`)
 }
-
-/** What belongs to this process alone: a port to debug it, a file of its profile, the program itself where that is no file. */
-const own =
-  /^(-e|-p|-pe|-r?i|-c|--eval|--print|--interactive|--check|--test|--watch|--inspect|--debug|--cpu-prof|--heap-prof|--prof|--max-old-space-size|--input-type|--stack-size|--title|--run|--build-snapshot|--experimental-sea)/
-const withValue = /^(-e|-p|-pe|--eval|--print)$/
-
-export const inherited = (execArgv: ReadonlyArray<string>): ReadonlyArray<string> =>
-  execArgv.filter((arg, i) => !own.test(arg) && !(i > 0 && withValue.test(execArgv[i - 1]!)))

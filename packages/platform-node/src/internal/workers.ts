@@ -6,8 +6,8 @@
  *
  * Admission is the gate's, in front: no more calls come than there may be workers busy.
  */
-import { Effect } from "effect"
-import type { Clock, Context, Fiber } from "effect"
+import { Clock, Context, Effect, Scheduler } from "effect"
+import type { Fiber } from "effect"
 import type { Answer, Employer, End, Start, Task, Worker } from "./worker.ts"
 
 export interface Settings {
@@ -62,6 +62,11 @@ const lookMillis = 25
 /** How long one that was killed is waited for. The system may hold it, as one that reads from a disk that does not answer. */
 const lostMillis = 5_000
 
+/** As in core: fibers that serve many, and belong to none. */
+const Background: Context.Reference<boolean> = Context.Reference<boolean>("fairlead/Background", {
+  defaultValue: () => false
+})
+
 /** A worker with what it does. */
 class Desk implements Employer {
   readonly workers: Workers
@@ -101,6 +106,7 @@ export class Workers {
   killed = 0
   recycled = 0
   readonly settings: Settings
+  /** For what waits by the clock: it serves the pool, and is nobody's child. */
   private readonly context: Context.Context<never>
   private readonly clock: Clock.Clock
   /** All whose end has not been seen. */
@@ -118,10 +124,13 @@ export class Workers {
   private sweeping: Fiber.Fiber<void> | undefined = undefined
   private closed = false
 
-  constructor(settings: Settings, context: Context.Context<never>, clock: Clock.Clock) {
+  constructor(settings: Settings, { context }: Fiber.Fiber<unknown, unknown>) {
     this.settings = settings
-    this.context = context
-    this.clock = clock
+    this.clock = Context.get(context, Clock.Clock)
+    this.context = Context.make(Clock.Clock, this.clock).pipe(
+      Context.add(Scheduler.Scheduler, Context.get(context, Scheduler.Scheduler)),
+      Context.add(Background, true)
+    ) as Context.Context<never>
     this.fill()
   }
 
@@ -150,7 +159,7 @@ export class Workers {
         this.killed++
         this.end(desk)
         freed()
-        this.fill()
+        this.fill(1)
       }
       const left = () => resume(Effect.void)
       desk.leavers.add(left)
@@ -186,15 +195,14 @@ export class Workers {
 
   onAnswer(desk: Desk, answer: Answer): void {
     const call = desk.call!
-    desk.call = undefined
-    this.busy--
+    this.rise(desk)
     desk.jobs++
     const { maxAgeMillis, maxJobs } = this.settings
     const old = maxAgeMillis !== Infinity && this.now - desk.since >= maxAgeMillis
     if (old || desk.jobs >= maxJobs) {
       this.recycled++
       this.end(desk)
-      this.fill()
+      this.fill(1)
     } else this.ready(desk)
     call.answered(answer)
   }
@@ -208,7 +216,7 @@ export class Workers {
     desk.call = undefined
     if (state === "starting") this.onFailedStart(end)
     else if (state !== "ending") this.crashed++
-    this.fill()
+    this.fill(state === "busy" ? 1 : 0)
     for (const left of desk.leavers) left()
     // Whoever left it has been told above.
     if (call === undefined || desk.leavers.size > 0) return
@@ -257,18 +265,24 @@ export class Workers {
     try {
       desk.worker.send(call.task)
     } catch (cause) {
-      desk.call = undefined
-      this.busy--
+      this.rise(desk)
       this.ready(desk)
       call.lost({ _tag: "Unsent", cause })
     }
   }
 
-  /** Starts as many as there should be. */
-  private fill(): void {
+  /** Its job is done. */
+  private rise(desk: Desk): void {
+    desk.state = "idle"
+    desk.call = undefined
+    this.busy--
+  }
+
+  /** Starts as many as there should be, and as many more for those that were there and worked. */
+  private fill(more = 0): void {
     if (this.closed || this.delayed !== undefined) return
     const { ahead, most, start } = this.settings
-    const wanted = Math.min(most, Math.max(ahead, this.inHand))
+    const wanted = Math.min(most, Math.max(ahead, this.inHand + more))
     while (this.able < wanted && this.delayed === undefined) {
       const desk = new Desk(this, this.now)
       this.able++
@@ -353,8 +367,8 @@ export class Workers {
       this.crashed++
       this.end(desk)
       desk.worker.kill()
+      this.fill(1)
     }
-    this.fill()
     if (this.busy > 0) this.looking = this.after(lookMillis, this.look)
   }
 
