@@ -1,6 +1,7 @@
 /** Jobs for the tests of `CpuPool`. */
 import * as Schema from "effect/Schema"
-import { execFileSync, spawn } from "node:child_process"
+import { spawn } from "node:child_process"
+import { writeFileSync } from "node:fs"
 import * as CpuJob from "../../src/CpuJob.ts"
 
 const here = import.meta.url
@@ -26,13 +27,6 @@ export const prime = CpuJob.make(
 
 export const loop = CpuJob.make(here, "loop", { input: Schema.Void, output: Schema.Void }, () => {
   for (;;);
-})
-
-/** Computes for so many milliseconds of its own CPU time. */
-export const spin = CpuJob.make(here, "spin", { input: Schema.Number, output: Schema.Number }, (millis) => {
-  const { user } = process.cpuUsage()
-  while (process.cpuUsage().user - user < millis * 1000);
-  return process.pid
 })
 
 /** Loops, and heeds no SIGTERM. */
@@ -102,9 +96,25 @@ export const says = CpuJob.make(here, "says", { input: Schema.String, output: Sc
 /** Gives what its schema does not allow. */
 export const wrong = CpuJob.make(here, "wrong", { input: Schema.Void, output: Schema.Number }, () => "one" as never)
 
-/** Starts a process that would outlive it; gives its id. */
-export const parent = CpuJob.make(here, "parent", { input: Schema.String, output: Schema.Void }, (file) => {
-  const child = spawn(process.execPath, ["-e", "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000)"])
-  execFileSync(process.execPath, ["-e", `require("fs").writeFileSync(${JSON.stringify(file)}, "${child.pid}")`])
+/** Starts a process that heeds no SIGTERM, writes its id to a file, and loops. */
+export const parent = CpuJob.make(here, "parent", { input: Schema.String, output: Schema.Void }, async (file) => {
+  const child = spawn(process.execPath, [
+    "-e",
+    "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000); console.log('up')"
+  ])
+  await new Promise((resolve) => child.stdout.once("data", resolve))
+  writeFileSync(file, `${child.pid}`)
   for (;;);
 })
+
+export const wait = CpuJob.make(here, "wait", { input: Schema.Number, output: Schema.Void }, async (millis) => {
+  await new Promise((resolve) => setTimeout(resolve, millis))
+})
+
+/** Where and how it runs. */
+export const around = CpuJob.make(
+  here,
+  "around",
+  { input: Schema.Void, output: Schema.Struct({ cwd: Schema.String, about: Schema.String, limit: Schema.Number }) },
+  () => ({ cwd: process.cwd(), about: process.env["ABOUT"] ?? "", limit: Error.stackTraceLimit })
+)
