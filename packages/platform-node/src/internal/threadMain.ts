@@ -60,16 +60,15 @@ const work = (): void => {
     if (got === undefined) continue
     const [module, name, input] = got.message
     const answered = duty.run(module, name, input)
-    if (answered instanceof Promise) {
-      void answered.then((answered) => {
-        answer(got.message, answered)
-        // On a stack of its own, after what else the promise has woken.
-        setImmediate(work)
-      })
-      return
-    }
+    if (answered instanceof Promise) return void later(got.message, answered)
     answer(got.message, answered)
   }
+}
+
+const later = async (given: Given, answered: Promise<Answer>): Promise<void> => {
+  answer(given, await answered)
+  // On a stack of its own, after what else the promise has woken.
+  setImmediate(work)
 }
 
 await duty.warm(warm)

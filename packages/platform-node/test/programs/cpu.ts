@@ -7,7 +7,7 @@ const [, , what, mode = "processes"] = process.argv
 
 const talk = Effect.gen(function* () {
   for (const mode of ["processes", "threads"] as const) {
-    const pool = yield* CpuPool.make(mode, { size: 1, mode, maxMemory: "160 MiB" })
+    const pool = yield* CpuPool.make(mode, { size: 1, mode, maxMemory: "128 MiB" })
     yield* pool.run(jobs.says, mode)
     const error = yield* Effect.flip(pool.run(jobs.eatHeap, undefined))
     console.log(error._tag)

@@ -48,7 +48,7 @@ export const pid = CpuJob.make(here, "pid", { input: Schema.Void, output: Schema
 
 export const eatHeap = CpuJob.make(here, "eatHeap", { input: Schema.Void, output: Schema.Void }, () => {
   const eaten: Array<unknown> = []
-  for (;;) eaten.push({ at: eaten.length, text: `${eaten.length}` })
+  for (;;) eaten.push(Array.from({ length: 10_000 }, () => eaten.length))
 })
 
 export const eatBuffers = CpuJob.make(here, "eatBuffers", { input: Schema.Void, output: Schema.Void }, async () => {
