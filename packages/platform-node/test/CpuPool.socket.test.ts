@@ -68,6 +68,8 @@ describe.each(modes)("a job in %s", (mode) => {
         expect(thrown.stack).toMatch(/programs\/jobs\.ts:\d+[^]*in job throws of cpu pool cpu$/)
         const wrong = defect(yield* Effect.exit(pool.run(jobs.wrong, undefined)))
         expect(wrong.message).toMatch(/^Job wrong gave no output of its schema: Expected number/)
+        const unsendable = defect(yield* Effect.exit(pool.run(jobs.unsendable, undefined)))
+        expect(unsendable.message).toMatch(/could not be cloned/)
         const options = { input: Schema.Void, output: Schema.Void }
         const elsewhere = CpuJob.make(jobs.increment.module, "elsewhere", options, () => {})
         const missing = defect(yield* Effect.exit(pool.run(elsewhere, undefined)))
@@ -295,7 +297,17 @@ describe("a program with a pool", () => {
   it("prints what its jobs print, and not how V8 dies", async () => {
     const { ended, said } = start(["talk"])
     expect(await ended).toBe(0)
-    expect(said.out).toBe("out: processes\nOutOfMemory\nout: threads\nOutOfMemory\n")
+    expect(said.out).toBe(
+      [
+        "out: processes",
+        "out: processes again",
+        "OutOfMemory",
+        "out: threads",
+        "out: threads again",
+        "OutOfMemory",
+        ""
+      ].join("\n")
+    )
     expect(said.err).toBe("err: processes\nerr: threads\n")
   })
 

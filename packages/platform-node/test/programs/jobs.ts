@@ -90,8 +90,12 @@ export const rich = CpuJob.make(
 
 export const says = CpuJob.make(here, "says", { input: Schema.String, output: Schema.Void }, (text) => {
   console.log(`out: ${text}`)
+  console.log(`out: ${text} again`)
   console.error(`err: ${text}`)
 })
+
+/** Gives what cannot be sent. */
+export const unsendable = CpuJob.make(here, "unsendable", { input: Schema.Void, output: Schema.Any }, () => () => {})
 
 /** Gives what its schema does not allow. */
 export const wrong = CpuJob.make(here, "wrong", { input: Schema.Void, output: Schema.Number }, () => "one" as never)
