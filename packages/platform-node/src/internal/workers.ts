@@ -283,7 +283,7 @@ export class Workers {
     if (this.closed || this.delayed !== undefined) return
     const { ahead, most, start } = this.settings
     const wanted = Math.min(most, Math.max(ahead, this.inHand + more))
-    while (this.able < wanted && this.delayed === undefined) {
+    while (this.able < wanted) {
       const desk = new Desk(this, this.now)
       this.able++
       this.living.add(desk)

@@ -1,5 +1,6 @@
 /** A program with a pool, for tests: `cpu.ts talk`, `cpu.ts linger MODE`, `cpu.ts interrupted`. */
 import { Effect } from "effect"
+import { Deadline } from "@fairlead/core"
 import { CpuPool } from "@fairlead/platform-node"
 import * as jobs from "./jobs.ts"
 
@@ -9,6 +10,7 @@ const talk = Effect.gen(function* () {
   for (const mode of ["processes", "threads"] as const) {
     const pool = yield* CpuPool.make(mode, { size: 1, mode, maxMemory: "128 MiB" })
     yield* pool.run(jobs.says, mode)
+    yield* Effect.flip(Deadline.within(pool.run(jobs.mutters, undefined), "500 millis"))
     const error = yield* Effect.flip(pool.run(jobs.eatHeap, undefined))
     console.log(error._tag)
   }

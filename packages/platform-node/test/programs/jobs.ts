@@ -90,8 +90,14 @@ export const rich = CpuJob.make(
 
 export const says = CpuJob.make(here, "says", { input: Schema.String, output: Schema.Void }, (text) => {
   console.log(`out: ${text}`)
-  console.log(`out: ${text} again`)
   console.error(`err: ${text}`)
+})
+
+/** Prints two lines, and loops. */
+export const mutters = CpuJob.make(here, "mutters", { input: Schema.Void, output: Schema.Void }, () => {
+  console.log("first")
+  console.log("second")
+  for (;;);
 })
 
 /** Gives what cannot be sent. */
