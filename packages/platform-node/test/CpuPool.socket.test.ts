@@ -31,7 +31,7 @@ const using = <A, E, R>(
   Effect.gen(function* () {
     const pids = new Set<number>()
     const note = (pool: CpuPool.CpuPool) =>
-      Effect.map(pool.statistics, ({ workers }) => workers.forEach(({ pid }) => pids.add(pid!)))
+      Effect.map(pool.statistics, ({ workers }) => workers.forEach(({ pid }) => pid !== null && pids.add(pid)))
     const result = yield* Effect.gen(function* () {
       const pool = yield* CpuPool.make("cpu", options)
       yield* Effect.forkScoped(Effect.forever(Effect.delay(note(pool), 5)))
@@ -247,6 +247,16 @@ describe("processes", () => {
         expect(error).toMatchObject({ _tag: "WorkerCrashed", atStart: true, code: 9 })
         expect((error as CpuPool.WorkerCrashed).stderr).toMatch(/bad option: --no-such-option/)
       })
+    ).pipe(
+      Effect.andThen(
+        using({ size: 1, cwd: "/no/such/folder" }, (pool) =>
+          Effect.gen(function* () {
+            const error = yield* Effect.flip(pool.run(jobs.increment, 1))
+            expect(error).toMatchObject({ _tag: "WorkerCrashed", atStart: true, code: null, signal: null })
+            expect((error as CpuPool.WorkerCrashed).stderr).toMatch(/ENOENT/)
+          })
+        )
+      )
     )
   )
 
@@ -262,6 +272,8 @@ describe("processes", () => {
       const around = { size: 1, cwd: "/", env: { ...compiled.env, ABOUT: "this" }, execArgv: ["--stack-trace-limit=3"] }
       yield* using(around, (pool) =>
         Effect.gen(function* () {
+          // What a job sends by itself is nobody's.
+          expect(yield* pool.run(jobs.chatters, undefined)).toBe(1)
           expect(yield* pool.run(jobs.around, undefined)).toEqual({ cwd: "/", about: "this", limit: 3 })
         })
       )

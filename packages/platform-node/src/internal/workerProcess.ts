@@ -64,8 +64,10 @@ class Process implements Worker {
     this.child = child
     this.pid = child.pid
     this.pipe = child.stdio[4] as Socket
-    child.on("message", (said) => this.onSaid(said as Said))
-    child.on("error", (error) => this.onEnd(null, null, error))
+    // A job may have things of its own to say, to nobody.
+    child.on("message", (said) => Array.isArray(said) && this.onSaid(said as unknown as Said))
+    // Of one that was started it may be anything, and its end comes by itself.
+    child.on("error", (error) => child.pid === undefined && this.onEnd(null, null, error))
     child.on("exit", (code, signal) => this.onEnd(code, signal))
     // Where it is gone, they break; what becomes of that is said above.
     for (const stream of [child.stdin!, child.stderr!, this.pipe]) stream.on("error", () => {})
@@ -97,7 +99,9 @@ class Process implements Worker {
 
   rssBytes(): number | undefined {
     try {
-      return Number(readFileSync(`/proc/${this.pid}/statm`, "latin1").split(" ")[1]) * pageBytes
+      // `statm` is shorter, but counts in pages, and Node does not tell how large they are.
+      const [, kilobytes] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${this.pid}/status`, "latin1"))!
+      return Number(kilobytes) * 1_024
     } catch {
       return undefined
     }
@@ -151,6 +155,3 @@ class Process implements Worker {
     if (error === undefined && !this.stopped) this.child.on("close", over)
   }
 }
-
-/** In what `/proc` counts. Node does not tell; it is this wherever Node runs by default. */
-const pageBytes = 4_096

@@ -93,6 +93,12 @@ export const says = CpuJob.make(here, "says", { input: Schema.String, output: Sc
   console.error(`err: ${text}`)
 })
 
+/** Says something to whoever has started its process. */
+export const chatters = CpuJob.make(here, "chatters", { input: Schema.Void, output: Schema.Number }, () => {
+  for (const said of ["text", { an: "object" }, null]) process.send?.(said)
+  return 1
+})
+
 /** Prints two lines, and loops. */
 export const mutters = CpuJob.make(here, "mutters", { input: Schema.Void, output: Schema.Void }, () => {
   console.log("first")
