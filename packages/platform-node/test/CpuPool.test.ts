@@ -396,6 +396,29 @@ describe("CpuPool", () => {
     )
   })
 
+  it.effect("one that is kept, and ends before it had a job, is started again, later each time", () =>
+    Effect.gen(function* () {
+      const shop = new Shop()
+      const pool = yield* shop.pool({}, { ahead: 1 })
+      for (const millis of [100, 200, 400]) {
+        yield* TestClock.adjust(50)
+        shop.fakes.at(-1)!.end({ ...clean, code: 1 })
+        const { length } = shop.fakes
+        yield* TestClock.adjust(millis - 1)
+        expect(shop.fakes.length).toBe(length)
+        yield* TestClock.adjust(1)
+        expect(shop.fakes.length).toBe(length + 1)
+      }
+      // One that works is as good as any.
+      const run = yield* fork(pool.run(job, 1))
+      yield* TestClock.adjust(60)
+      expect(yield* Fiber.join(run)).toBe(1)
+      shop.fakes.at(-1)!.end({ ...clean, code: 1 })
+      expect(shop.living.length).toBe(1)
+      expect(yield* pool.statistics).toMatchObject({ crashed: 4, failed: 0 })
+    })
+  )
+
   it.effect("closing its scope ends all, interrupts who waits for them, and refuses who stands in line", () =>
     Effect.gen(function* () {
       const shop = new Shop()

@@ -154,6 +154,8 @@ export class Workers {
       let desk: Desk | undefined
       for (const each of this.living) if (each.call === call) desk = each
       if (desk === undefined) return resume(Effect.void)
+      const left = () => resume(Effect.void)
+      desk.leavers.add(left)
       // It may be ending already, for something else.
       if (desk.state === "busy") {
         this.killed++
@@ -161,8 +163,6 @@ export class Workers {
         freed()
         this.fill(1)
       }
-      const left = () => resume(Effect.void)
-      desk.leavers.add(left)
       return Effect.sync(() => void desk.leavers.delete(left))
     })
   }
@@ -189,7 +189,6 @@ export class Workers {
   // --- what workers say ------------------------------------------------------------------------------------------------
 
   onUp(desk: Desk): void {
-    this.failures = 0
     this.ready(desk)
   }
 
@@ -197,6 +196,7 @@ export class Workers {
     const call = desk.call!
     this.rise(desk)
     desk.jobs++
+    this.failures = 0
     const { maxAgeMillis, maxJobs } = this.settings
     const old = maxAgeMillis !== Infinity && this.now - desk.since >= maxAgeMillis
     if (old || desk.jobs >= maxJobs) {
@@ -214,7 +214,8 @@ export class Workers {
     if (state !== "ending") this.lose(desk)
     desk.state = "ending"
     desk.call = undefined
-    if (state === "starting") this.onFailedStart(end)
+    // One that is up, and ends before it had a job, would else be started again and again, at once.
+    if (state === "starting" || (state === "idle" && desk.jobs === 0)) this.onFailedStart(end)
     else if (state !== "ending") this.crashed++
     this.fill(state === "busy" ? 1 : 0)
     for (const left of desk.leavers) left()
