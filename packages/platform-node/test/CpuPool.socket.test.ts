@@ -133,7 +133,7 @@ describe.each(modes)("a job in %s", (mode) => {
           expect(error).toMatchObject({ _tag: "DeadlineExceeded", waitingFor: Option.some("cpu pool cpu: loop") })
           return Math.max(gone, next)
         })
-        // Some 15 ms where a core is free; here others may have both.
+        // Some 20 ms where a core is free; here others may have both.
         let times = 1
         while ((yield* cut) >= 300) expect(++times).toBeLessThanOrEqual(3)
         expect(yield* checked(pool)).toMatchObject({ killed: times, interrupted: times, completed: times, crashed: 0 })

@@ -17,7 +17,7 @@ import { Parts } from "./parts.ts"
 import { Tail } from "./tail.ts"
 import { answers } from "./told.ts"
 import type { Said, Told } from "./told.ts"
-import type { Answer, Employer, End, Start, Task, Worker } from "./worker.ts"
+import type { Answer, Employer, Start, Task, Worker } from "./worker.ts"
 
 export interface Settings {
   /** Of the heap. */
@@ -48,8 +48,8 @@ class Process implements Worker {
   private readonly employer: Employer
   /** The jobs that it has had, by number. */
   private readonly jobs = new Map<string, number>()
-  private end: End | undefined
   private stopped = false
+  private gone = false
 
   constructor({ cwd, env, execArgv, maxHeapMegabytes, warm }: Settings, employer: Employer) {
     this.employer = employer
@@ -114,7 +114,7 @@ class Process implements Worker {
   }
 
   private onSaid([tag, value, lengths]: Said): void {
-    if (this.end !== undefined) return
+    if (this.gone) return
     if (tag === 0) return this.employer.up()
     const answered = (value: unknown) => this.employer.answered({ _tag: answers[tag]!, value } as Answer)
     if (lengths === undefined) return answered(value)
@@ -124,7 +124,7 @@ class Process implements Worker {
   }
 
   private signal(signal: NodeJS.Signals): void {
-    if (this.pid === undefined || this.end !== undefined) return
+    if (this.pid === undefined || this.gone) return
     try {
       process.kill(-this.pid, signal)
     } catch {
@@ -134,10 +134,10 @@ class Process implements Worker {
   }
 
   private onEnd(code: number | null, signal: string | null, error?: Error): void {
-    if (this.end !== undefined) return
+    if (this.gone) return
     // What of its group has not heeded SIGTERM.
     if (this.stopped) this.signal("SIGKILL")
-    this.end = { code, signal, stderr: "", outOfMemory: false }
+    this.gone = true
     const { stderr, stdin } = this.child
     const over = () => {
       clearTimeout(timer)
