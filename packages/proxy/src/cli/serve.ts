@@ -1,10 +1,9 @@
 /** `fairlead serve`: config → demo, admin, proxy → a word to whoever started it → until a signal. */
 import { Shutdown } from "@fairlead/core"
-import { NodeSupervisor } from "@fairlead/platform-node"
+import { Caller, NodeSupervisor } from "@fairlead/platform-node"
 import type { NodeHttp } from "@fairlead/platform-node"
 import { Effect } from "effect"
 import * as Admin from "../Admin.ts"
-import * as Caller from "../Caller.ts"
 import type { Address } from "../Config.ts"
 import * as ConfigValue from "../ConfigValue.ts"
 import * as Demo from "../Demo.ts"
@@ -59,10 +58,10 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
   say(
     admin === undefined
       ? "admin  off"
-      : `admin  ${urlOf(admin)}${others(configured.admin!)}  /livez, /startupz, /readyz, /statistics`
+      : `admin  ${urlOf(admin)}${others(configured.admin!)}  /livez, /startupz, /readyz, /statistics, /tree, /explain, /lint`
   )
   say(`\n${summary.upstreams(configured)}\n`)
-  if (options.demo) say(toTry(url))
+  if (options.demo) say(toTry(url, urlOf(admin!)))
   yield* NodeSupervisor.ready
   return yield* Effect.never
 }, Effect.scoped)
@@ -98,7 +97,7 @@ const orStop = <A, R>(
     return new Stop({ message: `${message}.${remedy}`, code: 1 })
   })
 
-const toTry = (url: string) => `Try it:
+const toTry = (url: string, admin: string) => `Try it:
 
     curl ${url}/demo/hello
         a plain call
@@ -106,4 +105,6 @@ const toTry = (url: string) => `Try it:
         an urgent one: it goes before the others in the queue
     curl -i '${url}/strict/[1-2]'
         two calls; the second is refused (429), since /strict/ has one per minute and no queue
+    npm run -s fairlead -- top --admin ${admin}
+        in another terminal: what goes on, live
 `
