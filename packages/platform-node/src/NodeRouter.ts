@@ -19,7 +19,6 @@
  * An entrance of its own, `@fairlead/platform-node/NodeRouter`: who has no router does not load `effect/http` (40 ms).
  */
 import {
-  ByteSize,
   Cause,
   Context,
   Deferred,
@@ -56,6 +55,7 @@ import type { Socket } from "effect/socket/Socket"
 import * as fs from "node:fs"
 import * as net from "node:net"
 import * as NodeHealth from "./NodeHealth.ts"
+import { ByteSize } from "./internal/size.ts"
 import * as NodeHttp from "./NodeHttp.ts"
 
 type Request = HttpServerRequest.HttpServerRequest
