@@ -143,6 +143,32 @@ export const ByteBudget: Context.Reference<ByteBudget | undefined> = Context.Ref
   { defaultValue: () => undefined }
 )
 
+/** What is drawn bit by bit, as it comes, and given back at once. Where there is no budget it costs nothing. */
+export class Drawn {
+  private readonly budget: ByteBudget | undefined
+  private readonly urgency: number
+  private bytes = 0
+
+  constructor(budget: ByteBudget | undefined, urgency: number = Priority.usual) {
+    this.budget = budget
+    this.urgency = urgency
+  }
+
+  /** Draws so many more, where there is room for them. */
+  more(bytes: number): boolean {
+    if (this.budget === undefined) return true
+    if (!this.budget.takeUnsafe(bytes, this.urgency)) return false
+    this.bytes += bytes
+    return true
+  }
+
+  /** Gives all of it back. */
+  end(): void {
+    this.budget?.giveUnsafe(this.bytes)
+    this.bytes = 0
+  }
+}
+
 /**
  * Draws so many bytes from the ambient budget until the scope closes, at the ambient urgency. Does not wait: fails with `Refused` (`Shed`)
  * where there is no room.

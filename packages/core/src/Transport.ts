@@ -238,19 +238,12 @@ export const collect = (body: Body, maxBytes = Infinity): Effect.Effect<Uint8Arr
     const over = Deferred.makeUnsafe<never, BodyFailed>()
     const chunks: Array<Uint8Array> = []
     let length = 0
-    let drawn = 0
     const budget = fiber.getRef(ByteBudget.ByteBudget)
-    const urgency = fiber.getRef(Priority.Priority)
-    const mayHold = (bytes: number): boolean => {
-      if (budget === undefined) return true
-      if (!budget.takeUnsafe(bytes, urgency)) return false
-      drawn += bytes
-      return true
-    }
+    const drawn = new ByteBudget.Drawn(budget, fiber.getRef(Priority.Priority))
     const write = (chunk: Uint8Array): boolean => {
       length += chunk.length
       const failure =
-        length > maxBytes ? tooLarge(maxBytes, length) : mayHold(chunk.length) ? undefined : noRoom(budget!)
+        length > maxBytes ? tooLarge(maxBytes, length) : drawn.more(chunk.length) ? undefined : noRoom(budget!)
       if (failure === undefined) return chunks.push(chunk) > 0
       Deferred.doneUnsafe(over, Effect.fail(failure))
       return false
@@ -261,7 +254,7 @@ export const collect = (body: Body, maxBytes = Infinity): Effect.Effect<Uint8Arr
     const all = Effect.map(unbounded ? flow : Effect.raceFirst(flow, Deferred.await(over)), () =>
       joined(chunks, length)
     )
-    return budget === undefined ? all : Effect.onExitPrimitive(all, () => void budget.giveUnsafe(drawn))
+    return budget === undefined ? all : Effect.onExitPrimitive(all, () => void drawn.end())
   })
 
 /**

@@ -9,9 +9,9 @@
  * who waits for it, and has until the latest of their deadlines; the last to leave cuts it, and its connection.
  *
  * What may be shared, see `Sharing`. Another answer goes to one of them, if it is short. An answer that is longer than `maxBytes`, or
- * a stream of events, is cut as soon as that is known. Then each calls by itself, and so do those of its route for a minute.
+ * a stream of events, or one that the byte budget has no room for, is cut as soon as that is known. Then each calls by itself, and so do those of its route for a minute.
  */
-import { Coalesce, Deadline, Priority, Refused, Transport } from "@fairlead/core"
+import { ByteBudget, Coalesce, Deadline, Priority, Refused, Transport } from "@fairlead/core"
 import { Cause, Clock, Data, Deferred, Duration, Effect, Exit, Option } from "effect"
 import type { Scope } from "effect"
 import { Facts } from "../Call.ts"
@@ -30,6 +30,8 @@ export interface Options {
   readonly maxBytes: number
   /** Fields that do not tell calls apart, and are not sent. */
   readonly ignore: ReadonlyArray<string>
+  /** What answers draw from while they are taken in, and while somebody reads them. One that finds no room is not shared. */
+  readonly budget: ByteBudget.ByteBudget | undefined
 }
 
 /** For how long the calls of a route that cannot be shared go each by itself, and how many routes are known. */
@@ -48,7 +50,7 @@ const most = 10_000
 
 export const make = (options: Options): Effect.Effect<Stage, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const { ignore, maxBytes, name } = options
+    const { budget, ignore, maxBytes, name } = options
     const clock = yield* Clock.Clock
     const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
     const read = Sharing.of(ignore)
@@ -56,7 +58,7 @@ export const make = (options: Options): Effect.Effect<Stage, never, Scope.Scope>
     /** The runs that go on, by their keys. */
     const running = new Map<string, Facts>()
     const runs = yield* Coalesce.make(name, {
-      run: (asked: Asked) => run(asked, maxBytes, running),
+      run: (asked: Asked) => run(asked, maxBytes, running, budget),
       key: ({ shared }) => shared.key,
       maxRuns: most,
       maxCallers: most
@@ -67,7 +69,7 @@ export const make = (options: Options): Effect.Effect<Stage, never, Scope.Scope>
       const route = Cooling.routeOf(call.request.method, call.target, 0, Infinity)
       if (alone.has(route, now())) return next(call)
       readWishes(call)
-      const asked = new Asked(call, shared, next, running.get(shared.key))
+      const asked = new Asked(call, shared, next, running.get(shared.key), budget)
       return asked.wait(runs).pipe(
         Effect.catchTag("Unshared", () => {
           alone.add(route, now() + aloneMillis)
@@ -85,6 +87,9 @@ class Unshared extends Data.TaggedError("Unshared")<{}> {}
 interface Answer extends Transport.Reply {
   readonly mayShare: boolean
   taken: boolean
+  /** How many read it, and what the first of them has drawn for it. */
+  readers: number
+  drawn: number
 }
 
 type Runs = Coalesce.Coalesce<Asked, Answer, Refused.Refused | Transport.UpstreamFailed | Unshared>
@@ -96,8 +101,16 @@ class Asked {
   readonly next: Handler
   /** Whether he found a run that went on. */
   joined: boolean
+  private readonly budget: ByteBudget.ByteBudget | undefined
 
-  constructor(call: Call, shared: Sharing.Shared, next: Handler, found: Facts | undefined) {
+  constructor(
+    call: Call,
+    shared: Sharing.Shared,
+    next: Handler,
+    found: Facts | undefined,
+    budget: ByteBudget.ByteBudget | undefined
+  ) {
+    this.budget = budget
     this.call = call
     this.shared = shared
     this.next = next
@@ -144,14 +157,35 @@ class Asked {
   }
 
   /** The answer for this one. */
-  private take(answer: Answer): Effect.Effect<Transport.Reply, Unshared> {
+  private take(answer: Answer): Effect.Effect<Transport.Reply, Unshared, Scope.Scope> {
     if (!answer.mayShare && answer.taken) return Effect.fail(new Unshared())
     answer.taken = true
     const { facts } = this.call
     const headers = this.joined ? joined(answer.headers, facts) : [...answer.headers]
     if (facts.wait !== undefined) headers.push("Preference-Applied", `wait=${facts.wait}`)
-    return Effect.succeed({ status: answer.status, headers, body: answer.body })
+    const reply = { status: answer.status, headers, body: answer.body }
+    return this.budget === undefined
+      ? Effect.succeed(reply)
+      : Effect.as(read(answer, this.budget, facts.urgency), reply)
   }
+}
+
+/** While anybody reads it, it is drawn once. It is there already: where there is no room it is read all the same. */
+const read = (
+  answer: Answer,
+  budget: ByteBudget.ByteBudget,
+  urgency: number
+): Effect.Effect<void, never, Scope.Scope> => {
+  const { byteLength } = answer.body.bytes!
+  return Effect.acquireRelease(
+    Effect.sync(() => {
+      if (answer.readers++ === 0) answer.drawn = budget.takeUnsafe(byteLength, urgency) ? byteLength : 0
+    }),
+    () =>
+      Effect.sync(() => {
+        if (--answer.readers === 0) budget.giveUnsafe(answer.drawn)
+      })
+  )
 }
 
 const isUnshared = (exit: Exit.Exit<unknown, unknown>): boolean =>
@@ -176,7 +210,8 @@ const joined = (headers: Transport.Headers, { run, startedAt }: Facts): Array<st
 const run = (
   asked: Asked,
   maxBytes: number,
-  running: Map<string, Facts>
+  running: Map<string, Facts>,
+  budget: ByteBudget.ByteBudget | undefined
 ): Effect.Effect<Answer, Refused.Refused | Transport.UpstreamFailed | Unshared> => {
   const { key } = asked.shared
   const call = ofNobody(asked)
@@ -186,7 +221,7 @@ const run = (
   asked.call.facts.run = facts
   running.set(key, facts)
   const answered = Deadline.region((region) =>
-    Effect.scoped(Effect.flatMap(asked.next({ ...call, region }), (reply) => collect(reply, maxBytes)))
+    Effect.scoped(Effect.flatMap(asked.next({ ...call, region }), (reply) => collect(reply, maxBytes, budget)))
   )
   return Effect.onExitPrimitive(
     // It has no deadline but those around it, and ends with them.
@@ -226,10 +261,19 @@ const unheard = () => {}
 /** Takes an answer in, as far as it may be shared. */
 const collect = (
   reply: Transport.Reply,
-  maxBytes: number
+  maxBytes: number,
+  budget: ByteBudget.ByteBudget | undefined
 ): Effect.Effect<Answer, Transport.UpstreamFailed | Unshared> => {
   const { body, headers, status } = reply
-  const answer = (body: Transport.Body, mayShare = true): Answer => ({ status, headers, body, mayShare, taken: false })
+  const answer = (body: Transport.Body, mayShare = true): Answer => ({
+    status,
+    headers,
+    body,
+    mayShare,
+    taken: false,
+    readers: 0,
+    drawn: 0
+  })
   const mayShare = Sharing.mayShare(reply) && (body.length ?? 0) <= maxBytes && !isEventStream(headers)
   // It is whole: one may have it in any case.
   if (body.bytes !== undefined) return Effect.succeed(answer(body, mayShare))
@@ -244,9 +288,10 @@ const collect = (
     const chunks: Array<Uint8Array> = []
     const tooMuch = Deferred.makeUnsafe<never, Unshared>()
     let bytes = 0
+    const drawn = new ByteBudget.Drawn(budget)
     const write = (chunk: Uint8Array): boolean => {
       bytes += chunk.length
-      if (bytes <= bound) return chunks.push(chunk) > 0
+      if (bytes <= bound && drawn.more(chunk.length)) return chunks.push(chunk) > 0
       // Not on this stack, which is that of whoever sends.
       queueMicrotask(() => Deferred.doneUnsafe(tooMuch, Effect.fail(new Unshared())))
       return false
@@ -257,7 +302,8 @@ const collect = (
     )
     const collected = Effect.raceFirst(flown, Deferred.await(tooMuch))
     const soon = forOne ? Effect.raceFirst(collected, Effect.delay(Effect.fail(new Unshared()), oneMillis)) : collected
-    return Effect.map(soon, () => answer(Transport.bytes(Buffer.concat(chunks, bytes)), mayShare))
+    const all = Effect.map(soon, () => answer(Transport.bytes(Buffer.concat(chunks, bytes)), mayShare))
+    return budget === undefined ? all : Effect.onExitPrimitive(all, () => void drawn.end())
   })
 }
 
