@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
-import { ByteBudget, Pressure, Transport } from "@fairlead/core"
+import { ByteBudget, Pressure } from "@fairlead/core"
+import type { Transport } from "@fairlead/core"
 import { MemoryGuard, NodeTransport } from "@fairlead/platform-node"
 import { Leaks, ScriptedUpstream } from "@fairlead/testing/node"
 import { Effect, Exit, Fiber } from "effect"

@@ -234,7 +234,7 @@ describe("MemoryGuard", () => {
       set({ heapUsedBytes: 7, rssBytes: 9 })
       yield* TestClock.adjust("10 seconds")
       const all = yield* Metric.snapshot
-      const valueOf = (id: string) => (all.find((metric) => metric.id === id)?.state as { value: number }).value
+      const valueOf = (id: string) => (all.find((metric) => metric.id === id)!.state as { value: number }).value
       expect(["v8js.memory.heap.used", "v8js.memory.heap.limit", "process.memory.usage"].map(valueOf)).toEqual([
         7,
         1000 * mib,

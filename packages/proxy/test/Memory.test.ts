@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
-import { ByteBudget, Gate, Registry, Transport } from "@fairlead/core"
+import { ByteBudget, Registry, Transport } from "@fairlead/core"
+import type { Gate } from "@fairlead/core"
 import { Sweep } from "@fairlead/testing"
 import { Effect, Fiber } from "effect"
 import * as proxied from "./proxied.ts"
