@@ -38,6 +38,7 @@ import type * as Priority from "./Priority.ts"
 import type * as RateWindow from "./RateWindow.ts"
 import type * as Refused from "./Refused.ts"
 import * as Registry from "./Registry.ts"
+import type * as Wait from "./Wait.ts"
 
 export interface Options {
   /** How many run at once: a number, or a limit that finds itself. Default: as many as the windows let start. */
@@ -76,6 +77,8 @@ export interface Options {
    * logged, and the gate goes on without. Default: nowhere.
    */
   readonly store?: RateWindow.Store | undefined
+  /** What a wait in its line is to whoever measures waits (`Wait`). Default: `gate`; while a window is shut it is `window`. */
+  readonly waitsAs?: Wait.Kind | undefined
 }
 
 export type Shares = { readonly [U in Priority.Urgency]?: number | undefined }

@@ -42,6 +42,7 @@ class Backoff implements timer.Entry, wait.Listed, Waiter {
   readonly what: string
   index = -1
   order = 0
+  readonly kind = "sleep"
   earlier: wait.Listed | undefined = undefined
   later: wait.Listed | undefined = undefined
   /** Settled: its time has come, and it goes on soon. */

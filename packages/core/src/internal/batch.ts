@@ -73,6 +73,10 @@ export class Entry extends Member {
     this.identity = identity
   }
 
+  override get kind() {
+    return "batch" as const
+  }
+
   override get what(): string | undefined {
     return this.inRoom ? `room for ${this.owner.what}` : super.what
   }

@@ -15,6 +15,7 @@ import { Cause, Context, Effect, Exit } from "effect"
 import type { Clock, Duration, Fiber, References } from "effect"
 import * as Reason from "../Reason.ts"
 import type * as Registry from "../Registry.ts"
+import type { Ledger } from "../Wait.ts"
 import * as millis from "./millis.ts"
 import * as stack from "./stack.ts"
 import { Step } from "./step.ts"
@@ -29,12 +30,20 @@ export class Region implements Wait {
   readonly parent: Region | undefined
   /** Of what goes on waiting in it, that which began last. */
   lastWait: wait.Listed | undefined = undefined
+  /** Who is told of each wait in it, and in the regions that begin in it from then on. */
+  ledger: Ledger | undefined
   protected fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
   /** Set when it is cut, or interrupted with what is around it. Invariant: once set, its fiber has been interrupted. */
   private struck: Struck | undefined = undefined
 
   constructor(parent: Region | undefined) {
     this.parent = parent
+    this.ledger = parent?.ledger
+  }
+
+  /** A region is no wait by itself: what goes on in it is. */
+  get kind(): undefined {
+    return undefined
   }
 
   /** Why it was cut; the first reason wins. */

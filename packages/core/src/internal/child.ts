@@ -189,6 +189,10 @@ class Joiner implements wait.Listed, Link {
     if (region !== undefined) wait.begin(region, this)
   }
 
+  get kind() {
+    return "child" as const
+  }
+
   get what(): string {
     return this.child.label
   }

@@ -306,7 +306,7 @@ export abstract class Crew extends boundary.Inner {
     this.gate = gate
     this.lender = maker
     this.clock = gate.clock
-    this.line = wait.named(gate.what)
+    this.line = wait.named(gate.what, gate.waitsAs)
     this.context = Context.add(maker.context, boundary.Current, this)
     this.urgency = maker.getRef(Priority.Priority)
     this.tenant = maker.getRef(Tenant.Tenant)

@@ -10,6 +10,7 @@
 import { Context, Duration, Effect, Exit, Option, Random, Scope } from "effect"
 import type { Clock, Fiber, Stream } from "effect"
 import type * as ConcurrencyLimit from "../ConcurrencyLimit.ts"
+import type { Kind } from "../Wait.ts"
 import type {
   Ask,
   BulkAsk,
@@ -91,10 +92,15 @@ export class Engine implements Gate {
   private tightened = false
   /** Set while the head of the line waits for a window. */
   private opening: timer.Alarm | undefined = undefined
+  /** What those in its line wait for: a window, while the head of the line does. */
+  waitsAs: Kind
+  /** Likewise, otherwise. */
+  private readonly kind: Kind
 
-  constructor(name: string, options: Options, clock: Clock.Clock, kind = "gate", means = plenty) {
+  constructor(name: string, options: Options, clock: Clock.Clock, kind: "gate" | "queue" = "gate", means = plenty) {
     this.means = means
     this.name = name
+    this.waitsAs = this.kind = options.waitsAs ?? kind
     this.what = `${kind} ${name}`
     this.clock = clock
     this.limiter = new Limiter(options.limit)
@@ -798,6 +804,7 @@ export class Engine implements Gate {
     if (!this.shared.timed) return
     const { head } = this.line
     const at = head === undefined ? this.feedersOpenAt(now) : this.shared.opensAt(now, head.cost)
+    this.waitsAs = at === Infinity ? this.kind : "window"
     if (this.opening?.at === at) return
     if (this.opening !== undefined) timer.of(this.clock).clear(this.opening, fiber)
     this.opening = undefined

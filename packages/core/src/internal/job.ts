@@ -131,6 +131,7 @@ export class JobRegion extends boundary.Inner {
 
 /** One who waits for an item's end. */
 export class Submitter implements Waiter, wait.Listed, Boost.Boosted {
+  readonly kind = "queue"
   readonly around: boundary.Region | undefined
   private readonly jobs: Jobs
   private readonly span: Tracer.AnySpan | undefined
@@ -210,6 +211,7 @@ export class Submitter implements Waiter, wait.Listed, Boost.Boosted {
 
 /** An item at the door, with whoever goes on when there is room for it. */
 export class Door implements Feeder, wait.Listed {
+  readonly kind = "queue"
   defect: { readonly thrown: unknown } | undefined = undefined
   before: Link | undefined = undefined
   behind: Link | undefined = undefined

@@ -203,6 +203,10 @@ export class Pending implements Waiter, wait.Listed, Link {
     this.effect = effect
   }
 
+  get kind() {
+    return "child" as const
+  }
+
   get what(): string {
     return this.places.what
   }

@@ -2,11 +2,11 @@
 import { Cause, Duration, Effect, Pull, Schedule } from "effect"
 import type { Clock } from "effect"
 import type { Restart } from "../Join.ts"
+import * as Wait from "../Wait.ts"
 import { note } from "./blame.ts"
 import * as boundary from "./boundary.ts"
 import * as millis from "./millis.ts"
 import * as timer from "./timer.ts"
-import * as wait from "./wait.ts"
 
 /** How often there were restarts lately. */
 export class Intensity {
@@ -44,7 +44,8 @@ export class Intensity {
           const time = millis.format(Duration.fromInputUnsafe(within))
           return Effect.failCause(note(cause, `given up: no more than ${restarts} restarts within ${time}`))
         }
-        return Pull.matchEffect(waiting("its next attempt", step(cause)), {
+        const next = step(cause)
+        return Pull.matchEffect(Wait.on(next, "its next attempt", "sleep") as typeof next, {
           onSuccess: () => again,
           onFailure: (why) => Effect.failCause(Cause.combine(cause, why)),
           onDone: () => Effect.failCause(note(cause, "given up: its schedule has ended"))
@@ -66,18 +67,3 @@ export class Intensity {
     return true
   }
 }
-
-/** `effect`, of which the region around it knows what it is for. */
-const waiting = <Eff extends Effect.Effect<any, any, any>>(what: string, effect: Eff): Eff =>
-  Effect.withFiber((fiber) => {
-    const region = boundary.current(fiber)
-    if (region === undefined) return effect
-    const entry: wait.Listed = { ...wait.named(what), earlier: undefined, later: undefined }
-    return Effect.onExitPrimitive(
-      Effect.suspend(() => {
-        wait.begin(region, entry)
-        return effect
-      }),
-      () => void wait.end(region, entry)
-    )
-  }) as Eff

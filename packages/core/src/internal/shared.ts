@@ -13,6 +13,7 @@ import { Cause, Context, Effect, Exit } from "effect"
 import type { Fiber, Tracer } from "effect"
 import * as Priority from "../Priority.ts"
 import * as Reason from "../Reason.ts"
+import type { Kind } from "../Wait.ts"
 import * as Boost from "./boost.ts"
 import * as boundary from "./boundary.ts"
 import { Chain } from "./chain.ts"
@@ -255,6 +256,10 @@ export class Member extends Step implements wait.Listed, Waiter, Link, Indexed, 
 
   get span(): Tracer.AnySpan | undefined {
     return this.fiber.cache.span
+  }
+
+  get kind(): Kind {
+    return "shared"
   }
 
   get what(): string | undefined {

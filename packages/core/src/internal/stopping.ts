@@ -208,7 +208,7 @@ export class Stopping implements Stops {
 
   ended(held: Held, exit: AnyExit): void {
     this.held.remove(held)
-    if (this.state !== "running") this.note(held.kind, held.name, held, exit)
+    if (this.state !== "running") this.note(held.sort, held.name, held, exit)
     this.changed()
   }
 
@@ -362,7 +362,7 @@ export class Stopping implements Stops {
     const entries = this.entries.copy()
     if (this.state === "stopped" || this.drained) {
       for (const held of this.held.members) {
-        entries.add({ ...pending(held), kind: held.kind, name: held.name, ageMillis: this.now - held.since })
+        entries.add({ ...pending(held), kind: held.sort, name: held.name, ageMillis: this.now - held.since })
       }
       for (const hook of this.hooks) {
         if (hook.region === undefined || hook.hasEnded) continue
@@ -423,7 +423,7 @@ const pending = ({ waitedFor, what }: boundary.Region) => ({
 
 /** Accepted work, or a beacon, while it goes on. */
 class Held extends boundary.Timed implements Link {
-  readonly kind: Kind
+  readonly sort: Kind
   readonly name: string
   private readonly stopping: Stopping
   private counted = false
@@ -433,7 +433,7 @@ class Held extends boundary.Timed implements Link {
   constructor(stopping: Stopping, kind: Kind, name: string, parent: boundary.Region | undefined, since: number) {
     super(parent, stopping.clock, since, Infinity)
     this.stopping = stopping
-    this.kind = kind
+    this.sort = kind
     this.name = name
   }
 

@@ -10,6 +10,7 @@ import type * as RateWindow from "../RateWindow.ts"
 import type * as Reason from "../Reason.ts"
 import * as Refused from "../Refused.ts"
 import * as Tenant from "../Tenant.ts"
+import type { Kind } from "../Wait.ts"
 import * as Boost from "./boost.ts"
 import * as boundary from "./boundary.ts"
 import { Claim } from "./claim.ts"
@@ -65,6 +66,10 @@ export class Ticket extends Claim implements wait.Listed, Boost.Boosted {
 
   override get patient(): boolean {
     return this.fiber.getRef(Patient)
+  }
+
+  get kind(): Kind {
+    return this.gate.waitsAs
   }
 
   get what(): string {

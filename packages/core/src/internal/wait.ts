@@ -6,11 +6,10 @@
  * over a million times a second each of them comes and goes: a `Set` of them was a tenth of all that took.
  */
 import type * as Reason from "../Reason.ts"
+import type * as Public from "../Wait.ts"
 import type { Region } from "./boundary.ts"
 
-export interface Wait {
-  /** What is waited for, e.g. `gate github`; undefined when that is not known. */
-  readonly what: string | undefined
+export interface Wait extends Public.Wait {
   /**
    * The region was cut, and this goes on waiting: in code that cannot be interrupted, or until its own fiber's turn to
    * be interrupted has come.
@@ -25,7 +24,7 @@ export interface Listed extends Wait {
 }
 
 /** A wait that whoever is cut leaves by himself. */
-export const named = (what: string): Wait => ({ what, told: () => {} })
+export const named = (what: string, kind: Public.Kind): Wait => ({ what, kind, told: () => {} })
 
 /** Notes that the region waits for something more. */
 export const begin = (region: Region, wait: Listed): void => {
@@ -33,16 +32,20 @@ export const begin = (region: Region, wait: Listed): void => {
   wait.earlier = last
   if (last !== undefined) last.later = wait
   region.lastWait = wait
+  region.ledger?.began(wait)
 }
 
 /** Notes that this wait is over, however it ended. Does nothing where it had not begun. */
 export const end = (region: Region, wait: Listed): void => {
+  if (region.ledger !== undefined && isListed(region, wait)) region.ledger.ended(wait)
   const { earlier, later } = wait
   if (later !== undefined) later.earlier = earlier
   else if (region.lastWait === wait) region.lastWait = earlier
   if (earlier !== undefined) earlier.later = later
   wait.earlier = wait.later = undefined
 }
+
+const isListed = (region: Region, wait: Listed): boolean => wait.later !== undefined || region.lastWait === wait
 
 /** All of a region's, in the order in which they began. */
 export const all = (region: Region): Array<Wait> => {
