@@ -79,9 +79,10 @@ export const make = Effect.fnUntraced(function* (
 ): Effect.fn.Return<NodeHttp.Handler<never>, never, Scope.Scope> {
   const word = randomWord()
   const pseudonym = `fairlead-${word}`
+  const pressure = yield* Pressure.Pressure
   const upstreams = new Map<string, Route.Upstream>()
   for (const upstream of config.upstreams) {
-    const gate = yield* makeGate(upstream, store)
+    const gate = yield* makeGate(upstream, store, pressure)
     const breaker = yield* breakerOf(upstream)
     const base = upstream.url.pathname.replace(/\/+$/, "")
     upstreams.set(upstream.name, {
@@ -119,18 +120,20 @@ export const make = Effect.fnUntraced(function* (
   return (request, region) => answer(handler, open(request, region, `${word}-${++count}`))
 })
 
-const makeGate = ({ concurrency, name, queue, rate, shares }: Upstream, store: RateWindow.Store | undefined) =>
-  Effect.flatMap(Pressure.Pressure, (pressure) =>
-    Gate.make(name, {
-      // Where nobody measures, nobody has to ask.
-      protect: pressure === Pressure.calm ? undefined : { shed: [Pressure.signal(pressure)] },
-      store: rate.length === 0 ? undefined : store,
-      limit: limitOf(concurrency),
-      windows: rate.map(({ burst, counts, limit, per }) => RateWindow.per(limit, per, { burst, counts })),
-      shares,
-      line: { maxItems: queue.items, maxBytes: queue.bytes, maxWait: queue.wait, overflow: queue.overflow }
-    })
-  )
+const makeGate = (
+  { concurrency, name, queue, rate, shares }: Upstream,
+  store: RateWindow.Store | undefined,
+  pressure: Pressure.Pressure
+) =>
+  Gate.make(name, {
+    store: rate.length === 0 ? undefined : store,
+    limit: limitOf(concurrency),
+    windows: rate.map(({ burst, counts, limit, per }) => RateWindow.per(limit, per, { burst, counts })),
+    shares,
+    line: { maxItems: queue.items, maxBytes: queue.bytes, maxWait: queue.wait, overflow: queue.overflow },
+    // Where nobody measures, nobody has to ask.
+    protect: pressure === Pressure.calm ? undefined : { shed: [Pressure.signal(pressure)] }
+  })
 
 const alone: Stage = (next) => next
 

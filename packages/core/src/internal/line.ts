@@ -74,11 +74,13 @@ class Sums {
   }
 
   /** What is left of a bound; one that is larger than it by itself may still wait alone: it could never enter otherwise. */
-  full({ maxBytes, maxCost, maxItems }: Bound, place: Place, urgency: number | undefined): Full | undefined {
-    if (this.items >= maxItems) return { bound: "items", limit: maxItems, urgency }
+  full(bound: Bound, place: Place, urgency: number | undefined): Full | undefined {
+    if (this.items >= bound.maxItems) return { bound: "items", limit: bound.maxItems, urgency }
     if (this.items === 0) return undefined
-    if (this.cost + place.cost > maxCost) return { bound: "cost", limit: maxCost, urgency }
-    if (this.bytes > 0 && this.bytes + place.bytes > maxBytes) return { bound: "bytes", limit: maxBytes, urgency }
+    if (this.cost + place.cost > bound.maxCost) return { bound: "cost", limit: bound.maxCost, urgency }
+    if (this.bytes > 0 && this.bytes + place.bytes > bound.maxBytes) {
+      return { bound: "bytes", limit: bound.maxBytes, urgency }
+    }
     return undefined
   }
 }
