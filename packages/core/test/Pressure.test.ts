@@ -222,7 +222,10 @@ describe("Pressure, lines", () => {
       }
       const end = yield* Deferred.make<void>()
       const options = { run: () => Deferred.await(end), line: { maxItems: 4 } }
-      const queue = yield* within(watched, WorkQueue.make<number>("mail", options))
+      const budget = yield* ByteBudget.make("bytes", { max: 100 })
+      const queue = yield* within(watched, WorkQueue.make<number>("mail", options)).pipe(
+        Effect.provideService(ByteBudget.ByteBudget, budget)
+      )
       yield* queue.offerAll([1, 2])
       const leaves = yield* fork(queue.offer(3))
       yield* settle

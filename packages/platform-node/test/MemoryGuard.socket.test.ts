@@ -1,13 +1,16 @@
 import { describe, expect, it } from "@effect/vitest"
-import { ByteBudget, Pressure } from "@fairlead/core"
-import type { Transport } from "@fairlead/core"
-import { MemoryGuard, NodeTransport } from "@fairlead/platform-node"
+import { ByteBudget, Pressure, Transport } from "@fairlead/core"
+import { MemoryGuard, NodeHttp, NodeTransport } from "@fairlead/platform-node"
 import { Leaks, ScriptedUpstream } from "@fairlead/testing/node"
 import { Effect, Exit, Fiber } from "effect"
+import type { Scope } from "effect"
+import * as http from "node:http"
+import * as http2 from "node:http2"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import * as readings from "../src/internal/readings.ts"
 import { get, text, until } from "./calls.ts"
+import * as secure from "./secure.ts"
 
 /** Collects all garbage. */
 const collect = (): void => {
@@ -124,5 +127,60 @@ describe("answers that are taken in whole", () => {
       budget.giveUnsafe(1000)
       expect(ByteBudget.check(yield* budget.statistics)).toEqual([])
     }).pipe(Leaks.expectNoLeaks())
+  )
+})
+
+describe("answers that wait for their client", () => {
+  const serving = <A>(
+    body: (budget: ByteBudget.ByteBudget, used: () => number) => Effect.Effect<A, unknown, Scope.Scope>
+  ) =>
+    Effect.gen(function* () {
+      const budget = yield* ByteBudget.make("bytes", { max: "64 MiB" })
+      const used = () => Effect.runSync(budget.statistics).usedBytes
+      yield* Effect.provideService(Effect.scoped(body(budget, used)), ByteBudget.ByteBudget, budget)
+      yield* until(() => used() === 0)
+      expect(ByteBudget.check(yield* budget.statistics)).toEqual([])
+    })
+
+  const large = Buffer.alloc(24 * 1024 * 1024)
+  const handler: NodeHttp.Handler<never> = ({ target }) =>
+    Effect.succeed({ status: 200, headers: [], body: target === "/" ? Transport.text("ok") : Transport.bytes(large) })
+
+  it.live("are drawn as far as no socket has taken them, until it has, or has closed", () =>
+    serving((_, used) =>
+      Effect.gen(function* () {
+        const { port } = yield* NodeHttp.serve(handler, { port: 0, drain: 0 })
+        const slow = () =>
+          Effect.callback<http.IncomingMessage>((resume) => {
+            const options = { port, path: "/large", agent: false }
+            http.get(options, (response) => resume(Effect.succeed(response.pause()))).on("error", () => {})
+          })
+        const one = yield* slow()
+        expect(used()).toBeGreaterThan(large.length / 4)
+        one.on("error", () => {}).destroy()
+        yield* until(() => used() === 0)
+        const other = yield* slow()
+        expect(used()).toBeGreaterThan(large.length / 4)
+        other.resume()
+        yield* until(() => used() === 0, 5_000)
+      })
+    ).pipe(Leaks.expectNoLeaks())
+  )
+
+  it.live("are drawn by streams of HTTP/2, too", () =>
+    serving((_, used) =>
+      Effect.gen(function* () {
+        const server = yield* secure.serve(handler)
+        const session = yield* secure.connect(server)
+        const slow = session.request({ ":path": "/large" })
+        yield* until(() => used() === large.length, 5_000)
+        slow.on("error", () => {}).close(http2.constants.NGHTTP2_CANCEL)
+        yield* until(() => used() === 0, 5_000)
+        const quick = session.request({ ":path": "/large" }).resume()
+        yield* until(() => used() === large.length, 5_000)
+        yield* until(() => used() === 0, 20_000)
+        quick.close()
+      })
+    )
   )
 })

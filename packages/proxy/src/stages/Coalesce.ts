@@ -30,7 +30,7 @@ export interface Options {
   readonly maxBytes: number
   /** Fields that do not tell calls apart, and are not sent. */
   readonly ignore: ReadonlyArray<string>
-  /** What answers draw from while they are taken in, and while somebody reads them. One that finds no room is not shared. */
+  /** What answers draw from while they are taken in. One that finds no room is not shared. */
   readonly budget: ByteBudget.ByteBudget | undefined
 }
 
@@ -69,7 +69,7 @@ export const make = (options: Options): Effect.Effect<Stage, never, Scope.Scope>
       const route = Cooling.routeOf(call.request.method, call.target, 0, Infinity)
       if (alone.has(route, now())) return next(call)
       readWishes(call)
-      const asked = new Asked(call, shared, next, running.get(shared.key), budget)
+      const asked = new Asked(call, shared, next, running.get(shared.key))
       return asked.wait(runs).pipe(
         Effect.catchTag("Unshared", () => {
           alone.add(route, now() + aloneMillis)
@@ -87,9 +87,6 @@ class Unshared extends Data.TaggedError("Unshared")<{}> {}
 interface Answer extends Transport.Reply {
   readonly mayShare: boolean
   taken: boolean
-  /** How many read it, and what the first of them has drawn for it. */
-  readers: number
-  drawn: number
 }
 
 type Runs = Coalesce.Coalesce<Asked, Answer, Refused.Refused | Transport.UpstreamFailed | Unshared>
@@ -101,16 +98,8 @@ class Asked {
   readonly next: Handler
   /** Whether he found a run that went on. */
   joined: boolean
-  private readonly budget: ByteBudget.ByteBudget | undefined
 
-  constructor(
-    call: Call,
-    shared: Sharing.Shared,
-    next: Handler,
-    found: Facts | undefined,
-    budget: ByteBudget.ByteBudget | undefined
-  ) {
-    this.budget = budget
+  constructor(call: Call, shared: Sharing.Shared, next: Handler, found: Facts | undefined) {
     this.call = call
     this.shared = shared
     this.next = next
@@ -157,35 +146,14 @@ class Asked {
   }
 
   /** The answer for this one. */
-  private take(answer: Answer): Effect.Effect<Transport.Reply, Unshared, Scope.Scope> {
+  private take(answer: Answer): Effect.Effect<Transport.Reply, Unshared> {
     if (!answer.mayShare && answer.taken) return Effect.fail(new Unshared())
     answer.taken = true
     const { facts } = this.call
     const headers = this.joined ? joined(answer.headers, facts) : [...answer.headers]
     if (facts.wait !== undefined) headers.push("Preference-Applied", `wait=${facts.wait}`)
-    const reply = { status: answer.status, headers, body: answer.body }
-    return this.budget === undefined
-      ? Effect.succeed(reply)
-      : Effect.as(read(answer, this.budget, facts.urgency), reply)
+    return Effect.succeed({ status: answer.status, headers, body: answer.body })
   }
-}
-
-/** While anybody reads it, it is drawn once. It is there already: where there is no room it is read all the same. */
-const read = (
-  answer: Answer,
-  budget: ByteBudget.ByteBudget,
-  urgency: number
-): Effect.Effect<void, never, Scope.Scope> => {
-  const { byteLength } = answer.body.bytes!
-  return Effect.acquireRelease(
-    Effect.sync(() => {
-      if (answer.readers++ === 0) answer.drawn = budget.takeUnsafe(byteLength, urgency) ? byteLength : 0
-    }),
-    () =>
-      Effect.sync(() => {
-        if (--answer.readers === 0) budget.giveUnsafe(answer.drawn)
-      })
-  )
 }
 
 const isUnshared = (exit: Exit.Exit<unknown, unknown>): boolean =>
@@ -270,9 +238,7 @@ const collect = (
     headers,
     body,
     mayShare,
-    taken: false,
-    readers: 0,
-    drawn: 0
+    taken: false
   })
   const mayShare = Sharing.mayShare(reply) && (body.length ?? 0) <= maxBytes && !isEventStream(headers)
   // It is whole: one may have it in any case.
