@@ -20,7 +20,8 @@
  * Interruption undoes the wait: the place in line, the permit and the rate tokens of work that has not begun go back.
  * Interrupting work that runs gives its permit back; its tokens are spent.
  *
- * Memory: a line is bounded (1,000 callers unless said otherwise); to enter, leave or be next takes the same few steps
+ * Memory: a line is bounded (1,000 callers unless said otherwise), and shorter while there is `Pressure`; what it holds for those in it is
+ * drawn from the `ByteBudget` that its maker has, if any. One that either keeps out is shed (`Shed`). To enter, leave or be next takes the same few steps
  * however long it is, O(log n) where callers have deadlines or many tenants. Idle, a gate holds no timer and no fiber.
  *
  * What it does not do: it cuts nothing that runs (`Deadline` does), takes no permit back, and retries nothing.
@@ -30,6 +31,7 @@ import type { ByteSize, Duration, Scope, Stream } from "effect"
 import { dual } from "effect/Function"
 import type * as ConcurrencyLimit from "./ConcurrencyLimit.ts"
 import { Engine } from "./internal/gate.ts"
+import * as means from "./internal/means.ts"
 import * as timer from "./internal/timer.ts"
 import type { Overflow } from "./Overflow.ts"
 import type * as Priority from "./Priority.ts"
@@ -142,6 +144,8 @@ export interface Ask {
   readonly cost?: number | undefined
   /** What is held in memory for it while it waits. Default: 0. */
   readonly bytes?: number | undefined
+  /** What of `bytes` whoever asks has drawn from the byte budget already; the line draws the rest (see `ByteBudget`). Default: 0. */
+  readonly drawn?: number | undefined
   /** How long it will wait at most; 0: only if it may start now. The gate's own `maxWait` holds too. */
   readonly maxWait?: Duration.Input | undefined
   /** Whose allowance it takes from, beside its tenant's; see `perKey` and `tighten`. */
@@ -347,7 +351,7 @@ export const check = (self: Statistics): ReadonlyArray<string> => {
  */
 export const make = (name: string, options: Options): Effect.Effect<Gate, never, Scope.Scope> =>
   Effect.withFiber((fiber) => {
-    const gate = new Engine(name, options, fiber.getRef(Clock.Clock))
+    const gate = new Engine(name, options, fiber.getRef(Clock.Clock), "gate", means.of(fiber))
     if (options.store === undefined) return open(gate)
     // In one step: what is given up half way must not save what it does not know.
     return Effect.uninterruptible(Effect.andThen(remember(gate, options.store), open(gate)))

@@ -25,6 +25,8 @@ import * as Gate from "./Gate.ts"
 import { Engine } from "./internal/gate.ts"
 import { Heap } from "./internal/heap.ts"
 import type { Indexed } from "./internal/heap.ts"
+import * as means from "./internal/means.ts"
+import type { Means } from "./internal/means.ts"
 import * as millis from "./internal/millis.ts"
 import * as timer from "./internal/timer.ts"
 import type * as RateWindow from "./RateWindow.ts"
@@ -121,7 +123,7 @@ export const make = (
   mapOptions: Options = {}
 ): Effect.Effect<GateMap, never, Scope.Scope> =>
   Effect.withFiber((fiber) => {
-    const map = new Keys(name, options, mapOptions, fiber.getRef(Clock.Clock))
+    const map = new Keys(name, options, mapOptions, fiber.getRef(Clock.Clock), means.of(fiber))
     return Registry.register("gate map", name, () => map.snapshot()).pipe(
       Effect.andThen(Effect.addFinalizer(() => Effect.withFiber((fiber) => Effect.sync(() => map.close(fiber))))),
       Effect.as(map)
@@ -200,6 +202,7 @@ class Held implements Gate.Permit {
 class Keys implements GateMap {
   readonly name: string
   private readonly clock: Clock.Clock
+  private readonly means: Means
   private readonly optionsOf: (key: string) => GateOptions
   private readonly maxKeys: number
   private readonly keepMillis: number
@@ -216,7 +219,8 @@ class Keys implements GateMap {
     name: string,
     options: GateOptions | ((key: string) => GateOptions),
     { keep = "10 seconds", maxKeys = 10_000 }: Options,
-    clock: Clock.Clock
+    clock: Clock.Clock,
+    around: Means
   ) {
     if (!(maxKeys >= 1)) throw new RangeError(`Expected maxKeys of at least 1, got ${maxKeys}`)
     // Its mistakes are the maker's, not the first caller's.
@@ -226,6 +230,7 @@ class Keys implements GateMap {
     this.maxKeys = maxKeys
     this.keepMillis = millis.from(keep)
     this.clock = clock
+    this.means = around
   }
 
   // Everywhere: the frame that ends a use stands before it begins.
@@ -329,7 +334,7 @@ class Keys implements GateMap {
         const lapsesIn = this.makeRoom()
         if (lapsesIn > 0) return this.refuse(new Refused.QueueFull({ bound: "keys", limit: this.maxKeys }), lapsesIn)
       }
-      kept = new Kept(key, new Engine(`${this.name}/${key}`, this.optionsOf(key), this.clock))
+      kept = new Kept(key, new Engine(`${this.name}/${key}`, this.optionsOf(key), this.clock, "gate", this.means))
       this.all.set(key, kept)
       this.made++
     } else if (kept.index >= 0) this.idle.remove(kept)

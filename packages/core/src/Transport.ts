@@ -10,7 +10,9 @@
  */
 import { Array as Arr, Cause, Context, Data, Deferred, Effect, Exit, Stream } from "effect"
 import type { Pull, Scope } from "effect"
+import * as ByteBudget from "./ByteBudget.ts"
 import * as utf8 from "./internal/utf8.ts"
+import * as Priority from "./Priority.ts"
 import type * as Refused from "./Refused.ts"
 
 /** Header fields as on the wire: name, value, name, value …; order, case and repetition are kept. */
@@ -99,6 +101,7 @@ export const Transport: Context.Service<Transport, Transport> = Context.Service<
  * - `protocol`: what came was no HTTP, or what should go out is none
  * - `headersTimeout`, `idleTimeout`: silence · `totalTimeout`: it took longer than all of it may
  * - `tooLarge`: the answer is larger than it may be
+ * - `noRoom`: it was to be held in memory, and the byte budget has no room for it
  * - `proxy`: a proxy on the way did not let it through
  * - `requestBody`: the caller's own body failed while it was sent
  * - `closed`: the transport's scope is closed
@@ -116,6 +119,7 @@ export type Kind =
   | "idleTimeout"
   | "totalTimeout"
   | "tooLarge"
+  | "noRoom"
   | "proxy"
   | "requestBody"
   | "closed"
@@ -220,9 +224,12 @@ const drained = (sink: Sink): Effect.Effect<void> =>
 /**
  * All of a body, in memory. One of more than `maxBytes` fails (`tooLarge`): at once, where its length says so. Interrupting it, as
  * every failure, aborts the body.
+ *
+ * While it is being taken in it draws from the ambient `ByteBudget`, and fails (`noRoom`) where that has no room for more: what many slow
+ * senders have sent so far is bounded. What has been taken in is the caller's: `ByteBudget.hold` draws for as long as he has it.
  */
 export const collect = (body: Body, maxBytes = Infinity): Effect.Effect<Uint8Array, BodyFailed> =>
-  Effect.suspend(() => {
+  Effect.withFiber((fiber) => {
     if ((body.length ?? 0) > maxBytes) {
       body.abort()
       return Effect.fail(tooLarge(maxBytes, body.length!))
@@ -231,17 +238,23 @@ export const collect = (body: Body, maxBytes = Infinity): Effect.Effect<Uint8Arr
     const over = Deferred.makeUnsafe<never, BodyFailed>()
     const chunks: Array<Uint8Array> = []
     let length = 0
+    const budget = fiber.getRef(ByteBudget.ByteBudget)
+    const drawn = new ByteBudget.Drawn(budget, fiber.getRef(Priority.Priority))
     const write = (chunk: Uint8Array): boolean => {
       length += chunk.length
-      if (length > maxBytes) Deferred.doneUnsafe(over, Effect.fail(tooLarge(maxBytes, length)))
-      else chunks.push(chunk)
-      return length <= maxBytes
+      const failure =
+        length > maxBytes ? tooLarge(maxBytes, length) : drawn.more(chunk.length) ? undefined : noRoom(budget!)
+      if (failure === undefined) return chunks.push(chunk) > 0
+      Deferred.doneUnsafe(over, Effect.fail(failure))
+      return false
     }
     // Full for ever, once it is too much: what ends it is the interrupt of whoever loses the race.
     const flow = body.pipeTo({ write, onDrain: noop })
-    return Effect.map(maxBytes === Infinity ? flow : Effect.raceFirst(flow, Deferred.await(over)), () =>
+    const unbounded = maxBytes === Infinity && budget === undefined
+    const all = Effect.map(unbounded ? flow : Effect.raceFirst(flow, Deferred.await(over)), () =>
       joined(chunks, length)
     )
+    return budget === undefined ? all : Effect.onExitPrimitive(all, () => void drawn.end())
   })
 
 /**
@@ -311,6 +324,12 @@ class Tap implements Sink {
 
 const tooLarge = (maxBytes: number, length: number) =>
   new BodyFailed({ kind: "tooLarge", cause: new Error(`Expected at most ${maxBytes} bytes, got ${length} or more`) })
+
+const noRoom = ({ maxBytes, name }: ByteBudget.ByteBudget) =>
+  new BodyFailed({
+    kind: "noRoom",
+    cause: new Error(`Expected room in ${name}, of whose ${maxBytes} bytes too many are in use`)
+  })
 
 const joined = (chunks: ReadonlyArray<Uint8Array>, length: number): Uint8Array => {
   if (chunks.length === 1) return chunks[0]!

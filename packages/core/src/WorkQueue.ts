@@ -30,6 +30,7 @@ import * as boundary from "./internal/boundary.ts"
 import { Engine } from "./internal/gate.ts"
 import { Jobs } from "./internal/jobs.ts"
 import type { Policy } from "./internal/jobs.ts"
+import * as means from "./internal/means.ts"
 import * as terms from "./internal/terms.ts"
 import type { Overflow } from "./Overflow.ts"
 import type * as Priority from "./Priority.ts"
@@ -138,7 +139,7 @@ export const make = <A, B = void, E = never, R = never, R2 = never>(
     const { limit = 1, line = {} } = options
     const overflow = line.overflow === undefined || line.overflow === "suspend" ? "reject" : line.overflow
     const gateOptions = { ...options, limit, line: { ...line, overflow } }
-    const gate = new Engine(name, gateOptions, fiber.getRef(Clock.Clock), "queue")
+    const gate = new Engine(name, gateOptions, fiber.getRef(Clock.Clock), "queue", means.of(fiber))
     const jobs = new Jobs(boundary.current(fiber), gate, fiber, policy(options))
     return Effect.acquireRelease(Effect.succeed(jobs), () => jobs.close).pipe(
       Effect.andThen(Registry.register("queue", name, () => jobs.snapshot())),

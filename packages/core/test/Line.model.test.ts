@@ -19,6 +19,7 @@ interface Spot extends Place {
 const spot = ({ id, ...rest }: Newcomer): Spot => ({
   id,
   ...rest,
+  draws: 0,
   order: 0,
   before: undefined,
   behind: undefined,

@@ -19,7 +19,7 @@
  */
 import { Context, Data, Deferred, Duration, Effect, Exit, Fiber, Option } from "effect"
 import type { Scope } from "effect"
-import { Reason, Shutdown } from "@fairlead/core"
+import { ByteBudget, Reason, Shutdown } from "@fairlead/core"
 import type { Deadline, Transport } from "@fairlead/core"
 import * as http from "node:http"
 import * as net from "node:net"
@@ -190,6 +190,7 @@ export const serve: {
     const settings: Settings = {
       scheme: options.tls === undefined ? "http" : "https",
       idleMillis: Math.min(millis(options.idle, 60_000), longestTimeout),
+      budget: yield* ByteBudget.ByteBudget,
       maxTargetBytes: options.maxTargetBytes ?? 8_192,
       maxHeaders: options.maxHeaders ?? 100,
       // Beyond that, a length cannot be told from its neighbours.

@@ -11,13 +11,16 @@
  * connection. Interrupting `exchange` or `pipeTo`, or closing the scope of `exchange`, closes the connection, or resets the one
  * stream of HTTP/2.
  *
+ * While there is `Pressure`, fewer idle connections are kept. Answers that are taken in whole draw from the `ByteBudget`, if there is one,
+ * until they are; one that finds no room streams. Both are those of whoever makes the transport.
+ *
  * Promised: no more sockets than `maxSockets`, and `perOrigin` to each origin, as the other side counts them; whoever waits for one
  * does so in the line of a `Gate`, by urgency and deadline. What it leaves to others: there are no retries, redirects or cookies here,
  * and trailers are dropped.
  */
 import { Duration, Effect, Exit, Layer, Scope } from "effect"
 import type { Context } from "effect"
-import { Gate, Registry, Transport } from "@fairlead/core"
+import { ByteBudget, Gate, Pressure, Registry, Transport } from "@fairlead/core"
 import { errors } from "undici"
 import type { LookupFunction } from "node:net"
 import { Connections } from "./internal/connections.ts"
@@ -105,6 +108,7 @@ export const make = (options: Options = {}): Effect.Effect<NodeTransport, never,
     const { grace = 0, http2 = false, name = "http" } = options
     const maxSockets = bound("maxSockets", options.maxSockets ?? 1_024)
     const perOrigin = options.perOrigin === undefined ? maxSockets : bound("perOrigin", options.perOrigin)
+    const pressure = yield* Pressure.Pressure
     const connectMillis = millis("connect", options.connect, 10_000)
     const connections = yield* Effect.acquireRelease(
       Effect.sync(
@@ -115,10 +119,15 @@ export const make = (options: Options = {}): Effect.Effect<NodeTransport, never,
             maxSockets,
             perOrigin,
             connectMillis,
-            http2
+            http2,
+            pressure
           })
       ),
       (all) => Effect.promise(() => all.close(Duration.toMillis(grace)))
+    )
+    yield* Effect.acquireRelease(
+      Effect.sync(() => pressure.subscribe(() => connections.spare())),
+      (end) => Effect.sync(end)
     )
     // It closes before the connections do.
     const gate = yield* gateOf(name, maxSockets, perOrigin, options)
@@ -129,7 +138,8 @@ export const make = (options: Options = {}): Effect.Effect<NodeTransport, never,
       idleMillis: millis("idle", options.idle, 60_000),
       totalMillis: millis("total", options.total, 0),
       wholeBytes: amount("wholeBytes", options.wholeBytes ?? 65_536),
-      maxBytes: amount("maxBytes", options.maxBytes ?? Infinity)
+      maxBytes: amount("maxBytes", options.maxBytes ?? Infinity),
+      budget: yield* ByteBudget.ByteBudget
     }
     const exchange =
       gate === undefined ? unbounded(connections, limits) : bounded(connections, limits, gate, perOrigin < maxSockets)

@@ -30,6 +30,8 @@ export interface Call {
   readonly body: Transport.Body
   /** Told right before the first byte goes to the upstream. */
   readonly onSent: () => void
+  /** How much of its body somebody before has drawn from the byte budget. */
+  readonly drawn?: number
   /** Interim answers are not passed on: those of another attempt were. */
   readonly quiet?: boolean
   readonly facts: Facts

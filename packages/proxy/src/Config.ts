@@ -118,6 +118,16 @@ export interface Tls {
   readonly key: string
 }
 
+/** How much memory the process may take, and from which part of that on its work has to do with less. */
+export interface Memory {
+  /** Undefined: what the control group allows, or else what the machine has. */
+  readonly max: number | undefined
+  readonly tight: number
+  readonly critical: number
+  /** How much queues and bodies hold together, of all upstreams; undefined: a quarter of `max`. */
+  readonly budget: number | undefined
+}
+
 export interface Config {
   readonly listen: Address
   /** What `listen` speaks TLS with; plain HTTP without. */
@@ -127,6 +137,8 @@ export interface Config {
   readonly hosts: ReadonlyArray<string>
   /** Origins whose pages may call: as browsers send them, `https://app.example.com`. */
   readonly origins: ReadonlyArray<string>
+  /** Undefined: nobody watches it. */
+  readonly memory: Memory | undefined
   readonly upstreams: ReadonlyArray<Upstream>
 }
 
@@ -136,6 +148,7 @@ const maxShare = 1000
 /** What holds where the file says nothing. */
 export const defaults = {
   listen: { host: "127.0.0.1", port: 8080 },
+  memory: { max: undefined, tight: 0.75, critical: 0.9, budget: undefined },
   concurrency: 100,
   adaptive: { limit: "gradient" },
   shares: { 0: 64, 1: 32, 2: 16, 3: 8, 4: 4, 5: 2, 6: 1, 7: 1 },
@@ -148,6 +161,7 @@ export const defaults = {
   timeout: { total: undefined, firstByte: Duration.seconds(60), idle: Duration.seconds(60) }
 } as const satisfies {
   listen: Address
+  memory: Memory
   concurrency: Concurrency
   adaptive: Partial<Adaptive>
   shares: Shares
@@ -189,7 +203,7 @@ const made = <A, I>(
 /**
  * A rule between two keys of a mapping: what is expected of `key`, given `other`. A schema asks it once all keys of the
  * mapping are right; where one is not, `betweenKeys` asks it of `part`, which has these two alone. It does not say itself
- * what `other` is: that may be from the environment.
+ * what `other` is: that may be from the environment. Numbers that the file has in other words are not to be shown.
  */
 const between = <
   Fields extends Schema.Struct.Fields,
@@ -200,13 +214,20 @@ const between = <
   mapping: Schema.Struct<Fields> & { readonly Type: Type },
   key: Key,
   other: Other,
-  rule: (both: Pick<Type, Key | Other>) => string | undefined
+  rule: (both: Pick<Type, Key | Other>) => string | undefined,
+  shows = true
 ) => {
   const filter = Schema.makeFilter<any>((both) => {
     const expected = rule(both)
     return expected === undefined
       ? undefined
-      : { path: [key], issue: new SchemaIssue.InvalidValue({ expected, given: { key: other, value: both[other] } }) }
+      : {
+          path: [key],
+          issue: new SchemaIssue.InvalidValue({
+            expected,
+            given: { key: other, value: shows ? both[other] : undefined }
+          })
+        }
   })
   const part = Schema.Struct({ [key]: mapping.fields[key]!, [other]: mapping.fields[other]! }).check(filter)
   return mapping.annotate({ part }).check(filter)
@@ -511,6 +532,57 @@ const Coalesce = orBoolean(
   })
 )
 
+const size = (docs: Docs) =>
+  text(`${form.bytes}, more than nothing`, (text) => ConfigValue.bytes(text) || undefined, docs)
+
+const part = (docs: Docs) =>
+  text("a part, above `0%` and up to `100%`", (text) => ConfigValue.percent(text) || undefined, docs)
+
+const Memory = orBoolean(
+  "`true`, or `{ max, tight, critical, budget }`",
+  "Watches how much memory the process takes, and lets it do with less before there is none. Off unless given.",
+  Schema.Struct({
+    max: Schema.optionalKey(
+      size({
+        description:
+          "How much the process may take (its resident set). What its control group allows unless said, or else what the machine has.",
+        examples: ["512 MiB", "2 GiB"]
+      })
+    ),
+    tight: Schema.optionalKey(
+      part({
+        description: "From which part on queues are half as long, and fewer idle connections are kept.",
+        examples: ["75%"],
+        default: "75%"
+      })
+    ),
+    critical: Schema.optionalKey(
+      part({
+        description:
+          "From which part on queues are an eighth as long, and calls of urgency 5 to 7 are turned away (`shed`).",
+        examples: ["90%"],
+        default: "90%"
+      })
+    ),
+    budget: Schema.optionalKey(
+      size({
+        description:
+          "How much the queues of all upstreams, and what is taken into memory, hold together. A quarter of `max` unless said.",
+        examples: ["128 MiB"]
+      })
+    )
+  }).pipe((it) =>
+    between(
+      it,
+      "critical",
+      "tight",
+      ({ critical = defaults.memory.critical, tight = defaults.memory.tight }: { critical?: number; tight?: number }) =>
+        tight < critical ? undefined : "more than `tight`",
+      false
+    )
+  )
+)
+
 const idempotentRoute = "a method and a path behind the `url`, such as `POST /v1/embeddings` or `POST /v1/search/*`"
 
 const routes = Schema.Array(
@@ -714,6 +786,7 @@ const File = Schema.Struct({
       description: "Origins whose web pages may call the proxy. None unless said."
     })
   ),
+  memory: Schema.optionalKey(Memory),
   upstreams: Upstreams.annotateKey({ messageMissingKey: "`upstreams`, with at least one API and its `url`" })
 })
   .annotate({
@@ -815,6 +888,7 @@ const toConfig = (file: typeof File.Type): Config => ({
   admin: file.admin,
   hosts: file.hosts ?? [],
   origins: file.origins ?? [],
+  memory: orDefaults<Memory>(defaults.memory, file.memory),
   upstreams: Object.entries(file.upstreams).map(([name, upstream]) => ({
     name,
     url: upstream.url,

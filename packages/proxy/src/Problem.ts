@@ -202,6 +202,14 @@ export const ofUpstream = (kind: Transport.Kind, sent: boolean): Problem => {
         sent,
         error: "http_response_body_size"
       })
+    case "noRoom":
+      return make(
+        "shed",
+        "The proxy has no room left in memory for what it would have to hold of this. Come back later.",
+        {
+          sent
+        }
+      )
     case "proxy":
       return make("upstream-unreachable", "A proxy on the way to the upstream did not let the call through.", {
         sent,

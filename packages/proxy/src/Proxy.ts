@@ -7,10 +7,10 @@
  * Each upstream has one gate, named after it, and it alone decides what starts there. Closing the scope drains the
  * server first: what is in flight ends, then gates, connections and log close.
  */
-import { Attempts, ConcurrencyLimit, Gate, RateWindow, Registry, Shutdown } from "@fairlead/core"
+import { Attempts, ByteBudget, ConcurrencyLimit, Gate, Pressure, RateWindow, Registry, Shutdown } from "@fairlead/core"
 import type { Deadline, Transport } from "@fairlead/core"
 import { CircuitBreaker } from "@fairlead/core/http"
-import { Caller, NodeHttp, NodeTransport } from "@fairlead/platform-node"
+import { Caller, MemoryGuard, NodeHttp, NodeTransport } from "@fairlead/platform-node"
 import { Cause, Deferred, Duration, Effect, Exit, Option } from "effect"
 import type { Scope } from "effect"
 import * as AccessLog from "./AccessLog.ts"
@@ -45,6 +45,12 @@ export interface Options {
 
 /** Serves until the scope closes. */
 export const serve = Effect.fnUntraced(function* (config: Config, options: Options = {}) {
+  if (config.memory === undefined) return yield* listen(config, options)
+  const guard = yield* MemoryGuard.make(config.memory)
+  return yield* guard.provide(listen(config, options))
+})
+
+const listen = Effect.fnUntraced(function* (config: Config, options: Options) {
   const log = options.log ?? (yield* AccessLog.make())
   const transport = options.transport ?? (yield* connections)
   const draining = yield* Deferred.make<void>()
@@ -79,6 +85,7 @@ export const make = Effect.fnUntraced(function* (
 ): Effect.fn.Return<NodeHttp.Handler<never>, never, Scope.Scope> {
   const word = randomWord()
   const pseudonym = `fairlead-${word}`
+  const pressure = yield* Pressure.Pressure
   const behind = new Map<string, Behind>()
   const calls = new Calls(word, behind)
   yield* Registry.register("calls", "proxy", () => calls.snapshot(), {
@@ -87,7 +94,7 @@ export const make = Effect.fnUntraced(function* (
   })
   const upstreams = new Map<string, Route.Upstream>()
   for (const upstream of config.upstreams) {
-    const gate = yield* makeGate(upstream, store)
+    const gate = yield* makeGate(upstream, store, pressure)
     behind.set(upstream.name, { gate, attempts: upstream.retry?.attempts ?? 1 })
     const breaker = yield* breakerOf(upstream)
     const base = upstream.url.pathname.replace(/\/+$/, "")
@@ -129,13 +136,19 @@ export const make = Effect.fnUntraced(function* (
   }
 })
 
-const makeGate = ({ concurrency, name, queue, rate, shares }: Upstream, store: RateWindow.Store | undefined) =>
+const makeGate = (
+  { concurrency, name, queue, rate, shares }: Upstream,
+  store: RateWindow.Store | undefined,
+  pressure: Pressure.Pressure
+) =>
   Gate.make(name, {
     store: rate.length === 0 ? undefined : store,
     limit: limitOf(concurrency),
     windows: rate.map(({ burst, counts, limit, per }) => RateWindow.per(limit, per, { burst, counts })),
     shares,
-    line: { maxItems: queue.items, maxBytes: queue.bytes, maxWait: queue.wait, overflow: queue.overflow }
+    line: { maxItems: queue.items, maxBytes: queue.bytes, maxWait: queue.wait, overflow: queue.overflow },
+    // Where nobody measures, nobody has to ask.
+    protect: pressure === Pressure.calm ? undefined : { shed: [Pressure.signal(pressure)] }
   })
 
 const alone: Stage = (next) => next
@@ -144,7 +157,8 @@ const coalesceOf = ({ coalesce, headers, name }: Upstream): Effect.Effect<Stage,
   if (coalesce === undefined) return Effect.succeed(alone)
   // What the config sets, the client's own of that name does not reach the upstream.
   const ignore = [...coalesce.ignore, ...headers.map(([name]) => name)]
-  return Coalesce.make({ name, maxBytes: coalesce.maxBytes, ignore })
+  const { maxBytes } = coalesce
+  return Effect.flatMap(ByteBudget.ByteBudget, (budget) => Coalesce.make({ name, maxBytes, ignore, budget }))
 }
 
 const breakerOf = ({
@@ -183,7 +197,7 @@ const attemptsOf = (
       hedge: hedge === undefined ? undefined : { after: hedge }
     })
     yield* Effect.forkScoped(Effect.andThen(draining, attempts.drain))
-    return AttemptsStage.stage(attempts, options)
+    return AttemptsStage.stage(attempts, { ...options, budget: yield* ByteBudget.ByteBudget })
   })
 }
 

@@ -68,6 +68,7 @@ const setup = Effect.gen(function* () {
     collectBytes: 1000,
     longestMillis: 1000,
     hedges: false,
+    budget: undefined,
     isOpen: Effect.succeed(false)
   })
   return { gate, attempts, open, handler: stage(admission(exchange)) }

@@ -250,7 +250,7 @@ describe("Coalesce, the run", () => {
   it.effect("knows why it is cut, in every stage behind", () =>
     Effect.gen(function* () {
       const reasons: Array<string | undefined> = []
-      const stage = yield* Coalesce.make({ name: "up", maxBytes: 10, ignore: [] })
+      const stage = yield* Coalesce.make({ name: "up", maxBytes: 10, ignore: [], budget: undefined })
       const handler = stage(({ facts, region }) => {
         expect([facts.request.inform(102, []), facts.request.continue(), facts.log]).toEqual(Array(3).fill(undefined))
         return Effect.onExit(Effect.never, () => Effect.sync(() => reasons.push(region.reasonInForce?._tag)))
@@ -384,7 +384,7 @@ describe("Coalesce, interrupted anywhere", () => {
   /** A stage before an upstream that takes its time, and what of that is open. */
   const setup = Effect.gen(function* () {
     const state = { open: 0 }
-    const stage = yield* Coalesce.make({ name: "swept", maxBytes: 4, ignore: [] })
+    const stage = yield* Coalesce.make({ name: "swept", maxBytes: 4, ignore: [], budget: undefined })
     const handler = stage(({ target }) =>
       Effect.acquireRelease(
         Effect.sync(() => state.open++),

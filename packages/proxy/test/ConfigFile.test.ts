@@ -27,6 +27,8 @@ const bad = (source: string): string => {
 /** Where its mistakes are. */
 const placesOf = (message: string) => [...message.matchAll(/^fairlead\.yaml:(.*)$/gm)].map(([, place]) => place)
 
+const withMemory = (memory: string) => `memory: ${memory}\nupstreams: { a: { url: https://a } }`
+
 /** A config whose one upstream has these lines. */
 const upstream = (...lines: ReadonlyArray<string>) =>
   ["upstreams:", "  a:", "    url: https://a.example", ...lines.map((line) => `    ${line}`)].join("\n")
@@ -238,7 +240,7 @@ const table: ReadonlyArray<readonly [name: string, source: string, ...parts: Rea
     "an unknown key",
     "frobnicate: 1\nupstreams: { a: { url: https://a } }",
     "fairlead.yaml:1:1  frobnicate",
-    "expected  `listen`, `tls`, `admin`, `hosts`, `origins`, `upstreams`",
+    "expected  `listen`, `tls`, `admin`, `hosts`, `origins`, `memory`, `upstreams`",
     "the unknown key `frobnicate`"
   ],
   [
@@ -607,6 +609,21 @@ const table: ReadonlyArray<readonly [name: string, source: string, ...parts: Rea
   ],
   ["no time at all", upstream("timeout: 0 seconds"), "more than nothing", "found     `0 seconds`"],
 
+  // memory
+  ["a size without its unit", withMemory("{ max: 512 }"), "memory.max", "a size with its unit", "found     `512`"],
+  ["no memory at all", withMemory("{ budget: 0 MiB }"), "memory.budget", "more than nothing", "found     `0 MiB`"],
+  ["a part that is none", withMemory("{ tight: 0.75 }"), "memory.tight", "a part, above `0%` and up to `100%`"],
+  ["a part of nothing", withMemory("{ tight: 0% }"), "memory.tight", "a part, above `0%` and up to `100%`"],
+  [
+    "marks the wrong way round",
+    withMemory("{ tight: 80%, critical: 80% }"),
+    "fairlead.yaml:1:33  memory.critical",
+    "more than `tight`\n",
+    "found     `80%`"
+  ],
+  ["a mark above the usual other", withMemory("{ tight: 95% }"), "memory.critical", "more than `tight`"],
+  ["memory as a size", withMemory("512 MiB"), "memory", "`true`, or `{ max, tight, critical, budget }`"],
+
   // headers and secrets
   [
     "a header as a number",
@@ -678,6 +695,21 @@ const table: ReadonlyArray<readonly [name: string, source: string, ...parts: Rea
   ["a secret under a misspelt key", upstream(`header: { a: ${secret} }`), "did you mean `headers`?"],
   ["what would steer a terminal", 'listen: "\\e[2J"\nupstreams: { a: { url: https://a } }', "found     ` [2J`"]
 ]
+
+describe("memory", () => {
+  it.each([
+    ["", undefined],
+    ["memory: false", undefined],
+    ["memory: true", { max: undefined, tight: 0.75, critical: 0.9, budget: undefined }],
+    [
+      "memory: { max: 512 MiB, critical: 95%, budget: 1 MiB }",
+      { max: 512 * 1024 * 1024, tight: 0.75, critical: 0.95, budget: 1024 * 1024 }
+    ],
+    ["memory: { tight: 50%, critical: 100% }", { max: undefined, tight: 0.5, critical: 1, budget: undefined }]
+  ])("%s", (source, memory) => {
+    expect(good(`${source}\nupstreams: { a: { url: https://a } }`).memory).toEqual(memory)
+  })
+})
 
 describe("a config that will not do", () => {
   it.each(table)("%s", (_, source, ...parts) => {

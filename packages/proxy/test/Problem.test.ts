@@ -120,6 +120,7 @@ describe("Problem", () => {
     ["idleTimeout", 504, "connection_read_timeout"],
     ["totalTimeout", 504, "http_response_timeout"],
     ["tooLarge", 502, "http_response_body_size"],
+    ["noRoom", 503, undefined],
     ["proxy", 502, "destination_unavailable"],
     ["requestBody", 400, undefined],
     ["closed", 503, undefined]

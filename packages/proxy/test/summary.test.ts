@@ -25,6 +25,21 @@ describe("the summary of a config", () => {
     `)
   })
 
+  it("says what memory is watched", () => {
+    const line = (memory: string) =>
+      summary
+        .all(read(`memory: ${memory}\nupstreams: { a: { url: https://a } }`))
+        .split("\n")
+        .find((line) => line.startsWith("memory"))
+    expect(line("false")).toBeUndefined()
+    expect(line("true")).toBe(
+      "memory   what the control group or the machine has · tight from 75 %, critical from 90 % · a quarter for queues and bodies"
+    )
+    expect(line("{ max: 512 MiB, tight: 50.5%, budget: 64 MiB }")).toBe(
+      "memory   512 MiB at most · tight from 50.5 %, critical from 90 % · 64 MiB for queues and bodies"
+    )
+  })
+
   it("says how many at once, whose turn it is, and what is made of the upstream's word", () => {
     const config = read(`
 upstreams:

@@ -796,14 +796,16 @@ export const coalesce: {
   }
 )
 
-/** An answer with its body in memory; `undefined` where it is larger than that. */
+/** An answer with its body in memory; `undefined` where it is larger than that, or there is no room for it. */
 const inMemory = (answer: Answer, maxBytes: number) => {
   const { status, url } = answer
   const reply = (body: Transport.Body) => ({ url, status, headers: fieldsOf(answer), body })
   if (isEmpty(answer.request.method, answer)) return Effect.succeed(reply(Transport.empty))
   const content = Transport.stream(Stream.mapError(answer.stream, (error) => new Unread(error)))
   return Effect.map(Transport.collect(content, maxBytes), (bytes) => reply(Transport.bytes(bytes))).pipe(
-    Effect.catch(({ cause, kind }) => (kind === "tooLarge" ? Effect.undefined : Effect.fail((cause as Unread).error)))
+    Effect.catch(({ cause, kind }) =>
+      kind === "tooLarge" || kind === "noRoom" ? Effect.undefined : Effect.fail((cause as Unread).error)
+    )
   )
 }
 

@@ -136,6 +136,8 @@ export class Batch extends Shared<Entry> implements timer.Entry, Link {
   /** Of the items that somebody still waits for. */
   items = 0
   bytes = 0
+  /** What it has drawn from the byte budget: while it has not begun, the bytes of all who wait for it. */
+  drawn = 0
   /** Why it was never sent. */
   refused: Exit.Exit<any, any> | undefined = undefined
   at = Infinity

@@ -10,6 +10,7 @@ import { Cause, Context, Duration, Effect, Exit, Option, Random, Stream } from "
 import type { Fiber } from "effect"
 import type { Options, Statistics, StreamOptions } from "../Batcher.ts"
 import type * as Gate from "../Gate.ts"
+import * as Priority from "../Priority.ts"
 import * as Reason from "../Reason.ts"
 import * as Refused from "../Refused.ts"
 import { Batch, Entry, Guest, isWaitedFor, Partition } from "./batch.ts"
@@ -17,6 +18,8 @@ import type { Owner, Slot } from "./batch.ts"
 import * as boundary from "./boundary.ts"
 import { Chain } from "./chain.ts"
 import { Limiter } from "./limiter.ts"
+import * as means from "./means.ts"
+import type { Means } from "./means.ts"
 import * as millis from "./millis.ts"
 import { Patient } from "./patience.ts"
 import * as rate from "./rate.ts"
@@ -39,6 +42,9 @@ export class Batches implements Owner {
   readonly wake = new Wake()
   private readonly options: Options<any, any, any, any, any, any>
   private readonly gate: Gate.Gate
+  private readonly means: Means
+  /** Set while somebody waits for room that others have to give back: ends that. */
+  private hungry: (() => void) | undefined = undefined
   private readonly maker: AnyFiber
   private readonly timer: timer.Timer
   private readonly size: Limiter
@@ -83,6 +89,7 @@ export class Batches implements Owner {
     clock: timer.Timer["clock"],
     maker: AnyFiber
   ) {
+    this.means = means.of(maker)
     this.name = name
     this.what = `batch ${name}`
     this.options = options
@@ -172,9 +179,10 @@ export class Batches implements Owner {
       if (this.asking > 0 && !fiber.getRef(Patient)) {
         return resume(this.refuse(new Refused.WaitExceeded({ maxWait: Duration.zero })))
       }
-      if (this.waiting < this.maxPending) this.take(entry)
-      else if (waits) this.awaitRoom(entry)
-      else return resume(this.refuse(new Refused.QueueFull({ bound: "items", limit: this.maxPending }), fiber))
+      const full = this.full(bytes, entry.urgency)
+      if (full === undefined) this.take(entry)
+      else if (waits && full !== "for ever") this.awaitRoom(entry, full)
+      else return resume(this.refuse(this.whyFull(full), fiber))
       // Where it has its outcome on the spot nobody has to wait.
       if (entry.state !== "Waiting") return entry.begin()
       return entry as unknown as Effect.Effect<void>
@@ -185,19 +193,47 @@ export class Batches implements Owner {
     const bytes = this.weigh(item)
     const key = this.keyOf(item)
     this.offered++
-    const refusal = this.closed
-      ? new Refused.ShuttingDown()
-      : this.waiting >= this.maxPending
-        ? new Refused.QueueFull({ bound: "items", limit: this.maxPending })
-        : undefined
     const guest = new Guest(item, resolve, reject)
-    if (refusal !== undefined) return guest.tell(this.refuse(refusal, this.maker))
+    if (this.closed) return guest.tell(this.refuse(new Refused.ShuttingDown(), this.maker))
+    const full = this.full(bytes, Priority.usual)
+    if (full !== undefined) return guest.tell(this.refuse(this.whyFull(full), this.maker))
     const partition = this.partitionOf(key)
-    const full = this.fullFor(partition, bytes)
+    const before = this.fullFor(partition, bytes)
     const batch = this.openIn(partition)
     batch.addGuest(guest, bytes)
-    if (full !== undefined) this.due(full)
-    if (batch.isFull(this.maxBytes)) this.fill(batch)
+    this.draw(batch, bytes, Priority.usual)
+    if (before !== undefined) this.due(before)
+    if (batch.isFull(this.mostBytes)) this.fill(batch)
+  }
+
+  /** What keeps one more out, if anything does. */
+  private full(bytes: number, urgency: number): "full" | "pressure" | "budget" | "for ever" | undefined {
+    const { budget, pressure } = this.means
+    if (this.waiting >= this.maxPending) return "full"
+    if (this.waiting >= Math.ceil(this.maxPending * pressure.reaction.lines)) return "pressure"
+    const room = budget === undefined ? "now" : budget.roomFor(bytes, urgency)
+    return room === "now" ? undefined : room === "later" ? "budget" : "for ever"
+  }
+
+  private whyFull(full: "full" | "pressure" | "budget" | "for ever"): Refused.Reason {
+    const { budget, pressure } = this.means
+    if (full === "full") return new Refused.QueueFull({ bound: "items", limit: this.maxPending })
+    return full === "pressure" ? new Refused.Shed({ signal: pressure.name }) : budget!.refuseUnsafe()
+  }
+
+  private draw(batch: Batch, bytes: number, urgency: number): void {
+    if (this.means.budget?.takeUnsafe(bytes, urgency) === true) batch.drawn += bytes
+  }
+
+  private giveBack(batch: Batch, bytes: number): void {
+    if (bytes === 0 || batch.drawn === 0) return
+    batch.drawn -= bytes
+    this.means.budget!.giveUnsafe(bytes)
+  }
+
+  /** How large a batch may be now, in bytes. */
+  private get mostBytes(): number {
+    return this.maxBytes * this.means.pressure.reaction.batches
   }
 
   private weigh(item: any): number {
@@ -250,7 +286,8 @@ export class Batches implements Owner {
     return Effect.andThen(Effect.yieldNow, this.refuse(new Refused.TooLate({ short: Duration.zero })))
   }
 
-  private awaitRoom(entry: Entry): void {
+  private awaitRoom(entry: Entry, full: "full" | "pressure" | "budget"): void {
+    if (full !== "full") this.hunger()
     entry.inRoom = true
     this.room.push(entry)
     entry.await()
@@ -262,7 +299,21 @@ export class Batches implements Owner {
     entry.inRoom = false
     this.room.remove(entry)
     entry.rest()
+    if (this.room.first === undefined) {
+      this.hungry?.()
+      this.hungry = undefined
+    }
   }
+
+  /** Somebody waits for room that others have, or that there is not while the process is short of something. */
+  private hunger(): void {
+    this.hungry ??= this.means.whenMore(() => {
+      this.hungry = undefined
+      this.wake.push(this.eats, this.maker)
+    })
+  }
+
+  private readonly eats = { begin: () => this.letIn() }
 
   roomTooLate(entry: Entry): void {
     this.leaveRoom(entry)
@@ -275,8 +326,9 @@ export class Batches implements Owner {
     const full = this.fullFor(partition, entry.bytes, entry)
     const batch = this.openIn(partition)
     batch.add(entry)
+    this.draw(batch, entry.bytes, entry.urgency)
     if (full !== undefined) this.due(full)
-    if (batch.isFull(this.maxBytes)) this.fill(batch)
+    if (batch.isFull(this.mostBytes)) this.fill(batch)
     else if (entry.deadline < Infinity) this.hasten(batch, entry.deadline)
   }
 
@@ -286,7 +338,7 @@ export class Batches implements Owner {
    */
   private fullFor(partition: Partition, bytes: number, entry?: Entry): Batch | undefined {
     const { open } = partition
-    if (open === undefined || open.bytes + bytes <= this.maxBytes) return undefined
+    if (open === undefined || open.bytes + bytes <= this.mostBytes) return undefined
     if (entry !== undefined && open.same(entry) !== undefined) return undefined
     partition.open = undefined
     return open
@@ -296,7 +348,9 @@ export class Batches implements Owner {
   private openIn(partition: Partition): Batch {
     if (this.waiting++ === 0) this.rate = rate.resume(this.rate, this.now, this.begun, this.rested)
     if (partition.open !== undefined) return partition.open
-    const batch = new Batch(this, partition, this.size.limit, this.options.same !== undefined)
+    const { batches } = this.means.pressure.reaction
+    const limit = Math.max(1, Math.ceil(this.size.limit * batches))
+    const batch = new Batch(this, partition, limit, this.options.same !== undefined)
     partition.open = batch
     this.batches++
     this.arm(batch)
@@ -420,6 +474,7 @@ export class Batches implements Owner {
     // Their timers have only not come round to them yet.
     for (const entry of batch.members.members) if (entry.deadline <= now) this.putOut(batch, entry)
     const slots = batch.seal()
+    this.giveBack(batch, batch.drawn)
     this.running += batch.callers
     this.begun += batch.callers
     this.less(batch.callers)
@@ -447,7 +502,8 @@ export class Batches implements Owner {
     batch.sending = undefined
     this.usual.observe(latencyMillis, Exit.hasInterrupts(exit))
     if (!this.size.adapts) return
-    const full = items >= batch.limit
+    // A batch that pressure has made small says nothing of large ones.
+    const full = items >= batch.limit && this.means.pressure.reaction.batches === 1
     const said = verdict.usual(exit)
     for (let i = 0; i < items; i++) {
       const inFlight = full ? Math.max(items, this.size.limit) : items
@@ -482,6 +538,7 @@ export class Batches implements Owner {
   /** It is no more. */
   private remove(batch: Batch): void {
     this.batches--
+    this.giveBack(batch, batch.drawn)
     this.timer.clear(batch, this.maker)
     if (batch.state === "Due") batch.partition.queue.remove(batch)
     this.shut(batch)
@@ -515,10 +572,19 @@ export class Batches implements Owner {
       this.rate = rate.read(this.rate, this.now, this.begun)
       this.rested = this.begun
     }
+    this.letIn()
+  }
+
+  /** Those who wait for room, as far as there is some. */
+  private letIn(): void {
     if (this.admitting) return
     this.admitting = true
-    while (this.room.first !== undefined && this.waiting < this.maxPending) {
-      const entry = this.room.first
+    for (let entry = this.room.first; entry !== undefined; entry = this.room.first) {
+      const full = this.full(entry.bytes, entry.urgency)
+      if (full !== undefined && full !== "for ever") {
+        if (full !== "full") this.hunger()
+        break
+      }
       this.leaveRoom(entry)
       this.take(entry)
     }
@@ -542,7 +608,10 @@ export class Batches implements Owner {
     batch.part(entry)
     entry.leave()
     if (batch.begun) this.running--
-    else this.less(1)
+    else {
+      this.giveBack(batch, entry.bytes)
+      this.less(1)
+    }
     if (batch.callers > 0) return Effect.void
     if (batch.launched) return batch.abandoned(reason)
     this.remove(batch)
@@ -558,6 +627,7 @@ export class Batches implements Owner {
   }
 
   private putOut(batch: Batch, entry: Entry): void {
+    this.giveBack(batch, entry.bytes)
     batch.dismiss(entry, this.refusal(new Refused.TooLate({ short: Duration.zero })))
   }
 

@@ -23,6 +23,8 @@ import type { Waiter } from "./wake.ts"
 export interface Terms {
   readonly cost: number
   readonly bytes: number
+  /** What of them is drawn from the byte budget while it waits. */
+  readonly draws: number
   readonly maxWaitMillis: number
   readonly key: string | undefined
   /** Of an item that is not as urgent as whoever brings it. */
@@ -93,6 +95,10 @@ export abstract class Claim extends Step implements Place, Waiter {
 
   get bytes(): number {
     return this.terms.bytes
+  }
+
+  get draws(): number {
+    return this.terms.draws
   }
 
   /** How long it has stood in the line by now. */

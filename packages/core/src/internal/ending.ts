@@ -23,7 +23,16 @@ const isFailed = (ending: Failed | Refused.Refused): ending is Failed => "kind" 
 type Kinds = ReadonlySet<Transport.Kind>
 
 /** Failures that say nothing of how much the other side has to do. */
-const unloaded: Kinds = new Set(["dns", "tls", "protocol", "tooLarge", "proxy", "requestBody", "closed"] as const)
+const unloaded: Kinds = new Set([
+  "dns",
+  "tls",
+  "protocol",
+  "tooLarge",
+  "proxy",
+  "requestBody",
+  "closed",
+  "noRoom"
+] as const)
 /** No answer in time, be it its doing or that of what was before it. */
 const silent: Kinds = new Set(["headersTimeout", "idleTimeout", "totalTimeout"] as const)
 
@@ -48,7 +57,7 @@ export const works = (ending: Ending): boolean | undefined => {
 }
 
 /** What we, or our caller, have done: how large an answer may be is the caller's word. */
-const ours: Kinds = new Set(["requestBody", "closed", "tooLarge"] as const)
+const ours: Kinds = new Set(["requestBody", "closed", "tooLarge", "noRoom"] as const)
 
 const isOurs = (ending: Failed | Refused.Refused): boolean =>
   !isFailed(ending) || ours.has(ending.kind) || (ending.kind === "protocol" && !ending.sent)

@@ -36,6 +36,8 @@ import { Feeding } from "./feeding.ts"
 import { Limiter } from "./limiter.ts"
 import { Line } from "./line.ts"
 import type { Full } from "./line.ts"
+import { plenty } from "./means.ts"
+import type { Means } from "./means.ts"
 import * as millis from "./millis.ts"
 import type { Owner } from "./owner.ts"
 import { Parking } from "./parking.ts"
@@ -58,6 +60,9 @@ export class Engine implements Gate {
   private readonly shared: Allowance
   private readonly parking: Parking
   readonly protection: Protection | undefined
+  private readonly means: Means
+  /** Set while somebody waits for room that others have to give back: ends that. */
+  private hungry: (() => void) | undefined = undefined
   private readonly judges: (exit: Exit.Exit<unknown, unknown>) => ConcurrencyLimit.Verdict
   private readonly unasked: Terms
   readonly wake = new Wake()
@@ -96,7 +101,8 @@ export class Engine implements Gate {
   /** Likewise, otherwise. */
   private readonly kind: Kind
 
-  constructor(name: string, options: Options, clock: Clock.Clock, kind: "gate" | "queue" = "gate") {
+  constructor(name: string, options: Options, clock: Clock.Clock, kind: "gate" | "queue" = "gate", means = plenty) {
+    this.means = means
     this.name = name
     this.waitsAs = this.kind = options.waitsAs ?? kind
     this.what = `${kind} ${name}`
@@ -106,7 +112,8 @@ export class Engine implements Gate {
     this.line = new Line(
       terms.bounds(options.line),
       terms.frame(options.shares),
-      terms.overflow(options.line?.overflow)
+      terms.overflow(options.line?.overflow),
+      means
     )
     this.protection = options.protect === undefined ? undefined : new Protection(options.protect)
     this.parking = new Parking(this, options)
@@ -329,6 +336,7 @@ export class Engine implements Gate {
       if (claim.state === "Waiting") this.putOut(claim, new Refused.ShuttingDown())
     }
     for (const { claim } of this.feeding.all) this.feeding.feed(claim.fiber)
+    this.sate()
   }
 
   // --- at the door ----------------------------------------------------------------------------------------------------
@@ -391,24 +399,31 @@ export class Engine implements Gate {
       return this.turnAway(claim, new Refused.RateLimited({ window: lacking.why(now, claim.cost) }), lacking)
     }
     const full = this.line.full(claim)
-    if (full !== undefined && suspends) return this.sendBack(claim, lacking)
+    if (full !== undefined && suspends && full.forEver !== true) return this.sendBack(claim, lacking)
     const patientUntil = now + claim.maxWaitMillis
     const certain = Math.min(deadline, patientUntil) === Infinity ? -Infinity : this.notBefore(claim)
     const late = deadline === Infinity ? undefined : this.late(claim, now, deadline, certain)
     if (late !== undefined) return this.turnAway(claim, late)
     // At one and the same instant it may be let in just before its time is up.
     if (patientUntil <= now || (certain > patientUntil && this.unsettled === 0)) {
-      return this.turnAway(claim, full === undefined ? claim.waitExceeded() : queueFull(full))
+      return this.turnAway(claim, full === undefined ? claim.waitExceeded() : this.whyFull(full))
     }
     if (this.line.items === 0) this.rate = rate.resume(this.rate, now, this.admitted, this.rested)
     // One whose own allowance is spent puts nobody out.
     const victims = full === undefined ? [] : lacking === undefined ? this.line.evict(claim) : undefined
-    if (victims === undefined) return this.turnAway(claim, queueFull(full!))
+    if (victims === undefined) return this.turnAway(claim, this.whyFull(full!))
     this.putIn(claim, lacking, now, deadline)
     if (victims.length === 0) return
     for (const victim of victims) this.turnOut(victim, new Refused.Evicted({ by: claim.urgency }))
     // One of them may have been the head, for which the others waited.
     this.next(claim.fiber, now)
+  }
+
+  private whyFull({ bound, limit, signal, urgency }: Full): Refused.Reason {
+    const { budget } = this.means
+    if (signal === undefined)
+      return new Refused.QueueFull(urgency === undefined ? { bound, limit } : { bound, limit, urgency })
+    return signal === budget?.name ? budget.refuseUnsafe() : new Refused.Shed({ signal })
   }
 
   private putIn(claim: Claim, lacking: Owner | undefined, now: number, deadline: number): void {
@@ -536,7 +551,12 @@ export class Engine implements Gate {
   private letIn(feeder: Feeder, fiber: AnyFiber): Blocked | undefined {
     const { claim } = feeder
     const full = this.open ? this.line.full(claim) : undefined
-    if (full !== undefined && !(this.line.ready === 0 && this.shared.admits(this.now, claim.cost))) {
+    if (
+      full !== undefined &&
+      full.forEver !== true &&
+      !(this.line.ready === 0 && this.shared.admits(this.now, claim.cost))
+    ) {
+      if (full.signal !== undefined) this.hunger(fiber)
       return full.urgency === undefined ? "gate" : "level"
     }
     try {
@@ -546,7 +566,32 @@ export class Engine implements Gate {
       feeder.defect = { thrown }
     }
     this.wake.push(feeder, fiber)
+    if (this.feeding.size === 0) this.sate()
     return undefined
+  }
+
+  /** Somebody waits for room that others have, or that there is not while the process is short of something. */
+  private hunger(fiber: AnyFiber): void {
+    // Not on the stack of whoever gives it back: that may be in the middle of this very line.
+    this.hungry ??= this.means.whenMore(() => {
+      this.hungry = undefined
+      this.wake.push(this.eats, fiber)
+    })
+  }
+
+  private readonly eats = {
+    begin: () => {
+      const [feeder] = this.feeding.all
+      if (feeder === undefined) return
+      const { fiber } = feeder.claim
+      this.feeding.feed(fiber)
+      this.rearm(fiber, this.timed ? this.now : 0)
+    }
+  }
+
+  private sate(): void {
+    this.hungry?.()
+    this.hungry = undefined
   }
 
   /** The line has got empty. A long one tells how fast it drained; for a short one the clock is not read. */
@@ -577,6 +622,7 @@ export class Engine implements Gate {
   /** Takes that back; only before it was told. */
   forget(feeder: Feeder, fiber: AnyFiber): void {
     this.feeding.end(feeder, fiber)
+    if (this.feeding.size === 0) this.sate()
     this.rearm(fiber, this.timed ? this.now : 0)
   }
 
@@ -800,8 +846,5 @@ export class Engine implements Gate {
 }
 
 const tooLate = (short: number) => new Refused.TooLate({ short: Duration.millis(short) })
-
-const queueFull = ({ bound, limit, urgency }: Full) =>
-  new Refused.QueueFull(urgency === undefined ? { bound, limit } : { bound, limit, urgency })
 
 const random = (claim: Claim): number => claim.fiber.getRef(Random.Random).nextDoubleUnsafe()

@@ -18,6 +18,8 @@ import type { Indexed } from "./heap.ts"
 import { Lane } from "./lane.ts"
 import type * as lane from "./lane.ts"
 import { Level, Turns } from "./level.ts"
+import { plenty } from "./means.ts"
+import type { Means } from "./means.ts"
 import type { Frame } from "./shares.ts"
 
 /** One who waits. */
@@ -26,6 +28,8 @@ export interface Place extends lane.Place {
   readonly tenant: string
   /** In milliseconds of the monotonic clock; infinite where there is none. */
   readonly deadline: number
+  /** What it draws from the byte budget while it waits. */
+  readonly draws: number
 }
 
 export interface Bound {
@@ -44,6 +48,10 @@ export interface Full {
   readonly bound: "items" | "cost" | "bytes"
   readonly limit: number
   readonly urgency: number | undefined
+  /** What the process is short of, where that is why: the bound is all that is left. */
+  readonly signal?: string
+  /** It would not fit if all others left. */
+  readonly forEver?: boolean
 }
 
 /** What those who wait come to, together. */
@@ -76,6 +84,13 @@ class Sums {
     return undefined
   }
 }
+
+/** What is left of a bound of which a part holds; who is alone may wait in any case. */
+const partOf = ({ maxBytes, maxCost, maxItems }: Bound, part: number): Bound => ({
+  maxItems: Math.ceil(maxItems * part),
+  maxCost: maxCost * part,
+  maxBytes: maxBytes * part
+})
 
 /** Later than any deadline. */
 const endless = 1e15
@@ -143,8 +158,10 @@ export class Line<P extends Place> {
   private readonly lots = new Heap<Lot<P>>((a, b) => a.size > b.size)
   /** In each tenant the last in order is next. */
   newestFirst = false
+  private readonly means: Means
 
-  constructor(bounds: Bounds, frame: Frame | undefined, overflow: Overflow) {
+  constructor(bounds: Bounds, frame: Frame | undefined, overflow: Overflow, means: Means = plenty) {
+    this.means = means
     this.bounds = bounds
     this.frame = frame
     this.overflow = overflow
@@ -180,6 +197,11 @@ export class Line<P extends Place> {
 
   /** Which bound keeps a newcomer out, if any. */
   full(place: P): Full | undefined {
+    return this.overfull(place) ?? this.squeezed(place) ?? this.overdrawn(place)
+  }
+
+  /** The bounds that were set. */
+  private overfull(place: P): Full | undefined {
     const { urgency } = place
     const bound = this.bounds.levels[urgency]
     return (
@@ -188,16 +210,54 @@ export class Line<P extends Place> {
     )
   }
 
+  /** What is left of them while the process is short of something. */
+  private squeezed(place: P): Full | undefined {
+    const { name, reaction } = this.means.pressure
+    const { lines } = reaction
+    if (lines === 1) return undefined
+    const { urgency } = place
+    const bound = this.bounds.levels[urgency]
+    const full =
+      this.all.full(partOf(this.bounds, lines), place, undefined) ??
+      (bound === undefined ? undefined : this.sums[urgency]!.full(partOf(bound, lines), place, urgency))
+    return full === undefined ? undefined : { ...full, signal: name }
+  }
+
+  /** What is left for all lines, and for others. */
+  private overdrawn({ draws, urgency }: P): Full | undefined {
+    const { budget } = this.means
+    const room = budget?.roomFor(draws, urgency) ?? "now"
+    if (room === "now") return undefined
+    return {
+      bound: "bytes",
+      limit: budget!.maxBytes,
+      urgency: undefined,
+      signal: budget!.name,
+      forEver: room === "never"
+    }
+  }
+
+  private add(place: P): void {
+    this.all.add(place)
+    // Who had room for it has looked; who is put back had it before.
+    this.means.budget?.takeUnsafe(place.draws, 0)
+  }
+
+  private subtract(place: P): void {
+    this.all.subtract(place)
+    this.means.budget?.giveUnsafe(place.draws)
+  }
+
   enter(place: P): void {
     place.order = this.arrivals++
-    this.all.add(place)
+    this.add(place)
     this.sums[place.urgency]!.add(place)
     this.insert(place)
   }
 
   /** Takes a place out of the line, wherever it stands in it; out of `lot` if it is parked there. */
   leave(place: P, lot?: Lot<P>): void {
-    this.all.subtract(place)
+    this.subtract(place)
     this.sums[place.urgency]!.subtract(place)
     if (lot === undefined) this.remove(place)
     else {
@@ -212,7 +272,7 @@ export class Line<P extends Place> {
   handOver(place: P): void {
     const { urgency } = place
     const level = this.levels[urgency]!
-    this.all.subtract(place)
+    this.subtract(place)
     this.sums[urgency]!.subtract(place)
     level.handOver(place)
     if (this.frame !== undefined) this.position = this.frame.after(this.position, urgency)
@@ -315,8 +375,13 @@ export class Line<P extends Place> {
   evict(newcomer: P): ReadonlyArray<P> | undefined {
     if (this.overflow === "reject") return undefined
     const victims: Array<Victim<P>> = []
-    for (let full = this.full(newcomer); full !== undefined; full = this.full(newcomer)) {
-      const victim = this.victim(newcomer, full.urgency)
+    // A line that is to get shorter does so by itself: for one who comes, one goes.
+    const full = () =>
+      this.overfull(newcomer) ??
+      (victims.length === 0 ? this.squeezed(newcomer) : undefined) ??
+      this.overdrawn(newcomer)
+    for (let bound = full(); bound !== undefined; bound = full()) {
+      const victim = bound.forEver === true ? undefined : this.victim(newcomer, bound.urgency)
       if (victim === undefined) {
         for (const kept of victims.toReversed()) this.putBack(kept)
         return undefined
@@ -329,7 +394,7 @@ export class Line<P extends Place> {
   }
 
   private takeOut(place: P): Victim<P> {
-    this.all.subtract(place)
+    this.subtract(place)
     this.sums[place.urgency]!.subtract(place)
     const lot = this.lots.first
     if (lot !== undefined && lot.has(place)) {
@@ -345,7 +410,7 @@ export class Line<P extends Place> {
   }
 
   private putBack({ from, place }: Victim<P>): void {
-    this.all.add(place)
+    this.add(place)
     this.sums[place.urgency]!.add(place)
     if (from instanceof Lot) {
       from.enter(place)
@@ -364,7 +429,7 @@ export class Line<P extends Place> {
     if (parked !== undefined && (only ?? parked.urgency) === parked.urgency && parked.urgency >= newcomer.urgency) {
       return parked
     }
-    const urgency = only ?? this.overfull(newcomer.urgency)
+    const urgency = only ?? this.largest(newcomer.urgency)
     const level = this.levels[urgency]
     if (level === undefined || level.size === 0) return undefined
     if (this.overflow === "evictOldest") return level.largest!.first
@@ -372,7 +437,7 @@ export class Line<P extends Place> {
   }
 
   /** The level whose last would go last: the one with the most waiting for its share, with one more in `newcomer`. */
-  private overfull(newcomer: number): number {
+  private largest(newcomer: number): number {
     let last = newcomer
     let most = 0
     for (let urgency = 0; urgency < levels; urgency++) {

@@ -80,14 +80,18 @@ const exact = (what: string, value: number): void => {
   }
 }
 
-export const ask = ({ bytes = 0, cost = 1, key, maxWait, urgency }: BulkAsk, maxWaitMillis: number): Terms => {
+export const ask = (
+  { bytes = 0, cost = 1, drawn = 0, key, maxWait, urgency }: BulkAsk,
+  maxWaitMillis: number
+): Terms => {
   if (!(cost > 0)) throw new RangeError(`Expected a cost above 0, got ${cost}`)
   exact("a cost", cost)
   exact("bytes", least("bytes", bytes))
+  const draws = Math.max(0, bytes - least("drawn", drawn))
   if (urgency !== undefined && !isUrgency(urgency)) {
     throw new RangeError(`Expected an urgency from 0 to 7, got ${String(urgency)}`)
   }
-  return { cost, bytes, maxWaitMillis: Math.min(maxWaitMillis, limitOf(maxWait)), key, urgency }
+  return { cost, bytes, draws, maxWaitMillis: Math.min(maxWaitMillis, limitOf(maxWait)), key, urgency }
 }
 
 export const limitOf = (input: Duration.Input | undefined): number =>

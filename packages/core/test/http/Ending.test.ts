@@ -27,7 +27,7 @@ describe("the load that an ending tells of", () => {
       expect(Ending.load(failed(kind))).toBe("overload")
     for (const kind of ["headersTimeout", "idleTimeout", "totalTimeout"] as const)
       expect(Ending.load(failed(kind))).toBe("late")
-    for (const kind of ["dns", "tls", "protocol", "tooLarge", "proxy", "requestBody", "closed"] as const)
+    for (const kind of ["dns", "tls", "protocol", "tooLarge", "proxy", "requestBody", "closed", "noRoom"] as const)
       expect(Ending.load(failed(kind))).toBe("ignore")
     expect(Ending.load(busy)).toBe("overload")
   })
@@ -48,7 +48,14 @@ describe("the health that an ending tells of", () => {
   })
 
   it("is not told by what we did ourselves, or a proxy on the way", () => {
-    for (const ending of [failed("requestBody"), failed("closed"), failed("tooLarge"), failed("protocol", false), busy])
+    for (const ending of [
+      failed("requestBody"),
+      failed("closed"),
+      failed("tooLarge"),
+      failed("noRoom"),
+      failed("protocol", false),
+      busy
+    ])
       expect(Ending.health(ending)).toBe(CircuitBreaker.ignored)
     expect(Ending.health(head(503, ...unsent))).toBe(CircuitBreaker.ignored)
     expect(Ending.health(head(503, ...sent))).toBe(CircuitBreaker.ignored)
@@ -83,7 +90,7 @@ describe("whether to send again", () => {
     }
     for (const kind of ["refused", "unreachable", "dns", "tls", "connectTimeout"] as const)
       expect(again(failed(kind, false))).toEqual([true, true])
-    for (const kind of ["protocol", "tooLarge", "requestBody", "closed", "proxy"] as const)
+    for (const kind of ["protocol", "tooLarge", "requestBody", "closed", "proxy", "noRoom"] as const)
       expect([...again(failed(kind)), ...again(failed(kind, false))]).toEqual([false, false, false, false])
   })
 

@@ -16,6 +16,7 @@ const place = ({ bytes = 0, cost = 1, deadline = Infinity, tenant = "", urgency 
   urgency,
   cost,
   bytes,
+  draws: 0,
   tenant,
   deadline,
   order: 0,

@@ -2,6 +2,7 @@
 import { Cause, Context, Effect, Exit, Scope } from "effect"
 import type { Fiber } from "effect"
 import { Deadline, Reason, Transport } from "@fairlead/core"
+import type { ByteBudget } from "@fairlead/core"
 import type { Readable } from "node:stream"
 import type { Handler, Observer, Progress, Request } from "../NodeHttp.ts"
 import * as framing from "./framing.ts"
@@ -12,6 +13,8 @@ import type { Bounds } from "./strict.ts"
 
 export interface Settings extends Bounds {
   readonly idleMillis: number
+  /** What slow readers have yet to take of answers is drawn from it. */
+  readonly budget: ByteBudget.ByteBudget | undefined
   readonly onDeadline: (error: Deadline.DeadlineExceeded) => Transport.Reply
 }
 
@@ -36,6 +39,8 @@ export abstract class Call implements Request, Progress, Transport.Sink, Sender 
   place = 0
   /** Whose turn it is: what of it the client has to move. */
   protected turns = 0
+  /** What of the answer waits here for the client to take it, as far as the budget has room for that. */
+  private drawn = 0
   protected readonly settings: Settings
   private region: Deadline.Region | undefined = undefined
 
@@ -216,6 +221,18 @@ export abstract class Call implements Request, Progress, Transport.Sink, Sender 
       this.answer(problem(status))
     }
     this.region?.cut(new Reason.ClientGone())
+  }
+
+  /** So much of the answer waits here for the client. */
+  protected holds(bytes: number) {
+    if (this.settings.budget?.takeUnsafe(bytes) === true) this.drawn += bytes
+  }
+
+  /** Nothing of the answer does any more. */
+  protected letGo() {
+    if (this.drawn === 0) return
+    this.settings.budget!.giveUnsafe(this.drawn)
+    this.drawn = 0
   }
 
   /** Whether it is the client's turn to send. */

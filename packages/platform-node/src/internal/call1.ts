@@ -29,6 +29,7 @@ export class Call1 extends Call {
   }
 
   closed() {
+    this.letGo()
     this.client.end()
     this.gone()
   }
@@ -126,7 +127,10 @@ export class Call1 extends Call {
   protected afterLast() {
     const { socket } = this.response
     // Bytes that a slow reader has yet to take. When they are gone, Node sets its own timeout.
-    if (socket !== null && socket.writableLength > 0) this.clientTakes(true)
+    if (socket !== null && socket.writableLength > 0) {
+      this.clientTakes(true)
+      this.holds(socket.writableLength)
+    }
     if (this.body !== Transport.empty && !this.request.complete) this.linger()
   }
 

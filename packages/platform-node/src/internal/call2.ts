@@ -37,6 +37,7 @@ export class Call2 extends Call {
     const gone = () => this.cut(new Reason.ClientGone())
     stream.on("aborted", gone)
     stream.on("close", () => {
+      this.letGo()
       session.leave(this)
       gone()
     })
@@ -111,8 +112,9 @@ export class Call2 extends Call {
     this.said = true
     // Node has ended it with the head: after HEAD, and where the status has no body.
     if (this.stream.writableEnded) return
-    if (bytes === undefined) this.stream.end()
-    else this.sayPieces(bytes, 0)
+    if (bytes === undefined) return void this.stream.end()
+    this.holds(bytes.length)
+    this.sayPieces(bytes, 0)
   }
 
   /** In one piece, nobody could tell whether a slow client takes any of it. */

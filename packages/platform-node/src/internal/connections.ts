@@ -15,6 +15,7 @@
  */
 import { Client, errors } from "undici"
 import type { buildConnector, Dispatcher } from "undici"
+import type { Pressure } from "@fairlead/core"
 import type { Socket } from "node:net"
 import { Session } from "./multiplexed.ts"
 import { maxTimeout, tooLong } from "./dial.ts"
@@ -56,6 +57,8 @@ export interface Options {
   /** Longest wait for a place; 0: for ever. */
   readonly connectMillis: number
   readonly http2: boolean
+  /** Says how many idle ones are kept to one origin. */
+  readonly pressure: Pressure.Pressure
 }
 
 /** What takes a place. */
@@ -182,6 +185,22 @@ export class Connections {
   stands(socket: Socket): void {
     this.opened++
     socket.once("close", () => this.shut++)
+  }
+
+  /** How many idle ones are kept to one origin. */
+  get keeps(): number {
+    return this.options.pressure.reaction.idle
+  }
+
+  /** Closes the idle ones that are not kept any more, used longest ago first. */
+  spare(): void {
+    const { keeps } = this
+    for (const { idle, sessions } of this.origins.values()) {
+      // Each takes itself out.
+      for (const lane of idle.slice(0, Math.max(0, idle.length - keeps))) lane.close()
+      const free = [...sessions].filter(({ state }) => state === "idle")
+      for (const session of free.slice(0, Math.max(0, free.length - keeps))) session.close()
+    }
   }
 
   /** Something may have become possible that somebody waits for. */
@@ -345,7 +364,7 @@ export class Lane implements Connection, Place {
     if (this.served++ > 0) this.pool.reused++
     this.awaitsHead = true
     this.phase = "idle"
-    if (this.pool.closed) return this.close()
+    if (this.pool.closed || (this.origin.idle.length >= this.pool.keeps && this.pool.waiting === 0)) return this.close()
     this.origin.idle.push(this)
     if (this.pool.bounded) this.pool.idle.add(this)
     if (this.pool.waiting > 0) this.pool.pump()

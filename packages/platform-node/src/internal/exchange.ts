@@ -4,7 +4,7 @@
 import { Effect } from "effect"
 import type { Context, Scope } from "effect"
 import { Transport } from "@fairlead/core"
-import type { Gate } from "@fairlead/core"
+import type { ByteBudget, Gate } from "@fairlead/core"
 import type { Dispatcher } from "undici"
 import { maxTimeout } from "./dial.ts"
 import type { Connection, Connections, Taker } from "./connections.ts"
@@ -21,6 +21,8 @@ export interface Limits {
   readonly totalMillis: number
   readonly wholeBytes: number
   readonly maxBytes: number
+  /** What is taken in whole draws from it until it is. */
+  readonly budget: ByteBudget.ByteBudget | undefined
 }
 
 type Resume<A, E> = (effect: Effect.Effect<A, E>) => void
@@ -55,6 +57,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
   private chunks: Array<Uint8Array> = []
   /** How much of the body may come still. */
   private left: number
+  /** What it has drawn for an answer that is taken in whole. */
+  private drawn = 0
   private failure: Transport.BodyFailed | undefined = undefined
   /** Longest silence before the head, and in the body, as far as it is not undici that keeps to it. */
   private headMillis = 0
@@ -209,7 +213,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
       const length = lengthOf(this.request.method, status, parsed)
       const isTooLarge = length !== undefined && length > this.left
       this.awaitChunk()
-      if (!isTooLarge && length !== undefined && length <= this.limits.wholeBytes) {
+      if (!isTooLarge && length !== undefined && length <= this.limits.wholeBytes && this.draws(length)) {
         this.state = "whole"
         this.status = status
         this.headers = headers
@@ -226,6 +230,14 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
     } finally {
       inside--
     }
+  }
+
+  private draws(bytes: number): boolean {
+    const { budget } = this.limits
+    if (budget === undefined) return true
+    if (!budget.takeUnsafe(bytes)) return false
+    this.drawn = bytes
+    return true
   }
 
   onResponseData(_: Dispatcher.DispatchController, chunk: Buffer) {
@@ -359,6 +371,10 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
 
   private quiet() {
     this.hush()
+    if (this.drawn > 0) {
+      this.limits.budget!.giveUnsafe(this.drawn)
+      this.drawn = 0
+    }
     if (this.total !== undefined) clearTimeout(this.total)
   }
 

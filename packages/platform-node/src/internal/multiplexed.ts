@@ -108,7 +108,7 @@ export class Session implements Place {
   left(): void {
     this.streams--
     if (this.streams === 0) {
-      if (this.retired || this.pool.closed) return this.close()
+      if (this.retired || this.pool.closed || (this.pool.keeps === 0 && this.pool.waiting === 0)) return this.close()
       this.rest()
     }
     if (this.pool.waiting > 0) this.pool.pump()

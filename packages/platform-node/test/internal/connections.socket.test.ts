@@ -1,4 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
+import { Pressure } from "@fairlead/core"
 import { ScriptedUpstream } from "@fairlead/testing/node"
 import { Effect } from "effect"
 import { Connections } from "../../src/internal/connections.ts"
@@ -19,6 +20,7 @@ const make = (bounds: Partial<Options> = {}) =>
           perOrigin: Infinity,
           connectMillis: 1_000,
           http2: false,
+          pressure: Pressure.calm,
           ...bounds
         })
     ),

@@ -12,10 +12,20 @@ export const all = (config: Config): string =>
       ...(config.tls === undefined ? [] : [["tls", `${config.tls.cert}, ${config.tls.key}`] as const]),
       ["admin", config.admin === undefined ? "off" : ConfigValue.formatAddress(config.admin)],
       ["hosts", ["loopback", ...config.hosts].join(", ")],
-      ["origins", config.origins.length === 0 ? "none: no web page may call" : config.origins.join(", ")]
+      ["origins", config.origins.length === 0 ? "none: no web page may call" : config.origins.join(", ")],
+      ...(config.memory === undefined ? [] : [["memory", watched(config.memory)] as const])
     ]),
     ...config.upstreams.flatMap((upstream) => ["", ...lines(upstream)])
   ].join("\n")
+
+const watched = ({ budget, critical, max, tight }: NonNullable<Config["memory"]>): string =>
+  [
+    max === undefined ? "what the control group or the machine has" : `${ConfigValue.formatBytes(max)} at most`,
+    `tight from ${percent(tight)}, critical from ${percent(critical)}`,
+    `${budget === undefined ? "a quarter" : ConfigValue.formatBytes(budget)} for queues and bodies`
+  ].join(" · ")
+
+const percent = (part: number): string => `${Number((part * 100).toFixed(3))} %`
 
 /** The upstreams alone. */
 export const upstreams = (config: Config): string =>
@@ -92,7 +102,7 @@ const retried = (
   { key, routes }: Upstream["idempotency"]
 ) =>
   [
-    `${attempts} attempts at the most, ${Number((budget * 100).toFixed(3))} % more calls (10 in 10 s in any case)`,
+    `${attempts} attempts at the most, ${percent(budget)} more calls (10 in 10 s in any case)`,
     ...(hedge === undefined ? [] : [`hedged after ${typeof hedge === "string" ? hedge : Duration.format(hedge)}`]),
     `content up to ${ConfigValue.formatBytes(replay)}`,
     ...(routes.length === 0 ? [] : [`idempotent, too: ${routes.map(Idempotency.format).join(", ")}`]),

@@ -48,6 +48,7 @@ export const stage =
       const hold = gate.hold({
         pending: true,
         bytes: heldBytes(call),
+        drawn: call.drawn,
         maxWait: facts.wait === undefined ? undefined : facts.waitLeftMillis,
         key: cools ? Cooling.routeOf(request.method, call.target, pathFrom, cooling.segments) : undefined
       })
@@ -150,6 +151,14 @@ const readWait = ({ facts, received }: Call) => {
   else facts.wait = wait
 }
 
-/** What is in memory of a call that waits: its head, and its content where that is there already. Not its length. */
+/** What is in memory of a call that waits: its head, and its content where that is there already, or may be read ahead. Not its length. */
 const heldBytes = ({ body, request }: Call): number =>
-  request.target.length + Headers.size(request.headers) + (body.bytes?.byteLength ?? 0)
+  request.target.length +
+  Headers.size(request.headers) +
+  (body.bytes?.byteLength ?? ahead(body.length, request.expectsContinue))
+
+/** Node reads two chunks of a body that nobody takes, and then stops. A client that is to be told to go on sends nothing. */
+const readAhead = 2 * 64 * 1024
+
+const ahead = (length: number | undefined, waits: boolean): number =>
+  waits ? 0 : Math.min(length ?? readAhead, readAhead)

@@ -13,14 +13,16 @@
  * besides. Where the circuit is open at the end of an attempt, that end is the call's.
  *
  * A call can be sent again only with its content in memory: up to `replayBytes` of a known length are collected before the
- * first attempt. What is longer, of unknown length, or waits for a `100 Continue` goes once.
+ * first attempt, where the byte budget has room for them. What is longer, of unknown length, or waits for a `100 Continue` goes once.
  */
 import { Attempts, Refused, Transport } from "@fairlead/core"
+import type { ByteBudget } from "@fairlead/core"
 import { Ending } from "@fairlead/core/http"
 import { Clock, Context, Duration, Effect, Exit, Option, Schedule, Scope } from "effect"
 import type { Fiber } from "effect"
 import type { Call, Facts, Handler, Stage } from "../Call.ts"
 import * as Idempotency from "../Idempotency.ts"
+import { readWishes } from "./Admission.ts"
 
 export interface Options {
   readonly idempotency: Idempotency.Idempotency
@@ -29,6 +31,8 @@ export interface Options {
   readonly replayBytes: number
   /** As much as is being collected at the same time; what is more goes once. */
   readonly collectBytes: number
+  /** What contents draw from while their calls are tried; one that finds no room goes once. */
+  readonly budget: ByteBudget.ByteBudget | undefined
   /** Whoever is told to come back later than this is told so: the client waits no longer for it here. */
   readonly longestMillis: number
   /** Whether calls are hedged. */
@@ -97,9 +101,28 @@ export const stage =
         return collected(body)
       })
       const bounded = Effect.onExitPrimitive(content, () => void (collecting -= counted))
-      return Effect.flatMap(bounded, (body) => tries(attempts, options, next, { ...call, body }))
+      const tried = (drawn: number) =>
+        Effect.flatMap(bounded, (body) => tries(attempts, options, next, { ...call, body, drawn }))
+      return options.budget === undefined ? tried(0) : drawing(options.budget, length, call, tried, next)
     }
   }
+
+/** For as long as the call is tried its content is drawn from the budget. */
+const drawing = (
+  budget: ByteBudget.ByteBudget,
+  length: number,
+  call: Call,
+  tried: (drawn: number) => ReturnType<Handler>,
+  next: Handler
+): ReturnType<Handler> => {
+  let drawn = 0
+  const all = Effect.suspend(() => {
+    readWishes(call)
+    if (!budget.takeUnsafe(length, call.facts.urgency)) return next(call)
+    return tried((drawn = length))
+  })
+  return Effect.onExitPrimitive(all, () => void budget.giveUnsafe(drawn))
+}
 
 const collected = (body: Transport.Body): Effect.Effect<Transport.Body, Transport.UpstreamFailed> => {
   const chunks: Array<Uint8Array> = []

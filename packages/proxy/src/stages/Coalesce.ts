@@ -9,9 +9,9 @@
  * who waits for it, and has until the latest of their deadlines; the last to leave cuts it, and its connection.
  *
  * What may be shared, see `Sharing`. Another answer goes to one of them, if it is short. An answer that is longer than `maxBytes`, or
- * a stream of events, is cut as soon as that is known. Then each calls by itself, and so do those of its route for a minute.
+ * a stream of events, or one that the byte budget has no room for, is cut as soon as that is known. Then each calls by itself, and so do those of its route for a minute.
  */
-import { Coalesce, Deadline, Priority, Refused, Transport } from "@fairlead/core"
+import { ByteBudget, Coalesce, Deadline, Priority, Refused, Transport } from "@fairlead/core"
 import { Cause, Clock, Data, Deferred, Duration, Effect, Exit, Option } from "effect"
 import type { Scope } from "effect"
 import { Facts } from "../Call.ts"
@@ -30,6 +30,8 @@ export interface Options {
   readonly maxBytes: number
   /** Fields that do not tell calls apart, and are not sent. */
   readonly ignore: ReadonlyArray<string>
+  /** What answers draw from while they are taken in. One that finds no room is not shared. */
+  readonly budget: ByteBudget.ByteBudget | undefined
 }
 
 /** For how long the calls of a route that cannot be shared go each by itself, and how many routes are known. */
@@ -48,7 +50,7 @@ const most = 10_000
 
 export const make = (options: Options): Effect.Effect<Stage, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const { ignore, maxBytes, name } = options
+    const { budget, ignore, maxBytes, name } = options
     const clock = yield* Clock.Clock
     const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
     const read = Sharing.of(ignore)
@@ -56,7 +58,7 @@ export const make = (options: Options): Effect.Effect<Stage, never, Scope.Scope>
     /** The runs that go on, by their keys. */
     const running = new Map<string, Facts>()
     const runs = yield* Coalesce.make(name, {
-      run: (asked: Asked) => run(asked, maxBytes, running),
+      run: (asked: Asked) => run(asked, maxBytes, running, budget),
       key: ({ shared }) => shared.key,
       maxRuns: most,
       maxCallers: most
@@ -176,7 +178,8 @@ const joined = (headers: Transport.Headers, { run, startedAt }: Facts): Array<st
 const run = (
   asked: Asked,
   maxBytes: number,
-  running: Map<string, Facts>
+  running: Map<string, Facts>,
+  budget: ByteBudget.ByteBudget | undefined
 ): Effect.Effect<Answer, Refused.Refused | Transport.UpstreamFailed | Unshared> => {
   const { key } = asked.shared
   const call = ofNobody(asked)
@@ -188,7 +191,7 @@ const run = (
   const answered = Deadline.region((region) =>
     Effect.withFiber((fiber) => {
       facts.fiber = fiber.id
-      return Effect.scoped(Effect.flatMap(asked.next({ ...call, region }), (reply) => collect(reply, maxBytes)))
+      return Effect.scoped(Effect.flatMap(asked.next({ ...call, region }), (reply) => collect(reply, maxBytes, budget)))
     })
   )
   return Effect.onExitPrimitive(
@@ -229,10 +232,17 @@ const unheard = () => {}
 /** Takes an answer in, as far as it may be shared. */
 const collect = (
   reply: Transport.Reply,
-  maxBytes: number
+  maxBytes: number,
+  budget: ByteBudget.ByteBudget | undefined
 ): Effect.Effect<Answer, Transport.UpstreamFailed | Unshared> => {
   const { body, headers, status } = reply
-  const answer = (body: Transport.Body, mayShare = true): Answer => ({ status, headers, body, mayShare, taken: false })
+  const answer = (body: Transport.Body, mayShare = true): Answer => ({
+    status,
+    headers,
+    body,
+    mayShare,
+    taken: false
+  })
   const mayShare = Sharing.mayShare(reply) && (body.length ?? 0) <= maxBytes && !isEventStream(headers)
   // It is whole: one may have it in any case.
   if (body.bytes !== undefined) return Effect.succeed(answer(body, mayShare))
@@ -247,9 +257,10 @@ const collect = (
     const chunks: Array<Uint8Array> = []
     const tooMuch = Deferred.makeUnsafe<never, Unshared>()
     let bytes = 0
+    const drawn = new ByteBudget.Drawn(budget)
     const write = (chunk: Uint8Array): boolean => {
       bytes += chunk.length
-      if (bytes <= bound) return chunks.push(chunk) > 0
+      if (bytes <= bound && drawn.more(chunk.length)) return chunks.push(chunk) > 0
       // Not on this stack, which is that of whoever sends.
       queueMicrotask(() => Deferred.doneUnsafe(tooMuch, Effect.fail(new Unshared())))
       return false
@@ -260,7 +271,8 @@ const collect = (
     )
     const collected = Effect.raceFirst(flown, Deferred.await(tooMuch))
     const soon = forOne ? Effect.raceFirst(collected, Effect.delay(Effect.fail(new Unshared()), oneMillis)) : collected
-    return Effect.map(soon, () => answer(Transport.bytes(Buffer.concat(chunks, bytes)), mayShare))
+    const all = Effect.map(soon, () => answer(Transport.bytes(Buffer.concat(chunks, bytes)), mayShare))
+    return budget === undefined ? all : Effect.onExitPrimitive(all, () => void drawn.end())
   })
 }
 

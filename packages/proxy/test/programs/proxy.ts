@@ -18,6 +18,7 @@ NodeMain.launch(
           tls: undefined,
           hosts: [],
           origins: [],
+          memory: undefined,
           upstreams: [
             {
               ...defaults,
