@@ -120,11 +120,12 @@ export const layer = (options: Options = {}): Layer.Layer<Service> => Layer.effe
  */
 export const signal = (monitor: EventLoopMonitor, overload?: Overload): Gate.Signal => monitor.signal(overload)
 
-const leastMillis = 25
+/** The shortest hold that can be told: looks take a millisecond each, and a timer is never quite in time. */
+export const leastAlarmMillis = 25
 
 const checked = (alarmMillis: number): number => {
-  if (alarmMillis >= leastMillis) return alarmMillis
-  throw new RangeError(`Expected an alarm of ${leastMillis} ms at the least, got ${alarmMillis} ms`)
+  if (alarmMillis >= leastAlarmMillis) return alarmMillis
+  throw new RangeError(`Expected an alarm of ${leastAlarmMillis} ms at the least, got ${alarmMillis} ms`)
 }
 
 const millisOf = (input: Duration.Input) => Duration.toMillis(Duration.fromInputUnsafe(input))
@@ -280,6 +281,8 @@ class Watching {
   private readonly unobserve: () => void
   private readonly cwd = process.cwd()
   private running: AnyFiber | undefined
+  /** When the watchdog began to watch: before that it can name nobody, and that is the start of the program. */
+  private since = Infinity
 
   constructor(alarmMillis: number, everyMillis: number, stuckMillis: number, profile: NonNullable<Options["profile"]>) {
     this.dog = watchdog.start({ everyMillis, patienceMillis: alarmMillis * 0.4, stuckMillis, look: this.look })
@@ -301,8 +304,8 @@ class Watching {
   tick(now: number, pauses: Pauses): ReadonlyArray<Hold> {
     this.dog.beat()
     const held = this.holds.tick(now, (from, to) => pauses.between(from, to))
-    // Before it watches it can name nobody; that is the start of the program.
-    const named = this.dog.watches ? held.map((hold) => this.hunt.name(hold, now)) : []
+    if (this.dog.watches) this.since = Math.min(this.since, now)
+    const named = held.filter(({ end, millis }) => end - millis >= this.since).map((hold) => this.hunt.name(hold, now))
     this.hunt.tick(now)
     this.holds.excuse(performance.now())
     return named

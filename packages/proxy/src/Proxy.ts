@@ -10,7 +10,7 @@
 import { Attempts, ConcurrencyLimit, Gate, RateWindow, Shutdown } from "@fairlead/core"
 import type { Deadline, Transport } from "@fairlead/core"
 import { CircuitBreaker } from "@fairlead/core/http"
-import { NodeHttp, NodeTransport } from "@fairlead/platform-node"
+import { EventLoopMonitor, NodeHttp, NodeTransport } from "@fairlead/platform-node"
 import { Cause, Deferred, Duration, Effect, Exit, Option } from "effect"
 import type { Scope } from "effect"
 import * as AccessLog from "./AccessLog.ts"
@@ -73,9 +73,10 @@ export const make = Effect.fnUntraced(function* (
 ): Effect.fn.Return<NodeHttp.Handler<never>, never, Scope.Scope> {
   const word = randomWord()
   const pseudonym = `fairlead-${word}`
+  const signals = yield* watchLoop(config.loop)
   const upstreams = new Map<string, Route.Upstream>()
   for (const upstream of config.upstreams) {
-    const gate = yield* makeGate(upstream, store)
+    const gate = yield* makeGate(upstream, store, signals)
     const breaker = yield* breakerOf(upstream)
     const base = upstream.url.pathname.replace(/\/+$/, "")
     upstreams.set(upstream.name, {
@@ -113,12 +114,25 @@ export const make = Effect.fnUntraced(function* (
   return (request, region) => answer(handler, open(request, region, `${word}-${++count}`))
 })
 
-const makeGate = ({ concurrency, name, queue, rate, shares }: Upstream, store: RateWindow.Store | undefined) =>
+/** What tells the gates when to shed. */
+const watchLoop = (loop: Config["loop"]): Effect.Effect<ReadonlyArray<Gate.Signal>, never, Scope.Scope> =>
+  loop === undefined
+    ? Effect.succeed([])
+    : Effect.map(EventLoopMonitor.make({ alarm: loop.alarm }), (monitor) =>
+        loop.shed ? [EventLoopMonitor.signal(monitor)] : []
+      )
+
+const makeGate = (
+  { concurrency, name, queue, rate, shares }: Upstream,
+  store: RateWindow.Store | undefined,
+  signals: ReadonlyArray<Gate.Signal>
+) =>
   Gate.make(name, {
     store: rate.length === 0 ? undefined : store,
     limit: limitOf(concurrency),
     windows: rate.map(({ burst, counts, limit, per }) => RateWindow.per(limit, per, { burst, counts })),
     shares,
+    protect: signals.length === 0 ? undefined : { shed: signals },
     line: { maxItems: queue.items, maxBytes: queue.bytes, maxWait: queue.wait, overflow: queue.overflow }
   })
 

@@ -56,6 +56,7 @@ export class Holds<Fiber> {
   private last: number
   private base: Sums
   private looks: Array<Look> = []
+  private seenLost: number
   private fresh: Array<Hold> = []
   private settling: Array<Hold> = []
 
@@ -66,6 +67,7 @@ export class Holds<Fiber> {
     this.enough = alarmMillis - 1
     this.last = meter.now()
     this.base = this.read()
+    this.seenLost = this.base.lost
   }
 
   /** From now on another fiber runs, or none, and `from` no longer. On the hot path. */
@@ -82,6 +84,7 @@ export class Holds<Fiber> {
     this.fresh = []
     this.switched(undefined, now)
     this.base = this.read()
+    this.seenLost = this.base.lost
     return settled.filter(({ end, millis }) => millis - collected(end - millis, end) >= this.enough)
   }
 
@@ -92,7 +95,11 @@ export class Holds<Fiber> {
   }
 
   looked(look: Look): void {
-    if (this.looks.length < maxLooks) this.looks.push(look)
+    const lost = this.meter.lost()
+    // What the machine took until the answer is no deafness. That was after the last look, or else after the last tick.
+    const lateMillis = look.lateMillis - (lost - this.seenLost)
+    this.seenLost = lost
+    if (this.looks.length < maxLooks) this.looks.push({ ...look, lateMillis })
   }
 
   private stretched(fiber: Fiber | undefined, now: number): void {

@@ -11,6 +11,7 @@ export const all = (config: Config): string =>
       ["listen", ConfigValue.formatAddress(config.listen)],
       ...(config.tls === undefined ? [] : [["tls", `${config.tls.cert}, ${config.tls.key}`] as const]),
       ["admin", config.admin === undefined ? "off" : ConfigValue.formatAddress(config.admin)],
+      ...(config.loop === undefined ? [] : [["loop", watched(config.loop)] as const]),
       ["hosts", ["loopback", ...config.hosts].join(", ")],
       ["origins", config.origins.length === 0 ? "none: no web page may call" : config.origins.join(", ")]
     ]),
@@ -98,6 +99,9 @@ const retried = (
     ...(routes.length === 0 ? [] : [`idempotent, too: ${routes.map(Idempotency.format).join(", ")}`]),
     ...(key ? ["by Idempotency-Key"] : [])
   ].join(" · ")
+
+const watched = ({ alarm, shed }: NonNullable<Config["loop"]>): string =>
+  `told when held for ${Duration.format(alarm)}${shed ? "; sheds while overloaded, the least urgent first" : ""}`
 
 const routes = (segments: number): string => {
   if (segments === 0) return "the whole upstream"
