@@ -289,6 +289,7 @@ class Watching {
     const meter = {
       now: () => performance.now(),
       idle: idleMillis,
+      cpu: cpuMillis,
       lost: this.lost.read,
       paused: () => this.dog.pausedMillis
     }

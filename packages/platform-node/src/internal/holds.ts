@@ -9,7 +9,7 @@
  * function's doing has been taken off: waiting for events, collecting garbage, and time in which the machine did not let us run. A turn of
  * many short callbacks is none: fibers switch in it, or the looks see several callbacks.
  *
- * A hold is told two ticks later, since pauses of the collector are known only a turn of the loop after them.
+ * A hold is told two ticks later, since pauses of the collector, and of the whole process, are known only after them.
  */
 import type { Culprit } from "./frames.ts"
 
@@ -18,6 +18,8 @@ export interface Meter {
   readonly now: () => number
   /** How long the loop has waited for events. */
   readonly idle: () => number
+  /** CPU time of this thread. */
+  readonly cpu: () => number
   /** How long this thread could have run, and did not come to. */
   readonly lost: () => number
   /** How long the whole process was stopped, as far as that is no part of `lost`. */
@@ -57,8 +59,8 @@ export class Holds<Fiber> {
   private base: Sums
   private looks: Array<Look> = []
   private seenLost: number
-  private fresh: Array<Hold> = []
-  private settling: Array<Hold> = []
+  private fresh: Array<Pending> = []
+  private settling: Array<Pending> = []
 
   constructor(meter: Meter, alarmMillis: number, spanOf: (fiber: Fiber) => string | null) {
     this.meter = meter
@@ -85,7 +87,13 @@ export class Holds<Fiber> {
     this.switched(undefined, now)
     this.base = this.read()
     this.seenLost = this.base.lost
-    return settled.filter(({ end, millis }) => millis - collected(end - millis, end) >= this.enough)
+    return settled.flatMap((pending) => {
+      const { hold } = pending
+      const millis = heldFor({ ...pending, paused: this.base.paused - pending.before })
+      // Someone who waits is seen to: a machine that stood still is not.
+      if (millis > pending.cpu * 2 && hold.native && hold.place === unseen.place) return []
+      return millis - collected(hold.end - millis, hold.end) >= this.enough ? [{ ...hold, millis }] : []
+    })
   }
 
   /** What has run since the last mark was the monitor itself. */
@@ -105,26 +113,53 @@ export class Holds<Fiber> {
   private stretched(fiber: Fiber | undefined, now: number): void {
     const { looks } = this
     this.looks = []
-    const { idle, lost, paused } = this.read()
     const { base } = this
-    // A machine that is short of time may seem to have stopped us, too.
-    const taken = idle - base.idle + Math.max(lost - base.lost, paused - base.paused)
-    const millis = now - this.last - taken
+    const sums = this.read()
+    const busy = now - this.last - (sums.idle - base.idle)
+    const [cpu, lost] = [Math.min(busy, sums.cpu - base.cpu), sums.lost - base.lost]
+    const millis = heldFor({ busy, cpu, lost, paused: 0 })
     if (millis < this.enough || looks.some(({ callback }) => callback !== looks[0]!.callback)) return
     const span = looks.find(({ span }) => span !== null)?.span ?? (fiber === undefined ? null : this.spanOf(fiber))
-    this.fresh.push({ ...blame(looks), span, millis, end: now })
+    const hold = { ...blame(looks), span, millis, end: now }
+    this.fresh.push({ hold, busy, cpu, lost, before: base.paused })
   }
 
   private read(): Sums {
-    const { idle, lost, paused } = this.meter
-    return { idle: idle(), lost: lost(), paused: paused() }
+    const { cpu, idle, lost, paused } = this.meter
+    return { cpu: cpu(), idle: idle(), lost: lost(), paused: paused() }
   }
 }
 
+/** A hold of which it is not known yet what the collector and a stop of the process had of it: both are told after they are over. */
+interface Pending {
+  readonly hold: Hold
+  readonly busy: number
+  readonly cpu: number
+  readonly lost: number
+  /** How long the process had been stopped before. */
+  readonly before: number
+}
+
 interface Sums {
+  readonly cpu: number
   readonly idle: number
   readonly lost: number
   readonly paused: number
+}
+
+/**
+ * How long somebody held the loop, of a time in which it did not wait for events: while it was on the CPU, and while it waited for something
+ * itself, as `execFileSync` does. What it lacked of the CPU otherwise is the machine's doing; not all of that is counted by anybody.
+ */
+export const heldFor = (of: {
+  readonly busy: number
+  readonly cpu: number
+  readonly lost: number
+  readonly paused: number
+}) => {
+  // A machine that is short of time may seem to have stopped us, too.
+  const waited = of.busy - of.cpu - Math.max(of.lost, of.paused)
+  return waited > of.cpu ? of.cpu + waited : of.cpu
 }
 
 const unseen = { function: "native code", place: "unknown", native: true }
