@@ -291,7 +291,7 @@ class Watching {
       idle: idleMillis,
       cpu: cpuMillis,
       lost: this.lost.read,
-      paused: () => this.dog.pausedMillis
+      missed: () => this.dog.missedMillis
     }
     this.hunt = new Hunt(profile, Math.min(10, alarmMillis / 10), this.cwd)
     this.holds = new Holds(meter, alarmMillis, spanOf)
@@ -319,7 +319,7 @@ class Watching {
     await this.dog.stop()
   }
 
-  private readonly look = (lateMillis: number): string => {
+  private readonly look = (lateMillis: number, lostThen: number | undefined): string => {
     const sites = getCallSites(200)
     // The watchdog's own words come first: this function, what it asks by, and the script in which it does.
     const asked = sites.findIndex(({ scriptName }) => scriptName === "")
@@ -327,7 +327,7 @@ class Watching {
     // Nothing runs: the loop waits, and its timer is late.
     if (found === undefined) return ""
     const span = this.running === undefined ? null : spanOf(this.running)
-    this.holds.looked({ ...found, callback: executionAsyncId(), span, lateMillis })
+    this.holds.looked({ ...found, callback: executionAsyncId(), span, lateMillis, lostThen })
     return `${found.function} (${found.place})${span === null ? "" : `, in span ${span}`}`
   }
 }

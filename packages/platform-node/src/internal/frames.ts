@@ -23,6 +23,8 @@ export interface Culprit {
   readonly function: string
   /** `src/report.ts:12`; a path below the working directory is told from there. */
   readonly place: string
+  /** Whether it is the program's own. */
+  readonly own: boolean
 }
 
 /** Of a stack, innermost first; `undefined` of an empty one: then nothing runs. */
@@ -30,7 +32,8 @@ export const culprit = (stack: ReadonlyArray<Frame>, cwd: string): Culprit | und
   // Where nothing of the program's own is on it, Effect, and where not even that, Node.
   for (const foreign of [isForeign, isNode, () => false]) {
     const start = stack.findIndex((frame) => !foreign(frame))
-    if (start >= 0) return { function: nameOf(stack, start, foreign), place: placeOf(stack[start]!, cwd) }
+    if (start < 0) continue
+    return { function: nameOf(stack, start, foreign), place: placeOf(stack[start]!, cwd), own: foreign === isForeign }
   }
   return undefined
 }

@@ -22,8 +22,8 @@ export interface Meter {
   readonly cpu: () => number
   /** How long this thread could have run, and did not come to. */
   readonly lost: () => number
-  /** How long the whole process was stopped, as far as that is no part of `lost`. */
-  readonly paused: () => number
+  /** How long another thread, which only sleeps, was not woken when it should have been. */
+  readonly missed: () => number
 }
 
 /** What is seen in the midst of a stretch. */
@@ -33,6 +33,8 @@ export interface Look extends Culprit {
   readonly span: string | null
   /** How long nothing answered: then it was in native code. */
   readonly lateMillis: number
+  /** What the meter said of `lost` when it was asked, if that is known. */
+  readonly lostThen: number | undefined
 }
 
 export interface Hold extends Culprit {
@@ -50,6 +52,8 @@ export type Collected = (from: number, to: number) => number
 /** One that answers later than this was in native code: a look takes about one. */
 const deafMillis = 15
 const maxLooks = 64
+/** How old may be what a stretch is measured from. */
+const freshMillis = 20
 
 export class Holds<Fiber> {
   private readonly meter: Meter
@@ -58,7 +62,6 @@ export class Holds<Fiber> {
   private last: number
   private base: Sums
   private looks: Array<Look> = []
-  private seenLost: number
   private fresh: Array<Pending> = []
   private settling: Array<Pending> = []
 
@@ -68,8 +71,7 @@ export class Holds<Fiber> {
     // A function that took exactly the alarm may be measured a little short.
     this.enough = alarmMillis - 1
     this.last = meter.now()
-    this.base = this.read()
-    this.seenLost = this.base.lost
+    this.base = this.read(this.last)
   }
 
   /** From now on another fiber runs, or none, and `from` no longer. On the hot path. */
@@ -77,6 +79,8 @@ export class Holds<Fiber> {
     if (now - this.last >= this.enough) this.stretched(from, now)
     else if (this.looks.length > 0) this.looks = []
     this.last = now
+    // Where ticks are late, what was read at the last one says little of a stretch that begins now.
+    if (now - this.base.at >= freshMillis) this.base = this.read(now)
   }
 
   /** A timer's turn; gives the holds that are certain now. */
@@ -85,13 +89,10 @@ export class Holds<Fiber> {
     this.settling = this.fresh
     this.fresh = []
     this.switched(undefined, now)
-    this.base = this.read()
-    this.seenLost = this.base.lost
-    return settled.flatMap((pending) => {
-      const { hold } = pending
-      const millis = heldFor({ ...pending, paused: this.base.paused - pending.before })
-      // Someone who waits is seen to: a machine that stood still is not.
-      if (millis > pending.cpu * 2 && hold.native && hold.place === unseen.place) return []
+    this.base = this.read(now)
+    return settled.flatMap(({ before, hold, ...measured }) => {
+      const waits = hold.own && hold.native
+      const millis = heldFor({ ...measured, waits, missed: this.base.missed - before })
       return millis - collected(hold.end - millis, hold.end) >= this.enough ? [{ ...hold, millis }] : []
     })
   }
@@ -103,73 +104,73 @@ export class Holds<Fiber> {
   }
 
   looked(look: Look): void {
-    const lost = this.meter.lost()
-    // What the machine took until the answer is no deafness. That was after the last look, or else after the last tick.
-    const lateMillis = look.lateMillis - (lost - this.seenLost)
-    this.seenLost = lost
-    if (this.looks.length < maxLooks) this.looks.push({ ...look, lateMillis })
+    if (this.looks.length === maxLooks) return
+    const { lateMillis, lostThen } = look
+    // What the machine took until the answer is no deafness.
+    const lost = lostThen === undefined ? 0 : this.meter.lost() - lostThen
+    this.looks.push({ ...look, lateMillis: lateMillis - lost })
   }
 
   private stretched(fiber: Fiber | undefined, now: number): void {
-    const { looks } = this
+    const { base, looks } = this
     this.looks = []
-    const { base } = this
-    const sums = this.read()
+    const sums = this.read(now)
     const busy = now - this.last - (sums.idle - base.idle)
-    const [cpu, lost] = [Math.min(busy, sums.cpu - base.cpu), sums.lost - base.lost]
-    const millis = heldFor({ busy, cpu, lost, paused: 0 })
+    const measured = { busy, cpu: Math.min(busy, sums.cpu - base.cpu), lost: sums.lost - base.lost }
+    const millis = heldFor({ ...measured, missed: 0, waits: true })
     if (millis < this.enough || looks.some(({ callback }) => callback !== looks[0]!.callback)) return
     const span = looks.find(({ span }) => span !== null)?.span ?? (fiber === undefined ? null : this.spanOf(fiber))
-    const hold = { ...blame(looks), span, millis, end: now }
-    this.fresh.push({ hold, busy, cpu, lost, before: base.paused })
+    this.fresh.push({ hold: { ...blame(looks), span, millis, end: now }, before: base.missed, ...measured })
   }
 
-  private read(): Sums {
-    const { cpu, idle, lost, paused } = this.meter
-    return { cpu: cpu(), idle: idle(), lost: lost(), paused: paused() }
+  private read(at: number): Sums {
+    const { cpu, idle, lost, missed } = this.meter
+    return { at, cpu: cpu(), idle: idle(), lost: lost(), missed: missed() }
   }
-}
-
-/** A hold of which it is not known yet what the collector and a stop of the process had of it: both are told after they are over. */
-interface Pending {
-  readonly hold: Hold
-  readonly busy: number
-  readonly cpu: number
-  readonly lost: number
-  /** How long the process had been stopped before. */
-  readonly before: number
 }
 
 interface Sums {
+  readonly at: number
   readonly cpu: number
   readonly idle: number
   readonly lost: number
-  readonly paused: number
+  readonly missed: number
 }
 
-/**
- * How long somebody held the loop, of a time in which it did not wait for events: while it was on the CPU, and while it waited for something
- * itself, as `execFileSync` does. What it lacked of the CPU otherwise is the machine's doing; not all of that is counted by anybody.
- */
-export const heldFor = (of: {
+/** A hold of which it is not known yet what the collector had of it, or whoever stopped the process. */
+interface Pending extends Pick<Measured, "busy" | "cpu" | "lost"> {
+  readonly hold: Hold
+  /** What had been missed before. */
+  readonly before: number
+}
+
+export interface Measured {
+  /** In which the loop did not wait for events. */
   readonly busy: number
   readonly cpu: number
   readonly lost: number
-  readonly paused: number
-}) => {
-  // A machine that is short of time may seem to have stopped us, too.
-  const waited = of.busy - of.cpu - Math.max(of.lost, of.paused)
-  return waited > of.cpu ? of.cpu + waited : of.cpu
+  readonly missed: number
+  /** Whether a function was seen that may wait by itself. */
+  readonly waits: boolean
 }
 
-const unseen = { function: "native code", place: "unknown", native: true }
+/**
+ * How long somebody held the loop: while it was on the CPU, and while it waited for something itself, as `execFileSync` does. Nobody counts all
+ * that a machine may take from us: so other threads must have run meanwhile.
+ */
+export const heldFor = ({ busy, cpu, lost, missed, waits }: Measured): number => {
+  const waited = busy - cpu - lost
+  return waits && waited > cpu && missed < waited * 0.2 ? cpu + waited : cpu
+}
+
+const unseen = { function: "native code", place: "unknown", own: false, native: true }
 
 /** The function that most looks saw, by the time each of them stands for. */
 export const blame = (looks: ReadonlyArray<Look>): Culprit & { readonly native: boolean } => {
   const seen = new Map<string, { found: typeof unseen; weight: number }>()
-  for (const { function: name, lateMillis, place } of looks) {
+  for (const { function: name, lateMillis, own, place } of looks) {
     const native = lateMillis > deafMillis
-    const found = { function: native ? `${name} calling native code` : name, place, native }
+    const found = { function: native ? `${name} calling native code` : name, place, own, native }
     const key = `${found.function} ${place.replace(/:\d+$/, "")}`
     const entry = seen.get(key) ?? { found, weight: 0 }
     // In the time of one that came late there could have been so many.

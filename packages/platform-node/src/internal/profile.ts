@@ -61,11 +61,12 @@ const stackOf = (leaf: number, nodes: ReadonlyMap<number, Node>, parents: Readon
 const ofStack = (stack: ReturnType<typeof stackOf>, cwd: string): Culprit | undefined => {
   const own = stack.findIndex((frame) => !isForeign(frame))
   if (stack.length === 0) return undefined
-  if (own < 0) return { function: nameOf(stack[0]!), place: placeOf(stack[0]!, cwd) }
+  if (own < 0) return { function: nameOf(stack[0]!), place: placeOf(stack[0]!, cwd), own: false }
   const name = nameOf(stack[own]!)
   return {
     function: own === 0 ? name : `${name} calling ${nameOf(stack[own - 1]!)}`,
-    place: placeOf(stack[own]!, cwd)
+    place: placeOf(stack[own]!, cwd),
+    own: true
   }
 }
 

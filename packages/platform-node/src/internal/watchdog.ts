@@ -20,16 +20,17 @@ export interface Options {
   readonly stuckMillis: number
   /**
    * Called on the main thread, in the midst of what that does, at any function call: it must be quick, not throw, and change nothing. What it
-   * gives back is what standard error is told. `lateMillis`: how long ago the watchdog has asked.
+   * gives back is what standard error is told. `lateMillis`: how long ago the watchdog has asked; `lostThen`: how long this thread had stood in line for the CPU by
+   * then, where Linux counts that.
    */
-  readonly look: (lateMillis: number) => string
+  readonly look: (lateMillis: number, lostThen: number | undefined) => string
 }
 
 export interface Watchdog {
   /** The main thread gets on. */
   beat(): void
-  /** How long the whole process was stopped, in all. */
-  readonly pausedMillis: number
+  /** How long it was not woken when it should have been, in all: then the machine did other things. */
+  readonly missedMillis: number
   /** Whether it has begun to watch. */
   readonly watches: boolean
   stop(): Promise<void>
@@ -44,12 +45,12 @@ let last = 0
 
 /** There is one main thread, and from any other it cannot be seen what that does: there, nobody watches. */
 export const start = (options: Options): Watchdog => {
-  const memory = new SharedArrayBuffer(32)
+  const memory = new SharedArrayBuffer(48)
   const counts = new Int32Array(memory, 0, 4)
-  const times = new Float64Array(memory, 16, 2)
-  if (!isMainThread) return { beat() {}, pausedMillis: 0, watches: false, stop: async () => {} }
+  const times = new Float64Array(memory, 16, 4)
+  if (!isMainThread) return { beat() {}, missedMillis: 0, watches: false, stop: async () => {} }
   const id = ++last
-  looksOf()[id] = () => options.look(clock() - times[0]!)
+  looksOf()[id] = () => options.look(clock() - times[0]!, times[3]! < 0 ? undefined : times[3]!)
   const { everyMillis, patienceMillis, stuckMillis } = options
   const expression = `globalThis[Symbol.for(${JSON.stringify(looks.description)})]?.[${id}]?.()`
   const worker = new Worker(`(${watch})()`, {
@@ -66,8 +67,9 @@ export const start = (options: Options): Watchdog => {
     beat() {
       counts[0]!++
     },
-    get pausedMillis() {
-      return times[1]!
+    get missedMillis() {
+      // What it misses now it will only count when it comes to run.
+      return counts[1] === 1 ? times[1]! + Math.max(0, clock() - times[2]! - 2 * everyMillis) : 0
     },
     get watches() {
       return counts[1] === 1
@@ -84,18 +86,30 @@ export const start = (options: Options): Watchdog => {
 const watch = () => {
   const { workerData } = process.getBuiltinModule("node:worker_threads")
   const { Session } = process.getBuiltinModule("node:inspector")
-  const { writeSync } = process.getBuiltinModule("node:fs")
+  const { openSync, readSync, writeSync } = process.getBuiltinModule("node:fs")
   const { everyMillis, expression, memory, patienceMillis, stuckMillis } = workerData
   const counts = new Int32Array(memory, 0, 4)
-  const times = new Float64Array(memory, 16, 2)
+  // When it asked; what it has missed; when it came last; what the main thread had lost when it asked.
+  const times = new Float64Array(memory, 16, 4)
   const clock = () => Number(process.hrtime.bigint()) / 1e6
   const session = new Session()
   session.connectToMainThread()
-  // A thread that sleeps is woken in time unless the whole process is stopped: a signal, a virtual machine that is moved, a quota that is spent.
-  const paused = 60
+  const buffer = Buffer.alloc(128)
+  let file: number | undefined
+  try {
+    // The main thread has the number of the process.
+    file = openSync(`/proc/self/task/${process.pid}/schedstat`, "r")
+  } catch {
+    // Another system.
+  }
+  const lost = () => {
+    if (file === undefined) return -1
+    return Number(buffer.toString("latin1", 0, readSync(file, buffer, 0, 128, 0)).split(" ")[1]) / 1e6
+  }
   let seen = -1
   let since = clock()
   let came = since
+  times[2] = since
   let asking = false
   let told = false
   const tell = (millis: number, where: string) => {
@@ -110,7 +124,8 @@ const watch = () => {
     const now = clock()
     const late = now - came - everyMillis
     came = now
-    if (late > paused) times[1]! += late
+    if (late > everyMillis) times[1]! += late
+    times[2] = now
     if (counts[0] !== seen) {
       seen = counts[0]!
       since = now
@@ -118,6 +133,7 @@ const watch = () => {
     } else if (now - since >= patienceMillis && !asking) {
       asking = true
       times[0] = now
+      times[3] = lost()
       const asked = seen
       session.post("Runtime.evaluate", { expression, returnByValue: true }, (_, answer: any) => {
         asking = false

@@ -7,6 +7,7 @@ const hold = (name = "parse", more: object = {}) => ({
   span: null,
   millis: 200,
   end: 0,
+  own: true,
   native: false,
   ...more
 })

@@ -19,7 +19,8 @@ describe("culprit", () => {
   it("is the innermost function of the program, not what it calls of Node and Effect", () => {
     expect(named(node, effect, frame("parse", "file:///app/src/report.ts", 12), main)).toEqual({
       function: "parse",
-      place: "src/report.ts:12"
+      place: "src/report.ts:12",
+      own: true
     })
   })
 
@@ -27,14 +28,15 @@ describe("culprit", () => {
     const line = frame("", "file:///app/src/report.ts", 12)
     expect(named(line, builtin, frame("each", "file:///app/src/report.ts", 40))).toEqual({
       function: "map",
-      place: "src/report.ts:12"
+      place: "src/report.ts:12",
+      own: true
     })
     expect(named(line, frame("", ""), frame("each", "file:///app/src/report.ts", 40))?.function).toBe("each")
   })
 
   it("has no name where only who has started the fiber has one", () => {
     const line = frame("", "file:///app/src/report.ts", 12)
-    expect(named(line, effect, main)).toEqual({ function: "(anonymous)", place: "src/report.ts:12" })
+    expect(named(line, effect, main)).toEqual({ function: "(anonymous)", place: "src/report.ts:12", own: true })
     expect(named(line, wrapped, main)?.function).toBe("(anonymous)")
   })
 
@@ -45,7 +47,7 @@ describe("culprit", () => {
 
   it("is of Effect where nothing of the program's is there, of Node where not even that, and nobody where nothing is", () => {
     expect(named(node, effect)?.function).toBe("runLoop")
-    expect(named(node)).toEqual({ function: "now", place: "node:internal/perf/performance:1" })
+    expect(named(node)).toEqual({ function: "now", place: "node:internal/perf/performance:1", own: false })
     expect(named()).toBeUndefined()
   })
 })

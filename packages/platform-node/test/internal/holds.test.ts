@@ -7,15 +7,17 @@ const look = (name: string, more: Partial<Look> = {}): Look => ({
   place: "src/a.ts:1",
   callback: 1,
   span: null,
+  own: true,
   lateMillis: 1,
+  lostThen: undefined,
   ...more
 })
 
 /** A loop that the test plays: fibers are their names. */
 const loop = () => {
-  let [now, idle, cpu, lost, paused] = [0, 0, 0, 0, 0]
+  let [now, idle, cpu, lost, missed] = [0, 0, 0, 0, 0]
   let pauses: ReadonlyArray<readonly [start: number, millis: number]> = []
-  const meter = { now: () => now, idle: () => idle, cpu: () => cpu, lost: () => lost, paused: () => paused }
+  const meter = { now: () => now, idle: () => idle, cpu: () => cpu, lost: () => lost, missed: () => missed }
   const holds = new Holds<string>(meter, 100, (fiber) => (fiber === "bare" ? null : `span of ${fiber}`))
   const collected = (from: number, to: number) =>
     pauses.reduce((sum, [start, millis]) => sum + Math.max(0, Math.min(to, start + millis) - Math.max(from, start)), 0)
@@ -30,7 +32,7 @@ const loop = () => {
     /** The machine does other things. */
     starves: (millis: number) => void ((now += millis), (lost += millis)),
     /** It is told of after it is over. */
-    stopped: (millis: number) => void (paused += millis),
+    stopped: (millis: number) => void (missed += millis),
     collects: (millis: number) => void ((pauses = [...pauses, [now, millis]]), (now += millis), (cpu += millis)),
     looks: (name: string, more?: Partial<Look>) => holds.looked(look(name, more)),
     switches: (from: string | undefined) => holds.switched(from, now),
@@ -56,7 +58,7 @@ describe("holds", () => {
     it.works(110)
     it.switches("report")
     expect(it.told()).toEqual([
-      { function: "parse", place: "src/a.ts:1", span: "GET /report", millis: 200, end: 200, native: false }
+      { function: "parse", place: "src/a.ts:1", span: "GET /report", millis: 200, end: 200, own: true, native: false }
     ])
   })
 
@@ -144,6 +146,16 @@ describe("holds", () => {
     it.works(20)
     it.waits(200)
     it.switches("report")
+    it.works(20)
+    it.waits(200)
+    it.looks("getCont", { lateMillis: 180, own: false })
+    it.switches("report")
+    it.works(20)
+    it.waits(200)
+    it.looks("unlucky", { lateMillis: 180 })
+    it.switches("report")
+    it.stopped(190)
+    it.tick()
     it.tick()
     it.works(150)
     it.waits(40)
@@ -151,12 +163,18 @@ describe("holds", () => {
     expect(it.told()).toMatchObject([{ millis: 150 }])
   })
 
-  it("do not take off twice what stopped us and what starved us", () => {
+  it("last no longer for what was done before, however late the ticks are", () => {
     const it = loop()
+    for (let i = 0; i < 50; i++) {
+      it.works(10)
+      it.switches("one of many")
+    }
     it.works(150)
-    it.starves(100)
-    it.stopped(100)
-    expect(it.told()).toMatchObject([{ millis: 150 }])
+    it.starves(300)
+    it.switches("report")
+    const [hold] = it.told()
+    expect(hold!.millis).toBeGreaterThanOrEqual(150)
+    expect(hold!.millis).toBeLessThan(175)
   })
 
   it("are none of the collector, though its pause is known only later", () => {
@@ -193,7 +211,7 @@ describe("holds", () => {
     const it = loop()
     it.works(60)
     it.starves(100)
-    it.looks("busy", { lateMillis: 101 })
+    it.looks("busy", { lateMillis: 101, lostThen: 0 })
     it.works(60)
     it.switches("report")
     expect(it.told()).toMatchObject([{ function: "busy", native: false }])
@@ -213,6 +231,7 @@ describe("blame", () => {
     expect(blame([look("a", at(1)), look("b", at(9)), look("b", at(10))])).toEqual({
       function: "b",
       place: "src/a.ts:9",
+      own: true,
       native: false
     })
   })
@@ -221,11 +240,12 @@ describe("blame", () => {
     expect(blame([look("a"), look("decode", { lateMillis: 150 }), look("a")])).toEqual({
       function: "decode calling native code",
       place: "src/a.ts:1",
+      own: true,
       native: true
     })
   })
 
   it("is on native code at an unknown place where nothing was seen", () => {
-    expect(blame([])).toEqual({ function: "native code", place: "unknown", native: true })
+    expect(blame([])).toEqual({ function: "native code", place: "unknown", own: false, native: true })
   })
 })

@@ -30,14 +30,14 @@ const read = (samples: ReadonlyArray<number>, from = 0, to = 1e6) =>
 
 describe("the culprit of a profile", () => {
   it("is the program's own function, with what that called of others", () => {
-    expect(read([5, 5, 4])).toEqual({ function: "decode calling parse", place: "src/a.ts:7" })
-    expect(read([7, 7, 5])).toEqual({ function: "decode calling readFileSync", place: "src/a.ts:7" })
-    expect(read([4, 4, 5])).toEqual({ function: "decode", place: "src/a.ts:7" })
+    expect(read([5, 5, 4])).toEqual({ function: "decode calling parse", place: "src/a.ts:7", own: true })
+    expect(read([7, 7, 5])).toEqual({ function: "decode calling readFileSync", place: "src/a.ts:7", own: true })
+    expect(read([4, 4, 5])).toEqual({ function: "decode", place: "src/a.ts:7", own: true })
   })
 
   it("is of the time that is asked for", () => {
-    expect(read([5, 5, 5, 4], 41_000, 50_000)).toEqual({ function: "decode", place: "src/a.ts:7" })
-    expect(read([4, 5, 5, 5], 11_000, 20_000)).toEqual({ function: "decode", place: "src/a.ts:7" })
+    expect(read([5, 5, 5, 4], 41_000, 50_000)).toEqual({ function: "decode", place: "src/a.ts:7", own: true })
+    expect(read([4, 5, 5, 5], 11_000, 20_000)).toEqual({ function: "decode", place: "src/a.ts:7", own: true })
   })
 
   it("is Node where nothing of the program's ran, and nobody where nothing did", () => {
