@@ -198,8 +198,8 @@ class Monitor implements EventLoopMonitor {
     this.tell = tell
     this.usual = options.overload
     this.own = this.signal()
-    this.everyMillis = Math.min(20, Math.max(5, Math.floor(alarmMillis / 5)))
-    this.delays = new Samples(keepMillis / this.everyMillis)
+    this.everyMillis = Math.min(25, Math.max(5, Math.floor(alarmMillis / 4)))
+    this.delays = new Samples(Math.ceil(keepMillis / this.everyMillis))
     this.readings = [read()]
     this.unobserve = collections.observe((start, millis, kind) => {
       this.pauses.add({ start, millis })

@@ -110,38 +110,49 @@ const watch = () => {
   let since = clock()
   let came = since
   times[2] = since
-  let asking = false
   let told = false
-  const tell = (millis: number, where: string) => {
-    told = true
-    try {
-      writeSync(2, `The event loop stands still since ${(millis / 1000).toFixed(1)} s, in ${where}\n`)
-    } catch {
-      // Nobody reads it.
-    }
-  }
-  setInterval(() => {
+  const come = () => {
     const now = clock()
     const late = now - came - everyMillis
     came = now
     if (late > everyMillis) times[1]! += late
     times[2] = now
-    if (counts[0] !== seen) {
-      seen = counts[0]!
-      since = now
-      told = false
-    } else if (now - since >= patienceMillis && !asking) {
-      asking = true
-      times[0] = now
-      times[3] = lost()
-      const asked = seen
-      session.post("Runtime.evaluate", { expression, returnByValue: true }, (_, answer: any) => {
-        asking = false
-        const where = answer?.result?.value
-        const millis = clock() - since
-        if (!told && millis >= stuckMillis && where && seen === asked) tell(millis, where)
-      })
+    return now
+  }
+  const tell = (where: string) => {
+    told = true
+    try {
+      writeSync(2, `The event loop stands still since ${((clock() - since) / 1000).toFixed(1)} s, in ${where}\n`)
+    } catch {
+      // Nobody reads it.
     }
-  }, everyMillis)
+  }
+  const ask = (now: number) => {
+    times[0] = now
+    times[3] = lost()
+    // The answer comes by this thread's own loop.
+    const coming = setInterval(come, everyMillis)
+    session.post("Runtime.evaluate", { expression, returnByValue: true }, (_, answer: any) => {
+      clearInterval(coming)
+      const where = answer?.result?.value
+      if (!told && where && counts[0] === seen && clock() - since >= stuckMillis) tell(where)
+      setImmediate(wait)
+    })
+  }
+  /** Until it stands still. Timers of a loop would take three times the CPU, and this is all that it does in an idle process. */
+  const wait = () => {
+    for (;;) {
+      Atomics.wait(counts, 2, 0, everyMillis)
+      const now = come()
+      if (counts[0] === seen) {
+        if (now - since >= patienceMillis) return ask(now)
+      } else {
+        seen = counts[0]!
+        since = now
+        told = false
+      }
+    }
+  }
   counts[1] = 1
+  wait()
 }
