@@ -35,6 +35,7 @@ import { Pauses, rates, Samples } from "./internal/lately.ts"
 import type { Delay, Reading } from "./internal/lately.ts"
 import * as lost from "./internal/lost.ts"
 import * as loopMetrics from "./internal/loopMetrics.ts"
+import { Profiler } from "./internal/profile.ts"
 import * as runs from "./internal/runs.ts"
 import * as shedding from "./internal/shedding.ts"
 import * as watchdog from "./internal/watchdog.ts"
@@ -293,7 +294,7 @@ class Watching {
       lost: this.lost.read,
       missed: () => this.dog.missedMillis
     }
-    this.hunt = new Hunt(profile, Math.min(10, alarmMillis / 10), this.cwd)
+    this.hunt = new Hunt(profile, () => new Profiler(Math.min(10, alarmMillis / 10)), this.cwd)
     this.holds = new Holds(meter, alarmMillis, spanOf)
     this.unobserve = runs.observe((from, to, now) => {
       this.running = to

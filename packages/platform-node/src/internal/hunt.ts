@@ -1,6 +1,14 @@
 /** When a CPU profile runs, and what of a hold it knows better. */
 import type { Hold } from "./holds.ts"
-import { culpritOf, Profiler } from "./profile.ts"
+import { culpritOf } from "./profile.ts"
+import type { Profile } from "./profile.ts"
+
+/** A CPU profile that runs. */
+export interface Running {
+  /** All since the last time, or since it began. */
+  read(): Profile | undefined
+  stop(): void
+}
 
 export type When = "never" | "afterNative" | "always"
 
@@ -11,15 +19,15 @@ const keptMillis = 30_000
 
 export class Hunt {
   private readonly when: When
-  private readonly everyMillis: number
+  private readonly start: () => Running
   private readonly cwd: string
-  private profiler: Profiler | undefined
+  private profiler: Running | undefined
   private until = 0
   private begun = 0
 
-  constructor(when: When, everyMillis: number, cwd: string) {
+  constructor(when: When, start: () => Running, cwd: string) {
     this.when = when
-    this.everyMillis = everyMillis
+    this.start = start
     this.cwd = cwd
     if (when === "always") this.begin(performance.now(), Infinity)
   }
@@ -55,6 +63,6 @@ export class Hunt {
     this.until = Math.max(this.until, until)
     if (this.profiler !== undefined) return
     this.begun = now
-    this.profiler = new Profiler(this.everyMillis)
+    this.profiler = this.start()
   }
 }

@@ -9,6 +9,7 @@
 import * as inspector from "node:inspector"
 import { isForeign, placeOf } from "./frames.ts"
 import type { Culprit } from "./frames.ts"
+import type { Running } from "./hunt.ts"
 
 /** What is read of a profile, as the inspector tells it. Times are in microseconds of the machine's monotonic clock. */
 export interface Profile {
@@ -75,7 +76,7 @@ const nameOf = ({ functionName }: { readonly functionName: string }) => function
 let last = 0
 
 /** Runs until `stop`. To begin takes some 30 ms of the loop, once. */
-export class Profiler {
+export class Profiler implements Running {
   private readonly session = new inspector.Session()
   private title = ""
   private finished: Profile | undefined
@@ -90,7 +91,6 @@ export class Profiler {
     this.begin()
   }
 
-  /** All since the last time, or since it began. */
   read(): Profile | undefined {
     const before = this.title
     const next = this.begin()

@@ -68,6 +68,10 @@ function report200() {
   crunch(200)
 }
 
+function endless() {
+  for (const until = performance.now() + 900; performance.now() < until;);
+}
+
 function hash() {
   pbkdf2Sync("secret", "salt", 700_000, 64, "sha512")
   // Here it answers again.
@@ -91,7 +95,10 @@ const fillHeap = async (read: () => number) => {
 await Effect.runPromise(
   Effect.scoped(
     Effect.gen(function* () {
-      const monitor = yield* EventLoopMonitor.make({ onAlarm: (alarm) => Effect.sync(() => void told.push(alarm)) })
+      const monitor = yield* EventLoopMonitor.make({
+        stuck: 500,
+        onAlarm: (alarm) => Effect.sync(() => void told.push(alarm))
+      })
       const statistics = () => Effect.runSync(monitor.statistics)
       yield* Effect.promise(async () => {
         for (let i = 0; i < 16; i++) call()
@@ -106,6 +113,8 @@ await Effect.runPromise(
           await inCall(handle(hash))
           await report("native")
         }
+        await inCall(handle(endless))
+        await report("stuck")
         await report("stop me")
         await sleep(600)
         await report("stopped")
