@@ -128,11 +128,11 @@ const makeGate = (
   signals: ReadonlyArray<Gate.Signal>
 ) =>
   Gate.make(name, {
+    protect: signals.length === 0 ? undefined : { shed: signals },
     store: rate.length === 0 ? undefined : store,
     limit: limitOf(concurrency),
     windows: rate.map(({ burst, counts, limit, per }) => RateWindow.per(limit, per, { burst, counts })),
     shares,
-    protect: signals.length === 0 ? undefined : { shed: signals },
     line: { maxItems: queue.items, maxBytes: queue.bytes, maxWait: queue.wait, overflow: queue.overflow }
   })
 

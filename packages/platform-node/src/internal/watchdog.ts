@@ -115,7 +115,10 @@ const watch = () => {
     const now = clock()
     const late = now - came - everyMillis
     came = now
-    if (late > everyMillis) times[1]! += late
+    if (late > everyMillis) {
+      times[1]! += late
+      since += late
+    }
     times[2] = now
     return now
   }
