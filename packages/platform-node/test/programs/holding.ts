@@ -68,6 +68,17 @@ function report200() {
   crunch(200)
 }
 
+/** Three hundred fibers, each for a millisecond, in one turn of the loop. */
+const crowd = Effect.forEach(
+  Array.from({ length: 300 }),
+  () =>
+    Effect.andThen(
+      Effect.yieldNow,
+      Effect.sync(() => crunch(1))
+    ),
+  { concurrency: "unbounded", discard: true }
+)
+
 function endless() {
   for (const until = performance.now() + 900; performance.now() < until;);
 }
@@ -78,18 +89,20 @@ function hash() {
   cpu()
 }
 
-/** Until a collection of the whole heap takes longer than the alarm. */
-const fillHeap = async (read: () => number) => {
+/** Until a collection of the whole heap takes longer than the alarm; gives how long that was. */
+const fillHeap = async (read: () => number): Promise<number> => {
   const kept: Array<object> = []
-  while (read() < 130 && getHeapStatistics().used_heap_size < 1.5e9) {
+  let longest = 0
+  while (longest < 130 && getHeapStatistics().used_heap_size < 1.5e9) {
     for (let part = 0; part < 30; part++) {
       for (let i = 0; i < 10_000; i++) kept.push({ i, next: kept[i - 1] })
       await sleep(0)
     }
     globalThis.gc?.()
     await sleep(60)
+    longest = Math.max(longest, read())
   }
-  return kept.length
+  return longest
 }
 
 await Effect.runPromise(
@@ -113,14 +126,16 @@ await Effect.runPromise(
           await inCall(handle(hash))
           await report("native")
         }
+        await inCall(crowd)
+        await report("crowd", () => ({ statistics: statistics() }))
         await inCall(handle(endless))
         await report("stuck")
         await report("stop me")
         await sleep(600)
         await report("stopped")
         busy = false
-        await fillHeap(() => statistics().gc.maxMillis)
-        await report("collected", () => ({ statistics: statistics() }))
+        const pauseMillis = await fillHeap(() => statistics().gc.maxMillis)
+        await report("collected", () => ({ pauseMillis }))
       })
     })
   )
