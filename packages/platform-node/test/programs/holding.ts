@@ -58,26 +58,28 @@ const report = async (name: string, more = () => ({})) => {
 
 const handle = (work: () => unknown) => Effect.sync(work).pipe(Effect.withSpan("GET /report"))
 
-/** The next call that comes does it. */
-const inCall = async (work: Effect.Effect<void>) => {
-  next = work
-  while (next !== Effect.void) await sleep(5)
-}
+/** The next call that comes does it; settles when that is done. */
+const inCall = (work: Effect.Effect<void>) =>
+  new Promise<void>((resolve) => {
+    next = Effect.andThen(
+      work,
+      Effect.sync(() => resolve())
+    )
+  })
 
 function report200() {
   crunch(200)
 }
 
-/** Three hundred fibers, each for a millisecond, in one turn of the loop. */
-const crowd = Effect.forEach(
-  Array.from({ length: 300 }),
-  () =>
-    Effect.andThen(
-      Effect.yieldNow,
-      Effect.sync(() => crunch(1))
-    ),
-  { concurrency: "unbounded", discard: true }
-)
+/** Three hundred fibers, each for a millisecond, in one callback of the loop. */
+const crowd = Effect.suspend(() => {
+  const resumes: Array<(effect: Effect.Effect<void>) => void> = []
+  setTimeout(() => {
+    for (const resume of resumes) resume(Effect.sync(() => crunch(1)))
+  }, 20)
+  const one = Effect.callback<void>((resume) => void resumes.push(resume))
+  return Effect.forEach(Array.from({ length: 300 }), () => one, { concurrency: "unbounded", discard: true })
+})
 
 function endless() {
   for (const until = performance.now() + 900; performance.now() < until;);
