@@ -54,7 +54,7 @@ export interface Options {
   readonly stuck?: Duration.Input | undefined
   /**
    * Whether a CPU profile runs, which names native functions, too (`JSON.parse`): never, for a minute after native code has held the loop, or
-   * always. While it runs, everything costs some 5 % more. Default: `afterNative`.
+   * always. While it runs, everything costs 5 to 10 % more. Default: `afterNative`.
    */
   readonly profile?: "never" | "afterNative" | "always" | undefined
   /** Keeps the figures as metrics, too: `nodejs.eventloop.*` and `v8js.gc.duration`. Default: false. */

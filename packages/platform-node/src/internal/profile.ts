@@ -1,6 +1,6 @@
 /**
  * A CPU profile that runs in this process and is read without being restarted. It sees native code, where a look of the watchdog cannot; but
- * while it runs, all that the process does costs some 5 % more (docs/decisions/0016).
+ * while it runs, all that the process does costs 5 to 10 % more (docs/decisions/0016).
  *
  *     a ████████▌
  *     b        ▐████████▌         the next begins before one ends: so V8 keeps what it has set up, and each takes 0.1 ms instead of 30
