@@ -10,7 +10,7 @@
 import { Attempts, ByteBudget, ConcurrencyLimit, Gate, Pressure, RateWindow, Registry, Shutdown } from "@fairlead/core"
 import type { Deadline, Transport } from "@fairlead/core"
 import { CircuitBreaker } from "@fairlead/core/http"
-import { Caller, MemoryGuard, NodeHttp, NodeTransport } from "@fairlead/platform-node"
+import { Caller, EventLoopMonitor, MemoryGuard, NodeHttp, NodeTransport } from "@fairlead/platform-node"
 import { Cause, Deferred, Duration, Effect, Exit, Option } from "effect"
 import type { Scope } from "effect"
 import * as AccessLog from "./AccessLog.ts"
@@ -85,7 +85,7 @@ export const make = Effect.fnUntraced(function* (
 ): Effect.fn.Return<NodeHttp.Handler<never>, never, Scope.Scope> {
   const word = randomWord()
   const pseudonym = `fairlead-${word}`
-  const pressure = yield* Pressure.Pressure
+  const signals = yield* signalsOf(config.loop)
   const behind = new Map<string, Behind>()
   const calls = new Calls(word, behind)
   yield* Registry.register("calls", "proxy", () => calls.snapshot(), {
@@ -94,7 +94,7 @@ export const make = Effect.fnUntraced(function* (
   })
   const upstreams = new Map<string, Route.Upstream>()
   for (const upstream of config.upstreams) {
-    const gate = yield* makeGate(upstream, store, pressure)
+    const gate = yield* makeGate(upstream, store, signals)
     behind.set(upstream.name, { gate, attempts: upstream.retry?.attempts ?? 1 })
     const breaker = yield* breakerOf(upstream)
     const base = upstream.url.pathname.replace(/\/+$/, "")
@@ -136,19 +136,31 @@ export const make = Effect.fnUntraced(function* (
   }
 })
 
+/** What tells the gates when to shed: that memory is short, and that the loop is overloaded. */
+const signalsOf = Effect.fnUntraced(function* (loop: Config["loop"]) {
+  const signals: Array<Gate.Signal> = []
+  const pressure = yield* Pressure.Pressure
+  // Where nobody measures, nobody has to ask.
+  if (pressure !== Pressure.calm) signals.push(Pressure.signal(pressure))
+  if (loop !== undefined) {
+    const monitor = yield* EventLoopMonitor.make({ alarm: loop.alarm })
+    if (loop.shed) signals.push(EventLoopMonitor.signal(monitor))
+  }
+  return signals
+})
+
 const makeGate = (
   { concurrency, name, queue, rate, shares }: Upstream,
   store: RateWindow.Store | undefined,
-  pressure: Pressure.Pressure
+  signals: ReadonlyArray<Gate.Signal>
 ) =>
   Gate.make(name, {
+    protect: signals.length === 0 ? undefined : { shed: signals },
     store: rate.length === 0 ? undefined : store,
     limit: limitOf(concurrency),
     windows: rate.map(({ burst, counts, limit, per }) => RateWindow.per(limit, per, { burst, counts })),
     shares,
-    line: { maxItems: queue.items, maxBytes: queue.bytes, maxWait: queue.wait, overflow: queue.overflow },
-    // Where nobody measures, nobody has to ask.
-    protect: pressure === Pressure.calm ? undefined : { shed: [Pressure.signal(pressure)] }
+    line: { maxItems: queue.items, maxBytes: queue.bytes, maxWait: queue.wait, overflow: queue.overflow }
   })
 
 const alone: Stage = (next) => next
