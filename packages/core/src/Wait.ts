@@ -116,6 +116,10 @@ export const observeUnsafe = (fiber: Fiber.Fiber<unknown, unknown>, ledger: Ledg
   if (region !== undefined) region.ledger = ledger
 }
 
+/** Who is told of the waits of `fiber`: the ledger of the region that it is in. */
+export const ledgerUnsafe = (fiber: Fiber.Fiber<unknown, unknown>): Ledger | undefined =>
+  boundary.current(fiber)?.ledger
+
 class Named implements wait.Listed, Handle {
   what: string
   kind: Kind
