@@ -7,7 +7,7 @@
  * call that is wrong is answered on the spot (`refuse`); what fails on the way fails as such, and becomes a problem at the end (see `Proxy`).
  */
 import type { Deadline, Priority, Refused, Transport } from "@fairlead/core"
-import type { NodeHttp } from "@fairlead/platform-node"
+import type { IoProfile, NodeHttp } from "@fairlead/platform-node"
 import { Effect } from "effect"
 import type { Scope } from "effect"
 import type { Received } from "./Headers.ts"
@@ -67,7 +67,9 @@ export class Facts implements NodeHttp.Observer {
   run: Facts | undefined = undefined
   /** Whether the client's words on urgency and patience have been read. */
   wishesRead = false
-  /** Who hears of the end. */
+  /** Where its time goes, where that is measured. */
+  profiled: IoProfile.Running | undefined = undefined
+  /** Who hears of the end, and ends what is `profiled`. */
   log: ((facts: Facts) => void) | undefined = undefined
 
   constructor(id: string, request: NodeHttp.Request, received: Received) {
@@ -115,7 +117,9 @@ export class Facts implements NodeHttp.Observer {
   }
 
   onEnd(): void {
-    this.log?.(this)
+    // Cut before it came to the first stage, it is no line of the log.
+    if (this.log === undefined) this.profiled?.end()
+    else this.log(this)
   }
 }
 

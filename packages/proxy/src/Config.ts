@@ -123,6 +123,8 @@ export interface Config {
   /** What `listen` speaks TLS with; plain HTTP without. */
   readonly tls: Tls | undefined
   readonly admin: Address | undefined
+  /** Whether it is measured where the time of each call goes. */
+  readonly profile: boolean
   /** Names other than loopback that a `Host` header may bear: lower case, without port, IPv6 in brackets. */
   readonly hosts: ReadonlyArray<string>
   /** Origins whose pages may call: as browsers send them, `https://app.example.com`. */
@@ -136,6 +138,7 @@ const maxShare = 1000
 /** What holds where the file says nothing. */
 export const defaults = {
   listen: { host: "127.0.0.1", port: 8080 },
+  profile: false,
   concurrency: 100,
   adaptive: { limit: "gradient" },
   shares: { 0: 64, 1: 32, 2: 16, 3: 8, 4: 4, 5: 2, 6: 1, 7: 1 },
@@ -148,6 +151,7 @@ export const defaults = {
   timeout: { total: undefined, firstByte: Duration.seconds(60), idle: Duration.seconds(60) }
 } as const satisfies {
   listen: Address
+  profile: boolean
   concurrency: Concurrency
   adaptive: Partial<Adaptive>
   shares: Shares
@@ -692,6 +696,14 @@ const File = Schema.Struct({
       examples: ["127.0.0.1:8081"]
     })
   ),
+  profile: Schema.optionalKey(
+    Schema.Boolean.annotate({
+      expected: "`true` or `false`",
+      description:
+        "Whether it is measured where the time of each call goes: in `Server-Timing`, in the access log, and for `fairlead profile`.",
+      default: defaults.profile
+    })
+  ),
   hosts: Schema.optionalKey(
     Schema.Array(
       text("a host name or IP address without a port, such as `proxy.internal`", ConfigValue.hostName, {
@@ -813,6 +825,7 @@ const toConfig = (file: typeof File.Type): Config => ({
   listen: file.listen ?? defaults.listen,
   tls: file.tls,
   admin: file.admin,
+  profile: file.profile ?? defaults.profile,
   hosts: file.hosts ?? [],
   origins: file.origins ?? [],
   upstreams: Object.entries(file.upstreams).map(([name, upstream]) => ({

@@ -10,7 +10,7 @@
 import { Attempts, ConcurrencyLimit, Gate, RateWindow, Shutdown } from "@fairlead/core"
 import type { Deadline, Transport } from "@fairlead/core"
 import { CircuitBreaker } from "@fairlead/core/http"
-import { NodeHttp, NodeTransport } from "@fairlead/platform-node"
+import { IoProfile, NodeHttp, NodeTransport } from "@fairlead/platform-node"
 import { Cause, Deferred, Duration, Effect, Exit, Option } from "effect"
 import type { Scope } from "effect"
 import * as AccessLog from "./AccessLog.ts"
@@ -40,14 +40,18 @@ export interface Options {
   readonly drain?: Duration.Input | undefined
   /** Where what the rates remember outlives it, by upstream. Default: nowhere. */
   readonly store?: RateWindow.Store | undefined
+  /** What measures where the time of calls goes. Default: one of its own, where the config says `profile`. */
+  readonly profile?: IoProfile.IoProfile | undefined
 }
 
 /** Serves until the scope closes. */
 export const serve = Effect.fnUntraced(function* (config: Config, options: Options = {}) {
   const log = options.log ?? (yield* AccessLog.make())
   const transport = options.transport ?? (yield* NodeTransport.make({ name: "upstreams", maxSockets: "unbounded" }))
+  const profile = options.profile ?? (config.profile ? yield* IoProfile.make({ name: "calls" }) : undefined)
   const draining = yield* Deferred.make<void>()
-  const server = yield* NodeHttp.serve(yield* make(config, transport, log, Deferred.await(draining), options.store), {
+  const handler = yield* make(config, transport, log, Deferred.await(draining), options.store, profile)
+  const server = yield* NodeHttp.serve(handler, {
     ...config.listen,
     tls: config.tls === undefined ? undefined : { certFile: config.tls.cert, keyFile: config.tls.key },
     drain: options.drain,
@@ -69,7 +73,8 @@ export const make = Effect.fnUntraced(function* (
   transport: Transport.Transport,
   log: AccessLog.AccessLog,
   draining: Effect.Effect<void> = Effect.never,
-  store?: RateWindow.Store
+  store?: RateWindow.Store,
+  profile?: IoProfile.IoProfile
 ): Effect.fn.Return<NodeHttp.Handler<never>, never, Scope.Scope> {
   const word = randomWord()
   const pseudonym = `fairlead-${word}`
@@ -110,8 +115,31 @@ export const make = Effect.fnUntraced(function* (
     Callers.stage(Caller.allow(config))
   )(Route.handler(upstreams, pseudonym))
   let count = 0
-  return (request, region) => answer(handler, open(request, region, `${word}-${++count}`))
+  return (request, region) => {
+    const call = open(request, region, `${word}-${++count}`)
+    const answered = answer(handler, call)
+    return profile === undefined ? answered : profiled(profile, call.facts, upstreams, answered)
+  }
 })
+
+const profiled = <A>(
+  profile: IoProfile.IoProfile,
+  facts: Facts,
+  upstreams: ReadonlyMap<string, unknown>,
+  answered: Effect.Effect<A, never, Scope.Scope>
+) =>
+  Effect.withFiber<A, never, Scope.Scope>((fiber) => {
+    facts.profiled = profile.beginUnsafe(fiber, routeOf(facts.request, upstreams), facts.id)
+    return answered
+  })
+
+/** What a call is measured as: its method, and the upstream that it names. */
+const routeOf = ({ method, target }: NodeHttp.Request, upstreams: ReadonlyMap<string, unknown>): string => {
+  let end = 1
+  for (; end < target.length; end++) if (target[end] === "/" || target[end] === "?") break
+  const name = target.slice(1, end)
+  return upstreams.has(name) ? `${method} ${name}` : "no upstream"
+}
 
 const makeGate = ({ concurrency, name, queue, rate, shares }: Upstream, store: RateWindow.Store | undefined) =>
   Gate.make(name, {
