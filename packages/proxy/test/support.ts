@@ -99,6 +99,7 @@ export const withProxy = <A, E>(
           tls: undefined,
           hosts: [],
           origins: [],
+          profile: false,
           ...options.config,
           upstreams: [
             {

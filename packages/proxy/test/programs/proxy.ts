@@ -18,6 +18,7 @@ NodeMain.launch(
           tls: undefined,
           hosts: [],
           origins: [],
+          profile: false,
           upstreams: [
             {
               ...defaults,
