@@ -288,6 +288,8 @@ export interface Statistics {
   /** How many more run than the limit, since it was lowered. */
   readonly surplus: number
   readonly waiting: number
+  /** How many may wait; `null`: any number. */
+  readonly maxWaiting: number | null
   readonly waitingCost: number
   readonly waitingBytes: number
   /** How many wait at each urgency, 0 to 7. */
@@ -352,7 +354,7 @@ export const make = (name: string, options: Options): Effect.Effect<Gate, never,
   })
 
 const open = (gate: Engine): Effect.Effect<Gate, never, Scope.Scope> =>
-  Registry.register("gate", gate.name, () => gate.snapshot()).pipe(
+  Registry.register("gate", gate.name, () => gate.snapshot(), { holds: (most) => gate.holds(most) }).pipe(
     Effect.andThen(Effect.addFinalizer(() => Effect.sync(() => gate.close()))),
     Effect.as(gate)
   )

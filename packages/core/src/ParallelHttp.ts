@@ -302,6 +302,7 @@ export const make = (
     const clock = yield* Clock.Clock
     const transport = yield* Transport.Transport
     const gate = yield* Gate.make(name, { limit: inFlight, line: endless })
+    yield* Registry.meant("unbounded", `gate ${name}`, "who waits in it is a call, and those are bounded")
     const { maxHosts, perHost = inFlight } = options
     const hosts = yield* GateMap.make(`${name} hosts`, ofHost(perHost), { maxKeys: maxHosts })
     const policy = attempts === false ? undefined : yield* Attempts.perKey(`${name} attempts`, tries(attempts), kept)

@@ -10,6 +10,7 @@ import type { Deadline, Priority, Refused, Transport } from "@fairlead/core"
 import type { IoProfile, NodeHttp } from "@fairlead/platform-node"
 import { Effect } from "effect"
 import type { Scope } from "effect"
+import type { Calls } from "./Calls.ts"
 import type { Received } from "./Headers.ts"
 import * as Problem from "./Problem.ts"
 
@@ -65,8 +66,19 @@ export class Facts implements NodeHttp.Observer {
   limits: Effect.Effect<Transport.Headers> | undefined = undefined
   /** The run for many that the call waits for, where it does not go by itself. */
   run: Facts | undefined = undefined
+  /** Of several attempts beside each other the one that began last. */
+  attempt: Facts | undefined = undefined
+  /** The fiber that stands at the gate, or has; -1 before. */
+  fiber = -1
+  /** Whether the answer is a stream of events. */
+  isStream = false
   /** Whether the client's words on urgency and patience have been read. */
   wishesRead = false
+  /** Around the call, where it is a client's. */
+  region: Deadline.Region | undefined = undefined
+  /** The list of those under way that it stands in, and where: `Calls` writes it. */
+  calls: Calls | undefined = undefined
+  place = -1
   /** Where its time goes, where that is measured. */
   profiled: IoProfile.Running | undefined = undefined
   /** Who hears of the end, and ends what is `profiled`. */
@@ -94,9 +106,15 @@ export class Facts implements NodeHttp.Observer {
     this.queueMillis = (this.queueMillis ?? 0) + millis
   }
 
+  /** The answer's; of a client that heard nothing, what the log says. */
+  get status(): number {
+    const { end, status } = this.request.progress
+    return status ?? (end === "clientGone" ? 499 : 500)
+  }
+
   /** Those of one attempt beside another: what becomes known is its own, until it joins. */
   branch(): Facts {
-    return Object.create(this) as Facts
+    return (this.attempt = Object.create(this) as Facts)
   }
 
   /** Takes up what became known of an attempt; of two beside each other the one that counts comes last. */
@@ -109,7 +127,7 @@ export class Facts implements NodeHttp.Observer {
   /** The answer that tells of a problem. */
   tell(problem: Problem.Problem): Transport.Reply {
     this.reason = problem.name
-    return Problem.toReply(problem)
+    return Problem.toReply(problem, this.id)
   }
 
   onDeadline(error: Deadline.DeadlineExceeded): Transport.Reply {
@@ -117,6 +135,7 @@ export class Facts implements NodeHttp.Observer {
   }
 
   onEnd(): void {
+    this.calls?.remove(this)
     // Cut before it came to the first stage, it is no line of the log.
     if (this.log === undefined) this.profiled?.end()
     else this.log(this)

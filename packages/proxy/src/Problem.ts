@@ -231,7 +231,7 @@ const errorOf = ({ error, name, sent }: Problem): string => {
 }
 
 /** How a problem is answered. That the answer to a HEAD has no body is the server's business. */
-export const toReply = (problem: Problem): Transport.Reply => {
+export const toReply = (problem: Problem, id?: string): Transport.Reply => {
   const headers = [
     "content-type",
     "application/problem+json",
@@ -246,18 +246,19 @@ export const toReply = (problem: Problem): Transport.Reply => {
     headers.push("retry-after", String(Math.ceil(millis / 1000)), "retry-after-ms", String(millis))
   }
   if (problem.headers !== undefined) headers.push(...problem.headers)
-  return { status: problem.status, headers, body: Transport.text(body(problem)) }
+  return { status: problem.status, headers, body: Transport.text(body(problem, id)) }
 }
 
 /** Beyond an hour an estimate is worth nothing, and some clients would sleep all of it. */
 const maxRetryAfterMillis = 3_600_000
 
-const body = (problem: Problem): string =>
+const body = (problem: Problem, id: string | undefined): string =>
   JSON.stringify({
     type: `urn:fairlead:problem:${problem.name}`,
     title: catalogue[problem.name][1],
     status: problem.status,
     detail: problem.detail,
+    instance: id === undefined ? undefined : `urn:fairlead:call:${id}`,
     sent: problem.sent,
     error: { type: "fairlead", message: problem.detail, code: problem.name }
   }) + "\n"

@@ -7,17 +7,18 @@
  * Each upstream has one gate, named after it, and it alone decides what starts there. Closing the scope drains the
  * server first: what is in flight ends, then gates, connections and log close.
  */
-import { Attempts, ConcurrencyLimit, Gate, RateWindow, Shutdown } from "@fairlead/core"
+import { Attempts, ConcurrencyLimit, Gate, RateWindow, Registry, Shutdown } from "@fairlead/core"
 import type { Deadline, Transport } from "@fairlead/core"
 import { CircuitBreaker } from "@fairlead/core/http"
-import { IoProfile, NodeHttp, NodeTransport } from "@fairlead/platform-node"
+import { Caller, IoProfile, NodeHttp, NodeTransport } from "@fairlead/platform-node"
 import { Cause, Deferred, Duration, Effect, Exit, Option } from "effect"
 import type { Scope } from "effect"
 import * as AccessLog from "./AccessLog.ts"
 import { Facts, stack } from "./Call.ts"
 import type { Call, Handler, Stage } from "./Call.ts"
-import * as Caller from "./Caller.ts"
 import type { Concurrency, Config, Upstream } from "./Config.ts"
+import { Calls } from "./Calls.ts"
+import type { Behind } from "./Calls.ts"
 import * as Headers from "./Headers.ts"
 import * as Problem from "./Problem.ts"
 import * as AccessLogStage from "./stages/AccessLog.ts"
@@ -47,7 +48,7 @@ export interface Options {
 /** Serves until the scope closes. */
 export const serve = Effect.fnUntraced(function* (config: Config, options: Options = {}) {
   const log = options.log ?? (yield* AccessLog.make())
-  const transport = options.transport ?? (yield* NodeTransport.make({ name: "upstreams", maxSockets: "unbounded" }))
+  const transport = options.transport ?? (yield* connections)
   const profile = options.profile ?? (config.profile ? yield* IoProfile.make({ name: "calls" }) : undefined)
   const draining = yield* Deferred.make<void>()
   const handler = yield* make(config, transport, log, Deferred.await(draining), options.store, profile)
@@ -67,6 +68,11 @@ export const serve = Effect.fnUntraced(function* (config: Config, options: Optio
   return { ...server, drain }
 })
 
+const connections = Effect.gen(function* () {
+  yield* Registry.meant("unbounded", "pool upstreams", "each upstream's gate bounds how many calls it has")
+  return yield* NodeTransport.make({ name: "upstreams", maxSockets: "unbounded" })
+})
+
 /** The whole of it, without a server. Once `draining` succeeds no call is sent again that has failed. */
 export const make = Effect.fnUntraced(function* (
   config: Config,
@@ -78,9 +84,16 @@ export const make = Effect.fnUntraced(function* (
 ): Effect.fn.Return<NodeHttp.Handler<never>, never, Scope.Scope> {
   const word = randomWord()
   const pseudonym = `fairlead-${word}`
+  const behind = new Map<string, Behind>()
+  const calls = new Calls(word, behind)
+  yield* Registry.register("calls", "proxy", () => calls.snapshot(), {
+    nodes: (most) => calls.nodes(most),
+    explain: (id) => calls.explain(id)
+  })
   const upstreams = new Map<string, Route.Upstream>()
   for (const upstream of config.upstreams) {
     const gate = yield* makeGate(upstream, store)
+    behind.set(upstream.name, { gate, attempts: upstream.retry?.attempts ?? 1 })
     const breaker = yield* breakerOf(upstream)
     const base = upstream.url.pathname.replace(/\/+$/, "")
     upstreams.set(upstream.name, {
@@ -114,9 +127,9 @@ export const make = Effect.fnUntraced(function* (
     DeadlineStage.stage,
     Callers.stage(Caller.allow(config))
   )(Route.handler(upstreams, pseudonym))
-  let count = 0
   return (request, region) => {
-    const call = open(request, region, `${word}-${++count}`)
+    const call = open(request, region, calls.id())
+    calls.add(call.facts)
     const answered = answer(handler, call)
     return profile === undefined ? answered : profiled(profile, call.facts, upstreams, answered)
   }
@@ -218,6 +231,7 @@ const limits = {
 const open = (request: NodeHttp.Request, region: Deadline.Region, id: string): Call => {
   const received = Headers.read(request.headers)
   const facts = new Facts(id, request, received)
+  facts.region = region
   request.observer = facts
   const { body, target } = request
   return { request, received, region, target, headers: received.onward, body, onSent: unheard, facts }

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Gate, RateWindow, Registry, Shutdown, Transport } from "@fairlead/core"
+import { Caller } from "@fairlead/platform-node"
 import { Effect, Scope } from "effect"
 import * as Admin from "../src/Admin.ts"
-import * as Caller from "../src/Caller.ts"
 
 let started = true
 const shutdown = Effect.runSync(Scope.provide(Shutdown.make(), Scope.makeUnsafe()))

@@ -24,9 +24,11 @@ import type {
   StreamOptions
 } from "../Gate.ts"
 import * as RateWindow from "../RateWindow.ts"
+import type { Hold } from "../Registry.ts"
 import * as Refused from "../Refused.ts"
 import { Allowance } from "./allowance.ts"
 import * as bulk from "./bulk.ts"
+import { Chain } from "./chain.ts"
 import type { Claim, Terms } from "./claim.ts"
 import type { AnyEffect } from "./crew.ts"
 import type { Blocked, Feeder } from "./feeders.ts"
@@ -69,6 +71,8 @@ export class Engine implements Gate {
   lately = 0
   /** How many hold a permit and may still say that it cost less: then a window opens sooner than anybody knows. */
   unsettled = 0
+  /** Who holds a permit until a scope closes. */
+  readonly held = new Chain<Holder>()
   /** How many more run than the limit, since it was lowered. */
   private surplus = 0
   private open = true
@@ -224,6 +228,7 @@ export class Engine implements Gate {
       running,
       surplus: this.surplus,
       waiting: this.line.items,
+      maxWaiting: this.line.bounds.maxItems === Infinity ? null : this.line.bounds.maxItems,
       waitingCost: this.line.cost,
       waitingBytes: this.line.bytes,
       waitingByUrgency: this.line.byUrgency,
@@ -237,6 +242,20 @@ export class Engine implements Gate {
       closedKeys: this.parking.closedKeys(now),
       drainRate: this.rate.perMilli === 0 ? null : this.rate.perMilli * 1000
     }
+  }
+
+  holds(most: number): ReadonlyArray<Hold> {
+    const { now } = this
+    const holds: Array<Hold> = []
+    for (let holder = this.held.first; holder !== undefined && holds.length < most; holder = holder.behind as Holder) {
+      const { fiber } = holder
+      holds.push({
+        ageMillis: Math.round(now - holder.since(now)),
+        fiber: fiber.id,
+        ended: fiber.pollUnsafe() !== undefined
+      })
+    }
+    return holds
   }
 
   /** Nobody begins until `restore`: what its windows remember is on its way. */

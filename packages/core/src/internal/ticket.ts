@@ -158,6 +158,10 @@ export class Holder extends Ticket {
   /** What it really cost, where that has been said. */
   private actual: number | undefined = undefined
   private judged = false
+  /** Whether it is held in a scope, and so in the gate's chain of those. */
+  private scoped = false
+  /** When somebody looked at those first; what is held reads no clock for that. */
+  private seenAt = -1
 
   constructor(
     gate: Engine,
@@ -194,12 +198,20 @@ export class Holder extends Ticket {
 
   /** It is held until `scope` closes. */
   heldIn(scope: Scope.Scope): Effect.Effect<Permit> {
+    this.scoped = true
+    this.gate.held.push(this)
     // `Effect.addFinalizer` would capture the context, and copy it when it runs.
     const added = Scope.addFinalizerExit(scope, (exit) => {
       this.leave(exit)
       return Effect.void
     })
     return Effect.as(added, new Held(this))
+  }
+
+  /** Since when it is held, as far as that is known. */
+  since(now: number): number {
+    if (this.begunAt! >= 0) return this.begunAt!
+    return this.seenAt < 0 ? (this.seenAt = now) : this.seenAt
   }
 
   sent(): void {
@@ -228,6 +240,10 @@ export class Holder extends Ticket {
 
   override leave(exit: Exit.Exit<unknown, unknown>): undefined {
     if (this.state === "Running" && this.actual === undefined) this.gate.unsettled--
+    if (this.scoped) {
+      this.scoped = false
+      this.gate.held.remove(this)
+    }
     super.leave(exit)
   }
 

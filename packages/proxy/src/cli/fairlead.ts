@@ -7,11 +7,15 @@ import * as ConfigValue from "../ConfigValue.ts"
 import { isMethod } from "../fetch/Item.ts"
 import { check } from "./check.ts"
 import * as config from "./config.ts"
+import { explain } from "./explain.ts"
 import { fetch } from "./fetch.ts"
+import { profile } from "./profile.ts"
 import { schema } from "./schema.ts"
 import { serve } from "./serve.ts"
 import { print, say } from "./print.ts"
 import { Stop } from "./Stop.ts"
+import { top } from "./top.ts"
+import { tree } from "./tree.ts"
 import { version } from "./version.ts"
 
 /** A flag whose value is a word of a little language, or nothing. */
@@ -37,6 +41,12 @@ const switched = (name: string, description: string) =>
   Flag.Boolean(name).pipe(Flag.withoutNegation, Flag.withDescription(description), Flag.withDefault(false))
 
 const positive = (text: string) => (/^[1-9]\d{0,5}$/.test(text) ? Number(text) : undefined)
+
+/** Faster than that, looking is what it would show. */
+const pause = (text: string) => {
+  const time = ConfigValue.duration(text)
+  return time !== undefined && Duration.toMillis(time) >= 100 ? time : undefined
+}
 
 const whole = (text: string) => (/^\d{1,4}$/.test(text) ? Number(text) : undefined)
 
@@ -174,6 +184,110 @@ const fetches = Command.make(
   ])
 )
 
+/** Which process is looked at. */
+const asked = {
+  admin: orNothing(
+    Flag.String("admin").pipe(
+      Flag.withMetavar("URL"),
+      Flag.withDescription("Its admin port; default `admin` of the config, else http://127.0.0.1:8081")
+    )
+  ),
+  config: orNothing(
+    Flag.String("config").pipe(
+      Flag.withAlias("c"),
+      Flag.withMetavar("FILE"),
+      Flag.withDescription(`The config it serves; ./${config.usual} unless said, where there is one`)
+    )
+  )
+}
+
+const json = switched("json", "As JSON")
+
+const looks = [
+  Command.make(
+    "top",
+    {
+      ...asked,
+      every: said(
+        "every",
+        "TIME",
+        "How often it is looked; default 1s",
+        pause,
+        "a time from 100ms on, such as 2s"
+      ).pipe(Flag.withDefault(Duration.seconds(1))),
+      once: switched("once", "One picture, of what happens from now until `--every` has passed; as in a pipe")
+    },
+    top
+  ).pipe(
+    Command.withDescription(
+      "Show what goes on in a running process: gates, lines, pools, the loop, the heap, and the calls under way longest. Keys: q ends it, s sorts, p pauses, ? helps."
+    ),
+    Command.withExamples([
+      { command: "fairlead top", description: "Of ./fairlead.yaml's process, or 127.0.0.1:8081" },
+      { command: "fairlead top --admin http://127.0.0.1:9000 --every 5s", description: "Of another, less often" },
+      { command: "fairlead top --once > picture.txt", description: "One picture" }
+    ])
+  ),
+  Command.make(
+    "profile",
+    {
+      ...asked,
+      seconds: orNothing(
+        said(
+          "seconds",
+          "N",
+          "Of what happens in so many seconds from now on; default all since its start",
+          (text) => {
+            const seconds = positive(text)
+            return seconds === undefined ? undefined : Duration.seconds(seconds)
+          },
+          "a whole number above 0"
+        )
+      ),
+      speedscope: orNothing(
+        Flag.String("speedscope").pipe(
+          Flag.withMetavar("FILE"),
+          Flag.withDescription("Write a flame graph, too, for https://www.speedscope.app")
+        )
+      ),
+      json
+    },
+    profile
+  ).pipe(
+    Command.withDescription(
+      "Show where the time of a running process's calls goes, where its config says `profile: true`."
+    ),
+    Command.withExamples([
+      { command: "fairlead profile --seconds 10", description: "In the next ten seconds" },
+      { command: "fairlead profile --speedscope calls.json", description: "And as a flame graph" }
+    ])
+  ),
+  Command.make("tree", { ...asked, json }, tree).pipe(
+    Command.withDescription(
+      "Show the fibers and calls of a running process: who belongs to whom, and what each waits for."
+    )
+  ),
+  Command.make(
+    "explain",
+    {
+      id: Argument.String("ID").pipe(
+        Argument.withDescription(
+          "Of a call: from top, tree, the access log, a problem's `instance`, or its X-Request-Id"
+        ),
+        Argument.optional,
+        Argument.map(Option.getOrUndefined)
+      ),
+      ...asked,
+      json
+    },
+    explain
+  ).pipe(
+    Command.withDescription(
+      "Say why a call waits, or how it ended; without an ID, which calls are under way. Exit code 1: nothing is known of it."
+    )
+  )
+] as const
+
 const fairlead = Command.make("fairlead").pipe(
   Command.withDescription(
     "An outbound API proxy: one shared quota, the urgent first, nothing leaks, it shuts down clean."
@@ -226,6 +340,7 @@ const fairlead = Command.make("fairlead").pipe(
       check
     ).pipe(Command.withDescription("Say what a config means, or all that is wrong with it. Nothing is started.")),
     fetches,
+    ...looks,
     Command.make("schema", {}, schema).pipe(Command.withDescription("Print the JSON Schema of a config, for editors."))
   ])
 )

@@ -1,10 +1,9 @@
 /** `fairlead serve`: config → demo, admin, proxy → a word to whoever started it → until a signal. */
 import { Shutdown } from "@fairlead/core"
-import { NodeSupervisor } from "@fairlead/platform-node"
+import { Caller, IoProfile, NodeSupervisor } from "@fairlead/platform-node"
 import type { NodeHttp } from "@fairlead/platform-node"
 import { Effect } from "effect"
 import * as Admin from "../Admin.ts"
-import * as Caller from "../Caller.ts"
 import type { Address } from "../Config.ts"
 import * as ConfigValue from "../ConfigValue.ts"
 import * as Demo from "../Demo.ts"
@@ -33,6 +32,7 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
   const configured = { ...read, listen: listen ?? read.listen }
   for (const warning of summary.warnings(configured)) say(`fairlead: warning: ${warning}`)
 
+  const profile = configured.profile ? yield* IoProfile.make({ name: "calls" }) : undefined
   let started = false
   const admin =
     configured.admin === undefined
@@ -40,12 +40,13 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
       : yield* orStop(
           Admin.serve(configured.admin, Caller.allow({ ...configured, tls: undefined }), {
             started: () => started,
-            version
+            version,
+            profile
           }),
           `\`admin\` in ${file}`
         )
   const proxy = yield* orStop(
-    Proxy.serve(configured, { store: NodeSupervisor.store }),
+    Proxy.serve(configured, { store: NodeSupervisor.store, profile }),
     options.demo ? "--listen (npm start -- --listen 9000)" : `\`listen\` in ${file}, or --listen`,
     file
   )
@@ -59,7 +60,7 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
   say(
     admin === undefined
       ? "admin  off"
-      : `admin  ${urlOf(admin)}${others(configured.admin!)}  /livez, /startupz, /readyz, /statistics`
+      : `admin  ${urlOf(admin)}${others(configured.admin!)}  /livez, /startupz, /readyz, /statistics, /tree, /explain, /lint`
   )
   say(`\n${summary.upstreams(configured)}\n`)
   if (options.demo) say(toTry(url))

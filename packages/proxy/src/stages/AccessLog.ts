@@ -12,15 +12,14 @@ export const stage = (log: AccessLog): Stage => {
 
 const writeTo = (log: AccessLog, facts: Facts) => {
   const { received, request } = facts
-  const { bytes, end, status } = request.progress
+  const { bytes, end } = request.progress
   log.write({
     id: facts.id,
     method: request.method,
     target: request.target,
     hop: received.via === undefined ? 0 : received.via.split(",").length,
     upstream: facts.upstream,
-    // The client heard nothing: 499 stands in the log only.
-    status: status ?? (end === "clientGone" ? 499 : 500),
+    status: facts.status,
     urgency: facts.urgency,
     queueMillis: facts.queueMillis,
     attempts: facts.attempts > 1 ? facts.attempts : undefined,

@@ -58,6 +58,7 @@ const onward = ({ facts, headers }: Call, via: string): Transport.Headers => {
 
 /** From the head of an event stream on, only the client's own word for the whole of it counts. */
 const lift = ({ facts, region }: Call) => {
+  facts.isStream = true
   if (facts.deadline === facts.streamDeadline) return
   region.liftUnsafe()
   if (facts.streamDeadline !== Infinity) region.narrowUnsafe(facts.streamDeadline - performance.now())

@@ -1,14 +1,10 @@
 /**
- * Who may call: the proxy adds secrets, so a web page must not reach it, neither by `127.0.0.1` nor by a name of its own
- * that resolves there (DNS rebinding). Pure; the same for the proxy's port and the admin's.
+ * Who may call a server that is for programs of this machine: a web page must not reach it, neither by `127.0.0.1` nor by a name of its
+ * own that resolves there (DNS rebinding). Pure; the same for what adds secrets and for what tells how the process is.
  *
  * It does not tell one program on this machine from another.
  */
-
-import type { Transport } from "@fairlead/core"
-import type { Config } from "./Config.ts"
-import * as Headers from "./Headers.ts"
-import * as Problem from "./Problem.ts"
+import { Transport } from "@fairlead/core"
 
 /** What of a request is looked at. Lines of one name are joined by `, `, which no allowed value contains. */
 export interface Caller {
@@ -20,7 +16,7 @@ export interface Caller {
   readonly fetchSite: string | undefined
 }
 
-/** Whom the config lets in besides. */
+/** Whom it lets in besides. */
 export interface Allowed {
   /** Host names, lower case, without port. */
   readonly hosts: ReadonlySet<string>
@@ -31,14 +27,27 @@ export interface Allowed {
 }
 
 /** What of a request's headers is looked at. */
-export const of = (headers: Transport.Headers): Caller => Headers.read(headers)
-
-/** The config's exceptions: without any, loopback names and no web page. */
-export const allow = (config: Pick<Config, "hosts" | "origins"> & Partial<Pick<Config, "tls">>): Allowed => ({
-  scheme: config.tls === undefined ? "http" : "https",
-  hosts: new Set(config.hosts),
-  origins: new Set(config.origins.map((origin) => origin.toLowerCase()))
+export const of = (headers: Transport.Headers): Caller => ({
+  host: Transport.combined(headers, "host"),
+  hosts: headers.filter((name, i) => i % 2 === 0 && name.toLowerCase() === "host").length,
+  origin: Transport.combined(headers, "origin"),
+  fetchSite: Transport.combined(headers, "sec-fetch-site")
 })
+
+/** The exceptions: without any, loopback names and no web page. */
+export const allow = ({ hosts = [], origins = [], tls }: Exceptions = {}): Allowed => ({
+  scheme: tls === undefined ? "http" : "https",
+  hosts: new Set(hosts),
+  origins: new Set(origins.map((origin) => origin.toLowerCase()))
+})
+
+export interface Exceptions {
+  /** Host names, lower case, without port. */
+  readonly hosts?: ReadonlyArray<string> | undefined
+  readonly origins?: ReadonlyArray<string> | undefined
+  /** Given where the server speaks TLS. */
+  readonly tls?: object | undefined
+}
 
 /** Why a caller is turned away: `badHost` is 400, `otherHost` 421, `crossSite` 403. */
 export type Objection = "badHost" | "otherHost" | "crossSite"
@@ -76,21 +85,3 @@ const hostName = (host: string): string | undefined => authority.exec(host.toLow
 const loopback4 = /^127(?:\.(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}$/
 
 const isLoopback = (name: string) => name === "localhost" || name === "[::1]" || loopback4.test(name)
-
-/** What a caller is told that is turned away. */
-export const problem = (objection: Objection): Problem.Problem => {
-  switch (objection) {
-    case "badHost":
-      return Problem.make("malformed", "A request has one Host header, and it is a host.")
-    case "otherHost":
-      return Problem.make(
-        "misdirected",
-        "Call this by a loopback name, or add the name of the Host header to hosts in the config."
-      )
-    case "crossSite":
-      return Problem.make(
-        "cross-site",
-        "Web pages may not call this, unless their origin is among origins in the config."
-      )
-  }
-}
