@@ -46,6 +46,8 @@ export interface Wait {
   readonly what: string | undefined
   /** It may change while it goes on: at a gate a window shuts and opens. `undefined` of a region in which others wait. */
   readonly kind: Kind | undefined
+  /** For its ledger, which may keep here what it likes while the wait goes on. */
+  note?: unknown
 }
 
 /** Who is told of the waits in a region. Called on the stack of whoever waits, or ends the wait: it must be quick, and not throw. */
@@ -125,6 +127,8 @@ class Named implements wait.Listed, Handle {
   kind: Kind
   earlier: wait.Listed | undefined = undefined
   later: wait.Listed | undefined = undefined
+  // Declared where waits are many: so one that is observed does not change its shape.
+  note: unknown = undefined
   private region: boundary.Region | undefined
 
   constructor(region: boundary.Region, what: string, kind: Kind) {

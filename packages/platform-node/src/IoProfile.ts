@@ -22,9 +22,8 @@ import { dual } from "effect/Function"
 import { Registry, Wait } from "@fairlead/core"
 import * as disguise from "./internal/disguise.ts"
 import { kinds as all, runs as running } from "./internal/meter.ts"
-import type { Times } from "./internal/meter.ts"
 import { Profiler } from "./internal/profiler.ts"
-import type { FiberTimes, Task } from "./internal/profiler.ts"
+import type { Task } from "./internal/profiler.ts"
 import { Routes } from "./internal/routes.ts"
 import type { Route } from "./internal/routes.ts"
 import * as runs from "./internal/runs.ts"
@@ -32,6 +31,7 @@ import { Soon } from "./internal/seconds.ts"
 import { Slowest } from "./internal/slowest.ts"
 import type { Timed } from "./internal/slowest.ts"
 import * as speedscope from "./internal/speedscope.ts"
+import type { FiberTimes } from "./internal/tracks.ts"
 import * as table_ from "./internal/profileTable.ts"
 
 /** What is waited for, innermost first: of several waits at once, the first in this row counts. */
@@ -44,6 +44,8 @@ export interface Options {
   readonly maxRoutes?: number | undefined
   /** How many of the slowest tasks of the last five minutes are kept. Default: 20. */
   readonly maxSlowest?: number | undefined
+  /** Whether the slowest tasks tell what each of their fibers has spent; it costs something for each fiber. Default: true. */
+  readonly fibers?: boolean | undefined
   /** How many spans of the tree are told apart; beyond, the time of a span is its parent's. Default: 2,000. */
   readonly maxSpans?: number | undefined
 }
@@ -90,12 +92,31 @@ export interface Statistics {
 /** A file for https://www.speedscope.app. */
 export type Speedscope = speedscope.File
 
+/** What a task is about at any time. */
+export type State = "running" | Wait.Kind
+
+/** In the order of `Times`. */
+export const states: ReadonlyArray<State> = ["running", ...all]
+
+/** Milliseconds in each of `states`. */
+export type Times = ReadonlyArray<number>
+
 /** A task that goes on. */
 export interface Running {
-  /** Up to now. */
-  readonly spent: () => Spent
+  /** Up to now; written on while it goes on, for who wants it cheap. */
+  readonly times: () => Times
   /** Ends it; gives what it came to. Only the first call counts. */
-  readonly end: () => Spent
+  readonly end: () => Times
+}
+
+/** Where time went, of times. */
+export const spent = (times: Times): Spent => {
+  const waitingMillis: { [kind in Wait.Kind]?: number } = {}
+  for (let i = 0; i < all.length; i++) {
+    const millis = times[i + 1]!
+    if (millis > 0) waitingMillis[all[i]!] = millis
+  }
+  return { runningMillis: times[running]!, waitingMillis }
 }
 
 export interface TaskOptions {
@@ -200,15 +221,6 @@ export const table: (statistics: Statistics, width?: number) => string = table_.
 
 const byTime = (routes: ReadonlyArray<RouteStatistics>) => routes.toSorted((a, b) => b.millis - a.millis)
 
-const spentOf = (times: Times): Spent => {
-  const waitingMillis: { [kind in Wait.Kind]?: number } = {}
-  for (let i = 0; i < all.length; i++) {
-    const millis = times[i + 1]!
-    if (millis > 0) waitingMillis[all[i]!] = millis
-  }
-  return { runningMillis: times[running]!, waitingMillis }
-}
-
 /** What is kept of a slow task: nothing that holds its fibers. */
 interface Ended extends Timed {
   readonly id: string
@@ -232,28 +244,33 @@ class Impl implements IoProfile {
   private last = 0
 
   constructor(
-    { maxRoutes = 100, maxSlowest = 20, maxSpans = 2_000, name = "tasks" }: Options,
+    { fibers = true, maxRoutes = 100, maxSlowest = 20, maxSpans = 2_000, name = "tasks" }: Options,
     context: Context.Context<never>
   ) {
     this.name = name
     this.context = context
     this.routes = new Routes(atLeast("maxRoutes", 1, maxRoutes))
     this.slowest = new Slowest(atLeast("maxSlowest", 0, maxSlowest), lately)
-    this.profiler = new Profiler(atLeast("maxSpans", 0, maxSpans), () => performance.now())
+    this.profiler = new Profiler(atLeast("maxSpans", 0, maxSpans), fibers, () => performance.now())
   }
 
   readonly task: IoProfile["task"] = dual(
     (args) => Effect.isEffect(args[0]),
     <A, E, R>(self: Effect.Effect<A, E, R>, name: string, { id }: TaskOptions = {}) =>
-      Effect.withFiber<A, E, R>((fiber) => {
-        const one = this.begin(fiber, name, id)
+      Effect.suspend(() => {
+        let one: One | undefined
         const noted = Effect.updateContext(self, (context: Context.Context<R>) =>
           context.pipe(
             Context.add(Clock.Clock, disguise.clock(Context.get(context, Clock.Clock))),
             Context.add(Tracer.Tracer, this.tracerOf(Context.get(context, Tracer.Tracer)))
           )
         )
-        return Effect.onExitPrimitive(Wait.observed(noted, one.task), () => void one.end())
+        // Begun inside of what ends it: between the two there is no place where an interrupt could land.
+        const begun = Effect.withFiber<A, E, R>((fiber) => {
+          one = this.begin(fiber, name, id)
+          return Wait.observed(noted, one.task)
+        })
+        return Effect.onExitPrimitive(begun, () => void one?.end())
       })
   )
 
@@ -270,13 +287,13 @@ class Impl implements IoProfile {
       name: route.name,
       count: route.count,
       millis: route.millis,
-      ...spentOf(route.times),
+      ...spent(route.times),
       p50Millis: route.latencies.quantile(0.5) ?? null,
       p99Millis: route.latencies.quantile(0.99) ?? null
     }))
     const slowest = this.slowest.fresh(now).map(({ at, fibers, id, millis, name, times }): TaskStatistics => {
-      const told = { id, name, millis, agoMillis: now - at, ...spentOf(times) }
-      return fibers.length < 2 ? told : { ...told, fibers: fibers.map(({ id, times }) => ({ id, ...spentOf(times) })) }
+      const told = { id, name, millis, agoMillis: now - at, ...spent(times) }
+      return fibers.length < 2 ? told : { ...told, fibers: fibers.map(({ id, times }) => ({ id, ...spent(times) })) }
     })
     return { tasks: this.going, routes: byTime(routes.filter(({ count }) => count > 0)), slowest }
   }
@@ -311,7 +328,7 @@ class Impl implements IoProfile {
     const millis = at - task.startedAt
     route.add(millis, task.times)
     if (this.slowest.admits(millis, at)) {
-      this.slowest.add({ id: task.id, name: route.name, times: task.times, fibers: task.gone, millis, at })
+      this.slowest.add({ id: task.id, name: route.name, times: task.times, fibers: task.fibers, millis, at })
     }
     this.soon.touch()
   }
@@ -342,14 +359,14 @@ class One implements Running {
     this.route = route
   }
 
-  spent(): Spent {
+  times(): Times {
     this.task.charge(this.profile.profiler.now())
-    return spentOf(this.task.times)
+    return this.task.times
   }
 
-  end(): Spent {
+  end(): Times {
     if (!this.task.over) this.profile.finish(this.task, this.route)
-    return spentOf(this.task.times)
+    return this.task.times
   }
 }
 

@@ -9,13 +9,13 @@
  *
  * It holds no values of a query, no headers and no bodies.
  */
-import type { Wait } from "@fairlead/core"
 import type { IoProfile } from "@fairlead/platform-node"
 import { Effect } from "effect"
 import type { Scope } from "effect"
 import * as fs from "node:fs"
 import * as net from "node:net"
 import * as Decimal from "./Decimal.ts"
+import * as Spent from "./Spent.ts"
 import * as Target from "./Target.ts"
 
 /** What became of one call. Times are in milliseconds; what never happened is `undefined`. */
@@ -40,7 +40,7 @@ export interface Entry {
   /** Why the answer is not whole: who left, or what broke. */
   readonly cut: string | undefined
   /** Where its time went, where that is measured. */
-  readonly spent?: IoProfile.Spent | undefined
+  readonly spent?: IoProfile.Times | undefined
   /** Headers that were ignored, and the like. */
   readonly notes: ReadonlyArray<string> | undefined
 }
@@ -187,16 +187,10 @@ export const line = (entry: Entry, dropped = 0): string => {
   if (entry.hop !== 0) text += `,"hop":${entry.hop}`
   if (entry.reason !== undefined) text += `,"reason":"${entry.reason}"`
   if (entry.cut !== undefined) text += `,"cut":"${entry.cut}"`
-  if (entry.spent !== undefined) text += spent(entry.spent)
+  if (entry.spent !== undefined) text += `,"spent":${Spent.json(entry.spent)}`
   if (entry.notes !== undefined) text += `,"notes":${JSON.stringify(entry.notes)}`
   if (dropped !== 0) text += `,"dropped":${dropped}`
   return `${text}}\n`
-}
-
-const spent = ({ runningMillis, waitingMillis }: IoProfile.Spent): string => {
-  let text = `,"spent":{"run":${Decimal.ofMillis(runningMillis)}`
-  for (const kind in waitingMillis) text += `,"${kind}":${Decimal.ofMillis(waitingMillis[kind as Wait.Kind]!)}`
-  return `${text}}`
 }
 
 const needsEscape = /[^\x20\x21\x23-\x5b\x5d-\x7e]/

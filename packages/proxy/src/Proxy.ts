@@ -49,7 +49,7 @@ export interface Options {
 export const serve = Effect.fnUntraced(function* (config: Config, options: Options = {}) {
   const log = options.log ?? (yield* AccessLog.make())
   const transport = options.transport ?? (yield* connections)
-  const profile = options.profile ?? (config.profile ? yield* IoProfile.make({ name: "calls" }) : undefined)
+  const profile = options.profile ?? (config.profile ? yield* IoProfile.make(measure) : undefined)
   const draining = yield* Deferred.make<void>()
   const handler = yield* make(config, transport, log, Deferred.await(draining), options.store, profile)
   const server = yield* NodeHttp.serve(handler, {
@@ -134,6 +134,9 @@ export const make = Effect.fnUntraced(function* (
     return profile === undefined ? answered : profiled(profile, call.facts, upstreams, answered)
   }
 })
+
+/** How calls are measured: each is one fiber, as a rule. */
+export const measure: IoProfile.Options = { name: "calls", fibers: false }
 
 const profiled = <A>(
   profile: IoProfile.IoProfile,

@@ -36,6 +36,7 @@ describe("a config", () => {
     expect(good("upstreams: { a: { url: https://a.example } }")).toEqual({
       listen: { host: "127.0.0.1", port: 8080 },
       admin: undefined,
+      profile: false,
       tls: undefined,
       hosts: [],
       origins: [],
@@ -238,7 +239,7 @@ const table: ReadonlyArray<readonly [name: string, source: string, ...parts: Rea
     "an unknown key",
     "frobnicate: 1\nupstreams: { a: { url: https://a } }",
     "fairlead.yaml:1:1  frobnicate",
-    "expected  `listen`, `tls`, `admin`, `hosts`, `origins`, `upstreams`",
+    "expected  `listen`, `tls`, `admin`, `profile`, `hosts`, `origins`, `upstreams`",
     "the unknown key `frobnicate`"
   ],
   [

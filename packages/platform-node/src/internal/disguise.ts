@@ -21,12 +21,15 @@ export const clock = (base: Clock.Clock): Clock.Clock => {
 }
 
 const noting = (sleep: Effect.Effect<void>): Effect.Effect<void> =>
-  Effect.withFiber((fiber) => {
-    const ledger = Wait.ledgerUnsafe(fiber)
-    if (ledger === undefined) return sleep
+  Effect.suspend(() => {
     const wait: Wait.Wait = { what: undefined, kind: "sleep" }
-    ledger.began(wait)
-    return Effect.onExitPrimitive(sleep, () => void ledger.ended(wait))
+    let ledger: Wait.Ledger | undefined
+    const begun = Effect.withFiber<void>((fiber) => {
+      ledger = Wait.ledgerUnsafe(fiber)
+      ledger?.began(wait)
+      return sleep
+    })
+    return Effect.onExitPrimitive(begun, () => void ledger?.ended(wait))
   })
 
 export interface SpanObserver {

@@ -119,6 +119,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
     const head = finite(this.options.firstByteMillis ?? this.limits.firstByteMillis)
     const idle = finite(this.options.idleMillis ?? this.limits.idleMillis)
     this.connection = connection
+    // undici looks at an idle socket in the next turn of the loop before it writes.
+    this.waits(connection.origin, "pool")
     if (!connection.keepsTime || head <= exactMillis) this.headMillis = head
     if (!connection.keepsTime || idle <= exactMillis) this.idleMillis = idle
     const headers = framing.ofRequest(this.request)

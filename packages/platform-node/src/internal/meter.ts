@@ -62,10 +62,10 @@ export class Meter {
   /** Up to when they are known. */
   since: number
   running = false
-  /** How many waits of each kind go on. */
-  private readonly waits = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-  /** Invariant: bit i is set where `waits[i]` is not 0. */
+  /** Bit i is set while a wait of kind i goes on. */
   private mask = 0
+  /** How many beyond the first of each kind go on; most never have a second. */
+  private more: Array<number> | undefined = undefined
 
   constructor(now: number) {
     this.since = now
@@ -94,12 +94,35 @@ export class Meter {
     this.running = false
   }
 
-  /** A wait begins; nothing to charge where it runs meanwhile. */
-  begin(index: number): void {
-    if (this.waits[index]!++ === 0) this.mask |= 1 << index
+  /** A wait begins. Where it runs meanwhile, `now` may be any. */
+  begin(index: number, now: number): void {
+    if (!this.running) this.charge(now)
+    this.raise(index)
   }
 
-  end(index: number): void {
-    if (--this.waits[index]! === 0) this.mask &= ~(1 << index)
+  /** It ends; likewise. */
+  end(index: number, now: number): void {
+    if (!this.running) this.charge(now)
+    this.lower(index)
+  }
+
+  /** It goes on as another, since it was looked at last. */
+  rename(from: number, to: number): void {
+    this.lower(from)
+    this.raise(to)
+  }
+
+  private raise(index: number): void {
+    const bit = 1 << index
+    if ((this.mask & bit) === 0) this.mask |= bit
+    else {
+      this.more ??= zeros()
+      this.more[index]!++
+    }
+  }
+
+  private lower(index: number): void {
+    if (this.more === undefined || this.more[index] === 0) this.mask &= ~(1 << index)
+    else this.more[index]!--
   }
 }

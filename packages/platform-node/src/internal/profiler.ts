@@ -1,79 +1,40 @@
 /**
- * The engine of `IoProfile`: tasks, their fibers, and which of them runs. Told by `runs` of each switch between fibers, and by the regions
- * of each wait.
+ * The engine of `IoProfile`: which task runs, and what each waits for. Told by `runs` of each switch between fibers, and by the regions of
+ * each wait.
  *
- *     runs ── switched ──▶ the fiber's meter, its task's, and those of the tasks around that
- *     waits ── began, ended ──▶ the meter of the fiber that waits, its task's, and those of the tasks around that
+ *     runs ── switched ──▶ the task of the fiber, and those around that
+ *     waits ── began, ended ──▶ the task of the region, and those around that
  *
- * A fiber belongs to the task of the region that it is in. What outlives its task is charged to the task around it, or to nobody.
+ * A fiber belongs to the task of the region that it is in. What outlives its task is charged to the task around it, or to nobody. Nothing is
+ * kept of a fiber, nor of a wait but the note on it, unless somebody asks what each fiber spends.
  */
 import type { Fiber, Tracer } from "effect"
 import { Wait } from "@fairlead/core"
 import { indexOf, Meter, runs } from "./meter.ts"
-import type { Times } from "./meter.ts"
 import type { Room, Span } from "./spans.ts"
+import { Tracks, Watch } from "./tracks.ts"
+import type { FiberTimes } from "./tracks.ts"
 
 type AnyFiber = Fiber.Fiber<unknown, unknown>
 
-/** Of so many fibers of a task it is kept what they have spent. */
-const maxFibers = 16
-
-/** What one fiber has spent. */
-export interface FiberTimes {
-  readonly id: number
-  readonly times: Times
-}
-
-/** One fiber of a task. */
-class Track extends Meter implements FiberTimes {
-  readonly task: Task
-  readonly fiber: AnyFiber
-  readonly id: number
-  /** Where it stands among those of its task that live. */
-  index: number
-  /** The place of `span` in the tree of the task's route. */
-  node: Span
-  private span: Tracer.AnySpan | undefined
-
-  constructor(task: Task, fiber: AnyFiber, now: number) {
-    super(now)
-    this.task = task
-    this.fiber = fiber
-    this.id = fiber.id
-    this.index = task.tracks.length
-    this.node = task.root
-    this.span = task.base
-  }
-
-  /** Looks in which span the fiber is. */
-  locate(room: Room): void {
-    const { span } = this.fiber.cache
-    if (span === this.span) return
-    this.span = span
-    this.node = this.nodeOf(span, room)
-  }
-
-  nodeOf(span: Tracer.AnySpan | undefined, room: Room): Span {
-    return this.task.root.find(span, this.task.base, room)
-  }
-}
+const { other } = indexOf
 
 /** One request, job or the like. */
 export class Task extends Meter implements Wait.Ledger {
   readonly id: string
   readonly startedAt: number
   readonly root: Span
-  /** The span around it. */
-  readonly base: Tracer.AnySpan | undefined
   readonly outer: Task | undefined
+  readonly profiler: Profiler
   /** Where its time stands in the tree of the task around it. */
   readonly place: Span | undefined
   over = false
-  /** Fibers that live. */
-  readonly tracks: Array<Track> = []
-  /** Fibers that have ended, the first of them; once the task is over, those that had not, too. */
-  readonly gone: Array<FiberTimes> = []
-  readonly profiler: Profiler
+  readonly tracks: Tracks | undefined
+  /** The span around it. */
+  private readonly base: Tracer.AnySpan | undefined
+  /** The span in which a fiber of it was seen last, and its place in the tree. */
+  private span: Tracer.AnySpan | undefined
+  private node: Span
   /** In which span each of its states is; `root`, all of them, until there is another. */
   private nodes: Array<Span> | undefined = undefined
 
@@ -89,13 +50,33 @@ export class Task extends Meter implements Wait.Ledger {
     this.profiler = profiler
     this.id = id
     this.startedAt = now
-    this.root = root
-    this.base = base
+    this.root = this.node = root
+    this.base = this.span = base
     this.outer = outer
-    this.place = outer?.nodeOf(runs).child(root.name, profiler.room)
+    this.place = outer?.nodeIn(runs).child(root.name, profiler.room)
+    this.tracks = profiler.watch === undefined ? undefined : new Tracks()
   }
 
-  nodeOf(state: number): Span {
+  /** What its fibers have spent, once it is over. */
+  get fibers(): ReadonlyArray<FiberTimes> {
+    return this.tracks?.gone ?? []
+  }
+
+  /** The span of one of its fibers, in the tree. */
+  nodeOf({ cache: { span } }: AnyFiber): Span {
+    if (span !== this.span) {
+      this.node = this.find(span)
+      this.span = span
+    }
+    return this.node
+  }
+
+  find(span: Tracer.AnySpan | undefined): Span {
+    return this.root.find(span, this.base, this.profiler.room)
+  }
+
+  /** In which span it is, in this state. */
+  nodeIn(state: number): Span {
     return this.nodes === undefined ? this.root : this.nodes[state]!
   }
 
@@ -114,7 +95,7 @@ export class Task extends Meter implements Wait.Ledger {
     const millis = now - this.since
     this.since = now
     this.times[state]! += millis
-    this.nodeOf(state).times[state]! += millis
+    this.nodeIn(state).times[state]! += millis
   }
 
   began(wait: Wait.Wait): void {
@@ -122,51 +103,59 @@ export class Task extends Meter implements Wait.Ledger {
   }
 
   ended(wait: Wait.Wait): void {
-    this.profiler.ended(wait)
+    if (wait.note instanceof Note) this.profiler.ended(wait, wait.note)
   }
 }
 
-/** A wait that goes on, and whose it is. */
-interface Going {
-  readonly wait: Wait.Wait
+/** What is known of a wait that goes on. */
+class Note {
   readonly task: Task
-  /** `undefined`: of whoever began it nothing is known. */
-  readonly track: Track | undefined
+  /** Of the fiber that waits: what it spends, where that is asked, and its span. */
+  readonly meter: Meter | undefined
+  readonly node: Span
   /** What it was when it began. */
-  readonly index: number
+  index: number
+
+  constructor(task: Task, meter: Meter | undefined, node: Span, index: number) {
+    this.task = task
+    this.meter = meter
+    this.node = node
+    this.index = index
+  }
 }
 
 export class Profiler {
   readonly room: Room
   readonly now: () => number
-  private readonly tracks = new Map<AnyFiber, Track>()
-  private readonly waits = new Map<Wait.Wait, Going>()
-  /** Of the fiber that runs, where it belongs to a task. */
-  private active: Track | undefined = undefined
-  /** The wait that ended last: where it begins anew on the spot it has become another, and is of the same fiber. */
-  private last: Going | undefined = undefined
+  readonly watch: Watch | undefined
+  /** How many waits go on. */
+  private waits = 0
+  /** The fiber that runs, and its task; both, or neither. */
+  private fiber: AnyFiber | undefined = undefined
+  private task: Task | undefined = undefined
+  /** The wait that ended last, and when: where it begins anew on the spot it has become another, and is of the same fiber. */
+  private last: Wait.Wait | undefined = undefined
+  private note: Note | undefined = undefined
+  private lastAt = 0
   private closed = false
 
-  constructor(maxNodes: number, now: () => number) {
-    this.room = { left: maxNodes }
+  constructor(maxSpans: number, fibers: boolean, now: () => number) {
+    this.room = { left: maxSpans }
+    this.watch = fibers ? new Watch() : undefined
     this.now = now
   }
 
-  /** How many fibers are watched, and how many waits. */
+  /** How many fibers are watched, and waits go on. */
   get size(): number {
-    return this.tracks.size + this.waits.size
+    return (this.watch?.size ?? 0) + this.waits
   }
 
   /** Another fiber runs; see `runs.Observer`. */
   readonly switched = (_: AnyFiber | undefined, to: AnyFiber | undefined, now: number, ended: boolean): void => {
-    const { active } = this
-    const next = to === undefined ? undefined : this.trackOf(to, now)
-    if (active !== undefined) {
-      this.rest(active, now)
-      if (ended) this.drop(active)
-    }
-    this.active = next
-    if (next !== undefined) this.run(next, now)
+    const task = to === undefined ? undefined : this.taskOf(to)
+    if (this.task !== undefined) this.rest(this.task, this.fiber!, now, ended)
+    if (task === undefined) this.fiber = this.task = undefined
+    else this.run(task, to!, now)
   }
 
   /** Begins a task of `fiber`, within the task in which that is. */
@@ -174,144 +163,123 @@ export class Profiler {
     const now = this.now()
     const outer = this.taskOf(fiber)
     // In which span it begins is where it stands in the tree around it.
-    if (this.active?.fiber === fiber) this.chargeRun(this.active, now)
+    if (outer !== undefined && this.fiber === fiber) outer.at(runs, outer.nodeOf(fiber))
     return new Task(this, id, root, fiber.cache.span, outer, now)
   }
 
-  /** From now on `fiber`, which runs, is one of the task's. */
+  /** From now on `fiber`, which runs, is one of the task's, which has just begun. */
   enter(fiber: AnyFiber, task: Task): void {
-    const now = this.now()
-    const before = this.tracks.get(fiber)
-    if (before !== undefined) {
-      if (before === this.active) this.rest(before, now)
-      this.drop(before)
-    }
-    this.active = this.add(fiber, task, now)
-    this.run(this.active, now)
+    const now = task.since
+    if (this.task !== undefined) this.rest(this.task, this.fiber!, now, false)
+    this.run(task, fiber, now)
   }
 
   /** Ends a task; from then on its times stay as they are. */
   finish(task: Task): void {
     const now = this.now()
-    const own = this.active?.task === task ? this.active : undefined
-    if (own !== undefined) this.rest(own, now)
+    const { fiber } = this
+    const runs = this.task === task
+    if (runs) this.rest(task, fiber!, now, false)
     else task.charge(now)
     task.over = true
-    for (const track of task.tracks) {
-      track.charge(now)
-      this.lose(track)
-    }
-    task.tracks.length = 0
-    if (own === undefined) return
-    this.active = this.trackOf(own.fiber, now)
-    if (this.active !== undefined) this.run(this.active, now)
+    this.watch?.close(task.tracks!, now)
+    if (!runs) return
+    const around = this.taskOf(fiber!)
+    if (around === undefined) this.fiber = this.task = undefined
+    else this.run(around, fiber!, now)
   }
 
   /** Nothing is told any more. */
   close(): void {
     this.closed = true
-    this.active = this.last = undefined
-    this.tracks.clear()
-    this.waits.clear()
+    this.waits = 0
+    this.fiber = this.task = this.last = this.note = undefined
+    this.watch?.clear()
   }
 
   began(task: Task, wait: Wait.Wait, index: number): void {
     if (this.closed) return
-    const { active, last } = this
-    const track = active?.task === task ? active : last?.wait === wait ? last.track : undefined
-    if (track === active) track?.locate(this.room)
-    this.change({ wait, task, track, index }, index, true)
-    this.waits.set(wait, { wait, task, track, index })
+    if (this.last === wait && this.note?.task === task) {
+      const { note } = this
+      note.index = index
+      this.enterWait(note, index, this.lastAt)
+      wait.note = note
+    } else {
+      const own = this.task === task
+      const node = own ? task.nodeOf(this.fiber!) : task.root
+      const note = new Note(task, own ? this.watch?.of(this.fiber!) : undefined, node, index)
+      this.enterWait(note, index, own ? task.since : this.now())
+      wait.note = note
+    }
+    this.last = this.note = undefined
+    this.waits++
   }
 
-  ended(wait: Wait.Wait): void {
-    const going = this.waits.get(wait)
-    if (going === undefined) return
-    this.waits.delete(wait)
-    this.last = going
-    const index = wait.kind === undefined ? going.index : indexOf[wait.kind]
+  ended(wait: Wait.Wait, note: Note): void {
+    wait.note = undefined
+    if (this.closed) return
+    this.waits--
+    const now = this.task === note.task && note.meter === undefined ? note.task.since : this.now()
+    const index = wait.kind === undefined ? note.index : indexOf[wait.kind]
     // Since something last happened it is what it is now.
-    if (index !== going.index) this.rename(going, index)
-    this.change(going, index, false)
+    if (index !== note.index) {
+      note.meter?.rename(note.index, index)
+      for (let task: Task | undefined = note.task; task !== undefined; task = task.outer) {
+        task.at(index, task.nodeIn(note.index))
+        task.rename(note.index, index)
+      }
+    }
+    note.meter?.end(index, now)
+    for (let task: Task | undefined = note.task; task !== undefined; task = task.outer) task.end(index, now)
+    this.last = wait
+    this.note = note
+    this.lastAt = now
   }
 
   /** A span begins in the fiber that runs: what came before is the outer one's. */
   readonly spanBegins = (): void => {
-    if (this.active !== undefined) this.chargeRun(this.active, this.now())
+    if (this.task !== undefined) this.chargeRun(this.task, this.task.nodeOf(this.fiber!))
   }
 
   /** It ends: up to now it was that one in which the fiber ran. */
   readonly spanEnds = (span: Tracer.AnySpan): void => {
-    const { active } = this
-    if (active === undefined) return
+    if (this.task !== undefined) this.chargeRun(this.task, this.task.find(span))
+  }
+
+  private chargeRun(inner: Task, node: Span): void {
     const now = this.now()
-    active.charge(now)
-    let node = active.nodeOf(span, this.room)
-    for (let task: Task | undefined = active.task; task !== undefined; node = task.place!, task = task.outer) {
-      task.at(runs, node)
+    let place = node
+    for (let task: Task | undefined = inner; task !== undefined; place = task.place!, task = task.outer) {
+      task.at(runs, place)
       task.charge(now)
     }
   }
 
-  private run(track: Track, now: number): void {
-    track.run(now)
-    track.locate(this.room)
-    let { node } = track
-    for (let task: Task | undefined = track.task; task !== undefined; node = task.place!, task = task.outer) {
-      task.run(now)
-      task.at(runs, node)
-    }
+  private run(inner: Task, fiber: AnyFiber, now: number): void {
+    this.task = inner
+    this.fiber = fiber
+    this.watch?.run(fiber, inner.tracks!, now)
+    for (let task: Task | undefined = inner; task !== undefined; task = task.outer) task.run(now)
   }
 
-  private rest(track: Track, now: number): void {
-    track.rest(now)
-    track.locate(this.room)
-    let { node } = track
-    for (let task: Task | undefined = track.task; task !== undefined; node = task.place!, task = task.outer) {
+  private rest(inner: Task, fiber: AnyFiber, now: number, ended: boolean): void {
+    this.last = this.note = undefined
+    this.watch?.rest(fiber, now, ended)
+    let node = inner.nodeOf(fiber)
+    for (let task: Task | undefined = inner; task !== undefined; node = task.place!, task = task.outer) {
       task.at(runs, node)
       task.rest(now)
       task.at(other, node)
     }
   }
 
-  private chargeRun(track: Track, now: number): void {
-    this.rest(track, now)
-    this.run(track, now)
-  }
-
-  /** A wait begins or ends. */
-  private change({ task, track }: Going, index: number, begins: boolean): void {
-    const now = this.now()
-    if (track !== undefined) {
-      if (!track.running) track.charge(now)
-      if (begins) track.begin(index)
-      else track.end(index)
+  private enterWait({ meter, node, task: inner }: Note, index: number, now: number): void {
+    meter?.begin(index, now)
+    let place = node
+    for (let task: Task | undefined = inner; task !== undefined; place = task.place!, task = task.outer) {
+      task.begin(index, now)
+      task.at(index, place)
     }
-    let node = track?.node ?? task.root
-    for (let each: Task | undefined = task; each !== undefined; node = each.place!, each = each.outer) {
-      if (!each.running) each.charge(now)
-      if (begins) {
-        each.begin(index)
-        each.at(index, node)
-      } else each.end(index)
-    }
-  }
-
-  private rename({ index: from, task, track }: Going, to: number): void {
-    track?.end(from)
-    track?.begin(to)
-    for (let each: Task | undefined = task; each !== undefined; each = each.outer) {
-      each.end(from)
-      each.begin(to)
-      each.at(to, each.nodeOf(from))
-    }
-  }
-
-  private trackOf(fiber: AnyFiber, now: number): Track | undefined {
-    const known = this.tracks.get(fiber)
-    if (known !== undefined) return known
-    const task = this.taskOf(fiber)
-    return task === undefined ? undefined : this.add(fiber, task, now)
   }
 
   private taskOf(fiber: AnyFiber): Task | undefined {
@@ -321,29 +289,4 @@ export class Profiler {
     while (task?.over) task = task.outer
     return task
   }
-
-  private add(fiber: AnyFiber, task: Task, now: number): Track {
-    const track = new Track(task, fiber, now)
-    task.tracks.push(track)
-    this.tracks.set(fiber, track)
-    return track
-  }
-
-  /** A fiber has ended, or is no more of its task. */
-  private drop(track: Track): void {
-    const { over, tracks } = track.task
-    if (over) return
-    this.lose(track)
-    const last = tracks.pop()!
-    if (last === track) return
-    tracks[track.index] = last
-    last.index = track.index
-  }
-
-  private lose({ fiber, id, task, times }: Track): void {
-    this.tracks.delete(fiber)
-    if (task.gone.length < maxFibers) task.gone.push({ id, times })
-  }
 }
-
-const { other } = indexOf

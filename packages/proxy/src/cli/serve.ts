@@ -32,7 +32,7 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
   const configured = { ...read, listen: listen ?? read.listen }
   for (const warning of summary.warnings(configured)) say(`fairlead: warning: ${warning}`)
 
-  const profile = configured.profile ? yield* IoProfile.make({ name: "calls" }) : undefined
+  const profile = configured.profile ? yield* IoProfile.make(Proxy.measure) : undefined
   let started = false
   const admin =
     configured.admin === undefined

@@ -1,10 +1,10 @@
 /** The last handler: sends the call to the upstream, and puts on what both sides are told of the hop. */
-import type { Transport, Wait } from "@fairlead/core"
-import type { IoProfile } from "@fairlead/platform-node"
+import type { Transport } from "@fairlead/core"
 import { Effect } from "effect"
 import type { Call, Handler } from "../Call.ts"
 import * as Decimal from "../Decimal.ts"
 import * as Headers from "../Headers.ts"
+import * as Spent from "../Spent.ts"
 
 export interface Options {
   /** Scheme, host and port. */
@@ -76,12 +76,5 @@ export const isEventStream = (headers: Transport.Headers): boolean => {
 const serverTiming = ({ facts }: Call): string => {
   const timing = `queue;dur=${Decimal.ofMillis(facts.queueMillis ?? 0)}, ttfb;dur=${Decimal.ofMillis(facts.headAt! - facts.sentAt!)}`
   const tried = facts.attempts > 1 ? `${timing}, attempts;desc=${facts.attempts}` : timing
-  return facts.profiled === undefined ? tried : tried + spent(facts.profiled.spent())
-}
-
-/** Where its time has gone so far. */
-const spent = ({ runningMillis, waitingMillis }: IoProfile.Spent): string => {
-  let text = `, run;dur=${Decimal.ofMillis(runningMillis)}`
-  for (const kind in waitingMillis) text += `, ${kind};dur=${Decimal.ofMillis(waitingMillis[kind as Wait.Kind]!)}`
-  return text
+  return facts.profiled === undefined ? tried : tried + Spent.serverTiming(facts.profiled.times())
 }
