@@ -54,6 +54,8 @@ export interface Wait {
 export interface Ledger {
   began(wait: Wait): void
   ended(wait: Wait): void
+  /** It goes on as another, and is already what it is now. Where this is not given, it has ended, and began. */
+  became?(wait: Wait): void
 }
 
 /** Runs `self`; while that goes on, the region around it waits for `what`, or for what `self` itself waits for. */
@@ -141,10 +143,14 @@ class Named implements wait.Listed, Handle {
   become(what: string, kind: Kind = "other"): void {
     const { region } = this
     if (region === undefined) return
-    wait.end(region, this)
+    const { ledger } = region
+    const toldOfBoth = ledger !== undefined && ledger.became === undefined
+    if (toldOfBoth) wait.end(region, this)
     this.what = what
     this.kind = kind
-    wait.begin(region, this)
+    if (toldOfBoth) return wait.begin(region, this)
+    wait.last(region, this)
+    ledger?.became!(this)
   }
 
   end(): void {

@@ -90,13 +90,14 @@ export const make = Effect.fnUntraced(function* (
     nodes: (most) => calls.nodes(most),
     explain: (id) => calls.explain(id)
   })
-  const upstreams = new Map<string, Route.Upstream>()
+  const upstreams = new Map<string, Route.Upstream & Measured>()
   for (const upstream of config.upstreams) {
     const gate = yield* makeGate(upstream, store)
     behind.set(upstream.name, { gate, attempts: upstream.retry?.attempts ?? 1 })
     const breaker = yield* breakerOf(upstream)
     const base = upstream.url.pathname.replace(/\/+$/, "")
     upstreams.set(upstream.name, {
+      routes: new Map(),
       base,
       totalMillis: upstream.timeout.total === undefined ? Infinity : Duration.toMillis(upstream.timeout.total),
       handler: stack(
@@ -141,7 +142,7 @@ export const measure: IoProfile.Options = { name: "calls", fibers: false }
 const profiled = <A>(
   profile: IoProfile.IoProfile,
   facts: Facts,
-  upstreams: ReadonlyMap<string, unknown>,
+  upstreams: ReadonlyMap<string, Measured>,
   answered: Effect.Effect<A, never, Scope.Scope>
 ) =>
   Effect.withFiber<A, never, Scope.Scope>((fiber) => {
@@ -149,12 +150,21 @@ const profiled = <A>(
     return answered
   })
 
+/** An upstream, and the names of what is measured there, by method: made once, since there is one for each call. */
+interface Measured {
+  readonly routes: Map<string, string>
+}
+
 /** What a call is measured as: its method, and the upstream that it names. */
-const routeOf = ({ method, target }: NodeHttp.Request, upstreams: ReadonlyMap<string, unknown>): string => {
+const routeOf = ({ method, target }: NodeHttp.Request, upstreams: ReadonlyMap<string, Measured>): string => {
   let end = 1
   for (; end < target.length; end++) if (target[end] === "/" || target[end] === "?") break
   const name = target.slice(1, end)
-  return upstreams.has(name) ? `${method} ${name}` : "no upstream"
+  const routes = upstreams.get(name)?.routes
+  if (routes === undefined) return "no upstream"
+  let route = routes.get(method)
+  if (route === undefined) routes.set(method, (route = `${method} ${name}`))
+  return route
 }
 
 const makeGate = ({ concurrency, name, queue, rate, shares }: Upstream, store: RateWindow.Store | undefined) =>

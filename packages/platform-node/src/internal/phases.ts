@@ -25,6 +25,6 @@ export const words = (host: string): Words => ({
 export const watch = (socket: Socket, host: string, secure: boolean, tell: (making: Making) => void): void => {
   const isAddress = isIP(host) !== 0
   tell(isAddress ? "connect" : "dns")
-  if (!isAddress) socket.once("lookup", () => tell("connect"))
+  if (!isAddress) socket.once("lookup", (error: Error | null) => void (error === null && tell("connect")))
   if (secure) socket.once("connect", () => tell("tls"))
 }

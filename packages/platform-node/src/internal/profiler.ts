@@ -105,6 +105,10 @@ export class Task extends Meter implements Wait.Ledger {
   ended(wait: Wait.Wait): void {
     if (wait.note instanceof Note) this.profiler.ended(wait, wait.note)
   }
+
+  became(wait: Wait.Wait): void {
+    if (wait.note instanceof Note && wait.kind !== undefined) this.profiler.became(wait.note, indexOf[wait.kind])
+  }
 }
 
 /** What is known of a wait that goes on. */
@@ -133,10 +137,6 @@ export class Profiler {
   /** The fiber that runs, and its task; both, or neither. */
   private fiber: AnyFiber | undefined = undefined
   private task: Task | undefined = undefined
-  /** The wait that ended last, and when: where it begins anew on the spot it has become another, and is of the same fiber. */
-  private last: Wait.Wait | undefined = undefined
-  private note: Note | undefined = undefined
-  private lastAt = 0
   private closed = false
 
   constructor(maxSpans: number, fibers: boolean, now: () => number) {
@@ -193,47 +193,45 @@ export class Profiler {
   close(): void {
     this.closed = true
     this.waits = 0
-    this.fiber = this.task = this.last = this.note = undefined
+    this.fiber = this.task = undefined
     this.watch?.clear()
   }
 
   began(task: Task, wait: Wait.Wait, index: number): void {
     if (this.closed) return
-    if (this.last === wait && this.note?.task === task) {
-      const { note } = this
-      note.index = index
-      this.enterWait(note, index, this.lastAt)
-      wait.note = note
-    } else {
-      const own = this.task === task
-      const node = own ? task.nodeOf(this.fiber!) : task.root
-      const note = new Note(task, own ? this.watch?.of(this.fiber!) : undefined, node, index)
-      this.enterWait(note, index, own ? task.since : this.now())
-      wait.note = note
-    }
-    this.last = this.note = undefined
+    const own = this.task === task
+    const meter = own ? this.watch?.of(this.fiber!) : undefined
+    const now = own ? task.since : this.now()
+    let node = own ? task.nodeOf(this.fiber!) : task.root
+    wait.note = new Note(task, meter, node, index)
     this.waits++
+    meter?.begin(index, now)
+    for (let each: Task | undefined = task; each !== undefined; node = each.place!, each = each.outer) {
+      each.begin(index, now)
+      each.at(index, node)
+    }
   }
 
   ended(wait: Wait.Wait, note: Note): void {
     wait.note = undefined
     if (this.closed) return
     this.waits--
-    const now = this.task === note.task && note.meter === undefined ? note.task.since : this.now()
+    const now = this.nowOf(note)
     const index = wait.kind === undefined ? note.index : indexOf[wait.kind]
     // Since something last happened it is what it is now.
-    if (index !== note.index) {
-      note.meter?.rename(note.index, index)
-      for (let task: Task | undefined = note.task; task !== undefined; task = task.outer) {
-        task.at(index, task.nodeIn(note.index))
-        task.rename(note.index, index)
-      }
-    }
+    if (index !== note.index) this.rename(note, index)
     note.meter?.end(index, now)
     for (let task: Task | undefined = note.task; task !== undefined; task = task.outer) task.end(index, now)
-    this.last = wait
-    this.note = note
-    this.lastAt = now
+  }
+
+  became(note: Note, index: number): void {
+    if (this.closed) return
+    const now = this.nowOf(note)
+    if (note.meter?.running === false) note.meter.charge(now)
+    for (let task: Task | undefined = note.task; task !== undefined; task = task.outer) {
+      if (!task.running) task.charge(now)
+    }
+    this.rename(note, index)
   }
 
   /** A span begins in the fiber that runs: what came before is the outer one's. */
@@ -263,7 +261,6 @@ export class Profiler {
   }
 
   private rest(inner: Task, fiber: AnyFiber, now: number, ended: boolean): void {
-    this.last = this.note = undefined
     this.watch?.rest(fiber, now, ended)
     let node = inner.nodeOf(fiber)
     for (let task: Task | undefined = inner; task !== undefined; node = task.place!, task = task.outer) {
@@ -273,13 +270,18 @@ export class Profiler {
     }
   }
 
-  private enterWait({ meter, node, task: inner }: Note, index: number, now: number): void {
-    meter?.begin(index, now)
-    let place = node
-    for (let task: Task | undefined = inner; task !== undefined; place = task.place!, task = task.outer) {
-      task.begin(index, now)
-      task.at(index, place)
+  private rename(note: Note, to: number): void {
+    note.meter?.rename(note.index, to)
+    for (let task: Task | undefined = note.task; task !== undefined; task = task.outer) {
+      task.at(to, task.nodeIn(note.index))
+      task.rename(note.index, to)
     }
+    note.index = to
+  }
+
+  /** Where the task runs there is nothing to charge, and no clock to read; but a fiber of it may wait meanwhile. */
+  private nowOf({ meter, task }: Note): number {
+    return this.task === task && meter === undefined ? task.since : this.now()
   }
 
   private taskOf(fiber: AnyFiber): Task | undefined {

@@ -165,9 +165,8 @@ describe("the profiler", () => {
     task.began(waiting)
     stage.rest()
     stage.now = 2
-    task.ended(waiting)
     waiting.kind = "connect"
-    task.began(waiting)
+    task.became(waiting)
     stage.now = 5
     task.ended(waiting)
     stage.profiler.finish(task)
