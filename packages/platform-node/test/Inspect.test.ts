@@ -47,11 +47,13 @@ describe("lint", () => {
       yield* Gate.make("paced", { windows: [RateWindow.per(1, "1 second")] })
       yield* WorkQueue.make("jobs", { run: () => Effect.void, line: { maxItems: Infinity } })
       yield* NodeTransport.make({ name: "up", maxSockets: "unbounded" })
+      yield* shows("cpu", "thumbnails", { limit: 2, windows: [], maxWaiting: null, size: 2, running: 0, waiting: 0 })
       yield* shows("cache", "names", { unbounded: ["how many names it keeps"] })
       expect(yield* found()).toEqual([
         ["unbounded", "gate free", "any number may run at once"],
         ["unbounded", "gate long", "any number may wait"],
         ["unbounded", "queue jobs", "any number may wait"],
+        ["unbounded", "cpu thumbnails", "any number may wait"],
         ["unbounded", "pool up", "any number of sockets may be open"],
         ["unbounded", "cache names", "how many names it keeps has no bound"]
       ])

@@ -68,7 +68,7 @@ export class Facts implements NodeHttp.Observer {
   run: Facts | undefined = undefined
   /** Of several attempts beside each other the one that began last. */
   attempt: Facts | undefined = undefined
-  /** The fiber that stands at the gate, or has; -1 before. */
+  /** The fiber that comes to the gate; -1 before. */
   fiber = -1
   /** Whether the answer is a stream of events. */
   isStream = false
@@ -79,6 +79,7 @@ export class Facts implements NodeHttp.Observer {
   /** The list of those under way that it stands in, and where: `Calls` writes it. */
   calls: Calls | undefined = undefined
   place = -1
+  number = 0
   /** Where its time goes, where that is measured. */
   profiled: IoProfile.Running | undefined = undefined
   /** Who hears of the end, and ends what is `profiled`. */

@@ -48,13 +48,14 @@ export class Calls {
     this.upstreams = upstreams
   }
 
-  /** The id of the next call. */
-  id(): string {
+  /** The id of the call that comes next, to be added. */
+  nextId(): string {
     return `${this.word}-${++this.begun}`
   }
 
   add(facts: Facts): void {
     facts.calls = this
+    facts.number = this.begun
     facts.place = this.underWay.push(facts) - 1
   }
 
@@ -65,11 +66,12 @@ export class Calls {
       this.underWay[facts.place] = last
       last.place = facts.place
     }
-    const number = numberOf(facts.id)
+    const { number } = facts
     const at = number % remembered
+    const now = performance.now()
     this.numbers[at] = number
-    this.endedAt[at] = performance.now()
-    this.millis[at] = this.endedAt[at]! - facts.startedAt
+    this.endedAt[at] = now
+    this.millis[at] = now - facts.startedAt
     this.statuses[at] = facts.status
     this.ends[at] = ends.indexOf(facts.request.progress.end)
     this.reasons[at] = reasons.indexOf(facts.reason)
@@ -109,7 +111,7 @@ export class Calls {
   }
 
   private ended(id: string): ReadonlyArray<string> | undefined {
-    const number = numberOf(id)
+    const number = Number(id.slice(this.word.length + 1))
     const at = number % remembered
     if (id !== `${this.word}-${number}` || number === 0 || this.numbers[at] !== number) return undefined
     const end = ends[this.ends[at]!]!
@@ -154,8 +156,6 @@ export class Calls {
     })
   }
 }
-
-const numberOf = (id: string): number => Number(id.slice(id.lastIndexOf("-") + 1))
 
 const since = (at: number): number => Math.round(performance.now() - at)
 

@@ -129,7 +129,7 @@ export const make = Effect.fnUntraced(function* (
     Callers.stage(Caller.allow(config))
   )(Route.handler(upstreams, pseudonym))
   return (request, region) => {
-    const call = open(request, region, calls.id())
+    const call = open(request, region, calls.nextId())
     calls.add(call.facts)
     const answered = answer(handler, call)
     return profile === undefined ? answered : profiled(profile, call.facts, upstreams, answered)
@@ -256,7 +256,10 @@ const unheard = () => {}
 const answer = (handler: Handler, call: Call): Effect.Effect<Transport.Reply, never, Scope.Scope> =>
   // Most stages do their part on the spot: what they throw is caught with the rest.
   Effect.catchCause(
-    Effect.suspend(() => handler(call)),
+    Effect.withFiber((fiber) => {
+      call.facts.fiber = fiber.id
+      return handler(call)
+    }),
     (cause) => {
       const { facts } = call
       const failure = cause.reasons.find(Cause.isFailReason)?.error

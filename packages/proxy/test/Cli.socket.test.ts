@@ -326,11 +326,14 @@ describe("fairlead serve", () => {
       ready: true,
       instances: [
         { kind: "shutdown", statistics: { phase: "running" } },
+        { kind: "meant", statistics: { rule: "unbounded", subject: "pool upstreams" } },
         { kind: "pool", name: "upstreams", statistics: { maxSockets: null } },
+        { kind: "calls", statistics: { underWay: 0 } },
         { name: "demo" },
         { name: "strict", statistics: { offered: 2, refused: 1 } }
       ]
     })
+    expect(JSON.parse((await get(`${admin}/lint`)).text)).toEqual([])
     child.kill("SIGINT")
     expect((await ended).code).toBe(0)
   })

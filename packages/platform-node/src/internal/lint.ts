@@ -65,7 +65,7 @@ const each =
 
 const list = (value: unknown): ReadonlyArray<any> => (Array.isArray(value) ? value : [])
 
-const gates = each(["gate", "queue"], ({ limit, maxWaiting, waiting, windows }, { full }) => [
+const gates = each(["gate", "queue", "cpu"], ({ limit, maxWaiting, waiting, windows }, { full }) => [
   ...(limit === null && list(windows).length === 0
     ? [["unbounded", "any number may run at once", "Give it a `limit` or a window."] as const]
     : []),

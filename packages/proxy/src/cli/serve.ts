@@ -63,7 +63,7 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
       : `admin  ${urlOf(admin)}${others(configured.admin!)}  /livez, /startupz, /readyz, /statistics, /tree, /explain, /lint`
   )
   say(`\n${summary.upstreams(configured)}\n`)
-  if (options.demo) say(toTry(url))
+  if (options.demo) say(toTry(url, urlOf(admin!)))
   yield* NodeSupervisor.ready
   return yield* Effect.never
 }, Effect.scoped)
@@ -99,7 +99,7 @@ const orStop = <A, R>(
     return new Stop({ message: `${message}.${remedy}`, code: 1 })
   })
 
-const toTry = (url: string) => `Try it:
+const toTry = (url: string, admin: string) => `Try it:
 
     curl ${url}/demo/hello
         a plain call
@@ -107,4 +107,6 @@ const toTry = (url: string) => `Try it:
         an urgent one: it goes before the others in the queue
     curl -i '${url}/strict/[1-2]'
         two calls; the second is refused (429), since /strict/ has one per minute and no queue
+    npm run -s fairlead -- top --admin ${admin}
+        in another terminal: what goes on, live
 `

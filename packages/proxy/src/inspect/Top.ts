@@ -198,8 +198,11 @@ export const render = (state: State, width: number, height: number): ReadonlyArr
     findingSection(now)
   ].filter((section) => section !== undefined)
   const lines = [...top, ...laidOut(sections, height - top.length)]
-  return lines.slice(0, height).map((line) => cut(line, width))
+  return lines.slice(0, height).map((line) => cut(line[0]?.[0] === "head" ? across(line, width) : line, width))
 }
+
+/** A head goes from side to side. */
+const across = (line: Line, width: number): Line => [...line, ["head", " ".repeat(Math.max(0, width - lengthOf(line)))]]
 
 /** Each section with as many rows as there is room: first the least of all, then in turns. */
 const laidOut = (sections: ReadonlyArray<Section>, height: number): ReadonlyArray<Line> => {
@@ -225,7 +228,7 @@ const laidOut = (sections: ReadonlyArray<Section>, height: number): ReadonlyArra
     const count = shown[i]!
     if (count === 0) return []
     const left = rows.length - count
-    return [[], left === 0 ? head : [...head, ["dim", `   ${left} more`]], ...rows.slice(0, count)]
+    return [[], left === 0 ? head : [...head, ["head", `   ${left} more`]], ...rows.slice(0, count)]
   })
 }
 

@@ -13,7 +13,6 @@ import { Priority } from "@fairlead/core"
 import type { Gate, RateWindow } from "@fairlead/core"
 import { Ending } from "@fairlead/core/http"
 import { Cause, Duration, Effect, Exit } from "effect"
-import type { Fiber } from "effect"
 import type { Call, Handler, Stage } from "../Call.ts"
 import type { Cooling as CoolingConfig } from "../Config.ts"
 import * as Cooling from "../Cooling.ts"
@@ -46,15 +45,11 @@ export const stage =
       const { facts, request } = call
       readWishes(call)
       facts.limits = limits
-      const held = gate.hold({
+      const hold = gate.hold({
         pending: true,
         bytes: heldBytes(call),
         maxWait: facts.wait === undefined ? undefined : facts.waitLeftMillis,
         key: cools ? Cooling.routeOf(request.method, call.target, pathFrom, cooling.segments) : undefined
-      })
-      const hold = Effect.withFiber(({ id }: Fiber.Fiber<unknown, unknown>) => {
-        facts.fiber = id
-        return held
       })
       return Effect.flatMap(facts.urgency === 3 ? hold : Priority.at(hold, facts.urgency), (permit) => {
         facts.queued(Duration.toMillis(permit.waited))

@@ -18,6 +18,7 @@
 import { Attempts, Refused, Transport } from "@fairlead/core"
 import { Ending } from "@fairlead/core/http"
 import { Clock, Context, Duration, Effect, Exit, Option, Schedule, Scope } from "effect"
+import type { Fiber } from "effect"
 import type { Call, Facts, Handler, Stage } from "../Call.ts"
 import * as Idempotency from "../Idempotency.ts"
 
@@ -126,13 +127,14 @@ const tries = (attempts: Attempts.Attempts<Failure>, options: Options, next: Han
       // An attempt would be refused then: the upstream's own word says more.
       return Effect.flatMap(options.isOpen, (isOpen) => Effect.fail<Failure>(new Tried(end, !isOpen && when, own)))
     }
-    const attempt = Effect.suspend(() => {
+    const attempt = Effect.withFiber(({ id }: Fiber.Fiber<unknown, unknown>) => {
       const scope = Scope.forkUnsafe(around)
       const number = ++facts.attempts
       if (idleSince !== undefined) facts.backoffMillis += now() - idleSince
       idleSince = undefined
       // Two at once would write over what the other has noted.
       const own = hedged ? facts.branch() : facts
+      own.fiber = id
       const sent = { ...call, facts: own, quiet: number > 1, onSent: () => (facts.sentAt ??= own.sentAt) }
       const ended = Effect.matchEffect(Scope.provide(next(sent), scope), {
         onFailure: (failure) => {

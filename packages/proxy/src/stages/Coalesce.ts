@@ -186,7 +186,10 @@ const run = (
   asked.call.facts.run = facts
   running.set(key, facts)
   const answered = Deadline.region((region) =>
-    Effect.scoped(Effect.flatMap(asked.next({ ...call, region }), (reply) => collect(reply, maxBytes)))
+    Effect.withFiber((fiber) => {
+      facts.fiber = fiber.id
+      return Effect.scoped(Effect.flatMap(asked.next({ ...call, region }), (reply) => collect(reply, maxBytes)))
+    })
   )
   return Effect.onExitPrimitive(
     // It has no deadline but those around it, and ends with them.

@@ -1,28 +1,17 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Exit, Scope } from "effect"
-import { EventEmitter } from "node:events"
 import * as Terminal from "../../src/inspect/Terminal.ts"
+import { played } from "./terminals.ts"
 
-const played = ({ isTTY = true } = {}) => {
-  const done: Array<string> = []
-  const input = Object.assign(new EventEmitter(), {
-    isTTY,
-    setRawMode: (raw: boolean) => done.push(`raw ${raw}`),
-    pause: () => done.push("pause"),
-    resume: () => done.push("resume")
-  })
-  const output = Object.assign(new EventEmitter(), {
-    columns: 10,
-    rows: 3,
-    write: (text: string) => done.push(JSON.stringify(text).slice(1, -1).replaceAll("\\u001b", "^")) > 0
-  })
+const taken = (options?: { readonly isTTY: boolean }) => {
+  const { streams, ...rest } = played(options)
   const heard: Array<string> = []
-  const make = Terminal.make({ input, output } as never, {
+  const make = Terminal.make(streams, {
     colours: true,
     onInput: (text) => heard.push(text),
     onResize: () => heard.push("resize")
   })
-  return { done, heard, input, make, output }
+  return { ...rest, heard, make }
 }
 
 const entered = ["raw true", "resume", "^[?1049h^[?25l^[?7l"]
@@ -32,7 +21,7 @@ describe("the terminal", () => {
   it.effect("is taken, drawn on, and given back as it was, with no listener left", () =>
     Effect.gen(function* () {
       const exits = process.listenerCount("exit")
-      const { done, heard, input, make, output } = played()
+      const { done, heard, input, make, output } = taken()
       const scope = yield* Scope.make()
       const terminal = yield* Scope.provide(make, scope)
       expect(done.splice(0)).toEqual(entered)
@@ -54,7 +43,7 @@ describe("the terminal", () => {
 
   it.effect("is given back once, also where the process ends without a word", () =>
     Effect.gen(function* () {
-      const { done, make } = played()
+      const { done, make } = taken()
       const before = process.listeners("exit")
       const scope = yield* Scope.make()
       yield* Scope.provide(make, scope)
@@ -69,7 +58,7 @@ describe("the terminal", () => {
 
   it.effect("is left in its mode where nobody types", () =>
     Effect.gen(function* () {
-      const { done, make, output } = played({ isTTY: false })
+      const { done, make, output } = taken({ isTTY: false })
       output.columns = output.rows = 0
       const { columns, rows } = yield* Effect.scoped(make)
       expect([columns, rows]).toEqual([80, 24])
