@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Deadline, Transport, Wait } from "@fairlead/core"
+import { Deadline, Wait } from "@fairlead/core"
+import type { Transport } from "@fairlead/core"
 import { NodeTransport } from "@fairlead/platform-node"
 import { Certificates, Leaks, ScriptedUpstream } from "@fairlead/testing/node"
 import { Deferred, Effect, Fiber, Schedule } from "effect"

@@ -53,7 +53,7 @@ export const handler = (
         if (objection !== undefined) return Effect.succeed(Problem.toReply(Callers.problem(objection)))
         return (
           health.answer(request) ??
-          (profile === undefined ? undefined : Profile.answer(profile, request)) ??
+          Profile.answer(profile, request) ??
           inspector.answer(request) ??
           Effect.succeed(Inspect.notFound)
         )

@@ -9,16 +9,17 @@ export const treePage = "/profile/speedscope"
 
 /** The answer, where a page of the profile is asked for. */
 export const answer = (
-  profile: IoProfile.IoProfile,
+  profile: IoProfile.IoProfile | undefined,
   { method, target }: Inspect.Request
 ): Effect.Effect<Transport.Reply> | undefined => {
   const path = target.split("?", 1)[0]
   if ((path !== page && path !== treePage) || (method !== "GET" && method !== "HEAD")) return undefined
-  return Effect.map(path === page ? profile.statistics : profile.speedscope, json)
+  if (profile === undefined) return Effect.succeed(json(404, { error: "Not measured: set `profile: true`." }))
+  return Effect.map(path === page ? profile.statistics : profile.speedscope, (content) => json(200, content))
 }
 
-const json = (content: object): Transport.Reply => ({
-  status: 200,
+const json = (status: number, content: object): Transport.Reply => ({
+  status,
   headers: ["Content-Type", "application/json", "Cache-Control", "no-store", "X-Content-Type-Options", "nosniff"],
   body: Transport.text(`${JSON.stringify(content)}\n`)
 })
