@@ -64,8 +64,10 @@ describe("a profile", () => {
     Effect.gen(function* () {
       const upstream = yield* ScriptedUpstream.make({
         answer: (received) => {
-          setTimeout(() => received.head(200), 40)
-          setTimeout(() => received.end(), 120)
+          setTimeout(() => {
+            received.head(200)
+            setTimeout(received.end, 80)
+          }, 40)
         }
       })
       const profile = yield* IoProfile.make()
