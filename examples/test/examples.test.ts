@@ -45,6 +45,14 @@ const output: Record<string, ReadonlyArray<string | RegExp>> = {
     "  DeadlineExceeded",
     "  DeadlineExceeded"
   ],
+  "cpu-bound": [
+    "On the main loop: 25997 25997 25997 25997; the loop stood still",
+    "In processes: 25997 25997 25997 25997; the loop went on",
+    "A job that loops for ever: DeadlineExceeded, waiting for cpu pool cpu: forever",
+    "The next: 25",
+    "Its own error: no more than 1000000000",
+    "5 done, 1 failed, 1 interrupted; workers killed: 1"
+  ],
   "graceful-shutdown": [
     "SIGTERM",
     "  worker 1: some rounds, the last one whole",

@@ -38,13 +38,15 @@ const versionOf = (name: string): string =>
   JSON.parse(readFileSync(join(root, "packages", name, "package.json"), "utf8")).version
 
 describe("the packages, packed and installed with npm", () => {
-  it.each([...Object.values(packages), "@fairlead/core/http", "@fairlead/testing/node"])(
-    "%s can be imported",
-    (name) => {
-      const program = `import(${JSON.stringify(name)}).then((module) => console.log(Object.keys(module).length > 0))`
-      expect(run(node, ["-e", program])).toBe("true\n")
-    }
-  )
+  it.each([
+    ...Object.values(packages),
+    "@fairlead/core/http",
+    "@fairlead/platform-node/CpuJob",
+    "@fairlead/testing/node"
+  ])("%s can be imported", (name) => {
+    const program = `import(${JSON.stringify(name)}).then((module) => console.log(Object.keys(module).length > 0))`
+    expect(run(node, ["-e", program])).toBe("true\n")
+  })
 
   it("fairlead has its command", () => {
     expect(run("npx", ["--no", "--", "fairlead", "--version"]).trim()).toBe(versionOf("proxy"))
@@ -88,6 +90,27 @@ describe("the packages, packed and installed with npm", () => {
     expect(run(node, ["program.ts"])).toBe("admitted\n")
     const options = ["--ignoreConfig", "--noEmit", "--strict", "--module", "nodenext", "--target", "es2023"]
     run("tsc", [...options, "--types", "", "--lib", "es2023,dom", "program.ts"])
+  })
+
+  it("run a program whose workers import its jobs", () => {
+    const jobs = `
+      import * as CpuJob from "@fairlead/platform-node/CpuJob"
+      import { Schema } from "effect"
+      const numbers = { input: Schema.Number, output: Schema.Number }
+      export const increment = CpuJob.make(import.meta.url, "increment", numbers, (n: number) => n + 1)
+    `
+    const program = `
+      import { CpuPool } from "@fairlead/platform-node"
+      import { Effect } from "effect"
+      import { increment } from "./jobs.ts"
+      for (const mode of ["processes", "threads"] as const) {
+        const run = Effect.flatMap(CpuPool.make("cpu", { size: 1, mode }), (pool) => pool.run(increment, 1))
+        console.log(await Effect.runPromise(Effect.scoped(run)))
+      }
+    `
+    writeFileSync(join(folder, "jobs.ts"), jobs)
+    writeFileSync(join(folder, "pool.ts"), program)
+    expect(run(node, ["pool.ts"])).toBe("2\n2\n")
   })
 
   it("hold no sources of tests, and no trace of the workspace", () => {

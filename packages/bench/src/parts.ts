@@ -15,6 +15,7 @@ const load: Record<string, () => Promise<Part>> = {
   rate: () => import("./RateWindow.ts").then(({ rate }) => rate),
   deadline: () => import("./Deadline.ts").then(({ deadline }) => deadline),
   nursery: () => import("./Nursery.ts").then(({ nursery }) => nursery),
+  cpu: () => import("./Cpu.ts").then(({ cpuPool }) => cpuPool),
   server: () => import("./Server.ts").then(({ server }) => server),
   client: () => import("./Client.ts").then(({ client }) => client),
   proxy: () => import("./Proxy.ts").then(({ proxy }) => proxy)

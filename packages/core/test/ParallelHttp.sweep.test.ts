@@ -55,7 +55,7 @@ const nothingLeft = ({ http, registry, transport }: Setup) =>
     expect(ParallelHttp.check(statistics)).toEqual([])
     expect([statistics.running, transport.open()]).toEqual([0, 0])
     for (const { kind, statistics } of registry.snapshot()) {
-      if (kind === "http") continue
+      if (kind === "http" || kind === "meant") continue
       if (kind === "breaker") {
         expect(CircuitBreaker.check(statistics as CircuitBreaker.Statistics)).toEqual([])
         expect(statistics).toMatchObject({ running: 0 })

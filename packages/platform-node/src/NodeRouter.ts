@@ -19,7 +19,6 @@
  * An entrance of its own, `@fairlead/platform-node/NodeRouter`: who has no router does not load `effect/http` (40 ms).
  */
 import {
-  ByteSize,
   Cause,
   Context,
   Deferred,
@@ -57,6 +56,7 @@ import * as fs from "node:fs"
 import * as net from "node:net"
 import * as NodeHealth from "./NodeHealth.ts"
 import * as NodeHttp from "./NodeHttp.ts"
+import * as bytes from "./internal/bytes.ts"
 
 type Request = HttpServerRequest.HttpServerRequest
 type Response = HttpServerResponse.HttpServerResponse
@@ -633,8 +633,8 @@ const stat = (path: string) =>
 
 const read: FileSystem.FileSystem["stream"] = (path, options) =>
   Stream.suspend(() => {
-    const start = options?.offset === undefined ? 0 : Number(ByteSize.fromInputUnsafe(options.offset))
-    const length = options?.bytesToRead === undefined ? Infinity : Number(ByteSize.fromInputUnsafe(options.bytesToRead))
+    const start = options?.offset === undefined ? 0 : bytes.from(options.offset)
+    const length = options?.bytesToRead === undefined ? Infinity : bytes.from(options.bytesToRead)
     if (length === 0) return Stream.empty
     const source: AsyncIterable<Uint8Array> = fs.createReadStream(path, { start, end: start + length - 1 })
     return Stream.fromAsyncIterable(source, (error) => failed("stream", path, error as NodeJS.ErrnoException))
@@ -655,8 +655,8 @@ const infoOf = (stat: fs.BigIntStats): FileSystem.File.Info => ({
   uid: Option.some(Number(stat.uid)),
   gid: Option.some(Number(stat.gid)),
   rdev: Option.some(stat.rdev),
-  size: ByteSize.bytes(stat.size),
-  blksize: Option.some(ByteSize.bytes(stat.blksize)),
+  size: bytes.of(stat.size),
+  blksize: Option.some(bytes.of(stat.blksize)),
   blocks: Option.some(stat.blocks)
 })
 

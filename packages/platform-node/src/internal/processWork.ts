@@ -1,0 +1,59 @@
+/** What a worker process does: it takes jobs over the IPC channel, one at a time, and large bytes over the pipe at `partsFd`. */
+import { flushCompileCache } from "node:module"
+import { readSync, writeSync } from "node:fs"
+import * as duty from "./duty.ts"
+import { pack, unpack } from "./packed.ts"
+import { tags, partsFd } from "./told.ts"
+import type { Said, Told } from "./told.ts"
+import type { Answer } from "./worker.ts"
+
+/** By the number that the parent gives each. */
+const jobs = new Map<number, readonly [module: string, name: string]>()
+
+const say = (said: Said): void => {
+  // Without the callback, a parent that is gone would be an exception.
+  process.send!(said, undefined, undefined, () => {})
+}
+
+/** Blocks: the parent is writing them, and there is nothing else to do. */
+const read = (length: number): Uint8Array => {
+  const part = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer)
+  for (let filled = 0; filled < length;) {
+    const count = readSync(partsFd, part, filled, length - filled, null)
+    if (count === 0) process.exit(0)
+    filled += count
+  }
+  return part
+}
+
+const write = (part: Uint8Array): void => {
+  for (let written = 0; written < part.length;) written += writeSync(partsFd, part, written, part.length - written)
+}
+
+const answer = (module: string, name: string, answer: Answer): void => {
+  const tag = tags[answer._tag]
+  try {
+    if (!duty.bytes(module, name, answer)) return say([tag, answer.value])
+    const { parts, rest } = pack(answer.value)
+    say([tag, rest, parts.map(({ length }) => length)])
+    for (const part of parts) write(part)
+  } catch (thrown) {
+    say([tags.Threw, duty.unsent(thrown).value])
+  }
+}
+
+process.on("message", ([number, value, lengths, newModule, newName]: Told) => {
+  if (newModule !== undefined) jobs.set(number, [newModule, newName!])
+  const [module, name] = jobs.get(number)!
+  const input = lengths === undefined ? value : unpack({ rest: value as Uint8Array, parts: lengths.map(read) })
+  const answered = duty.run(module, name, input)
+  if (!(answered instanceof Promise)) return answer(module, name, answered)
+  void answered.then((answered) => answer(module, name, answered))
+})
+// Whatever goes on is for nobody.
+process.on("disconnect", () => process.exit(0))
+
+await duty.warm(process.argv.slice(2))
+// Where there is one (`NODE_COMPILE_CACHE`): Node writes it at an exit, and most workers are killed.
+flushCompileCache()
+say([0])
