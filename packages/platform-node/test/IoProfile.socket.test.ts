@@ -16,10 +16,10 @@ const busy = (millis: number) =>
   })
 
 /** By how many points the part that ran is told wrong, of one run of `work` as a task. */
-const deviation = <A>(
+const deviation = <A, E>(
   profile: IoProfile.IoProfile,
   name: string,
-  work: (task: typeof profile.task) => Effect.Effect<A>
+  work: (task: IoProfile.IoProfile["task"]) => Effect.Effect<A, E>
 ) =>
   Effect.gen(function* () {
     const before = yield* profile.statistics

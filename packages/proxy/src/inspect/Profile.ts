@@ -15,7 +15,8 @@ export const answer = (
   const path = target.split("?", 1)[0]
   if ((path !== page && path !== treePage) || (method !== "GET" && method !== "HEAD")) return undefined
   if (profile === undefined) return Effect.succeed(json(404, { error: "Not measured: set `profile: true`." }))
-  return Effect.map(path === page ? profile.statistics : profile.speedscope, (content) => json(200, content))
+  const content: Effect.Effect<object> = path === page ? profile.statistics : profile.speedscope
+  return Effect.map(content, (content) => json(200, content))
 }
 
 const json = (status: number, content: object): Transport.Reply => ({
