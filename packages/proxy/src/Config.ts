@@ -143,6 +143,8 @@ export interface Config {
   readonly tls: Tls | undefined
   readonly admin: Address | undefined
   readonly loop: Loop | undefined
+  /** Whether it is measured where the time of each call goes. */
+  readonly profile: boolean
   /** Names other than loopback that a `Host` header may bear: lower case, without port, IPv6 in brackets. */
   readonly hosts: ReadonlyArray<string>
   /** Origins whose pages may call: as browsers send them, `https://app.example.com`. */
@@ -160,6 +162,7 @@ export const defaults = {
   listen: { host: "127.0.0.1", port: 8080 },
   loop: { alarm: Duration.millis(100), shed: false },
   memory: { max: undefined, tight: 0.75, critical: 0.9, budget: undefined },
+  profile: false,
   concurrency: 100,
   adaptive: { limit: "gradient" },
   shares: { 0: 64, 1: 32, 2: 16, 3: 8, 4: 4, 5: 2, 6: 1, 7: 1 },
@@ -174,6 +177,7 @@ export const defaults = {
   listen: Address
   loop: Loop
   memory: Memory
+  profile: boolean
   concurrency: Concurrency
   adaptive: Partial<Adaptive>
   shares: Shares
@@ -802,6 +806,14 @@ const File = Schema.Struct({
     })
   ),
   loop: Schema.optionalKey(Loop),
+  profile: Schema.optionalKey(
+    Schema.Boolean.annotate({
+      expected: "`true` or `false`",
+      description:
+        "Whether it is measured where the time of each call goes: in `Server-Timing`, in the access log, and for `fairlead profile`.",
+      default: defaults.profile
+    })
+  ),
   hosts: Schema.optionalKey(
     Schema.Array(
       text("a host name or IP address without a port, such as `proxy.internal`", ConfigValue.hostName, {
@@ -925,6 +937,7 @@ const toConfig = (file: typeof File.Type): Config => ({
   tls: file.tls,
   admin: file.admin,
   loop: orDefaults<Loop>(defaults.loop, file.loop),
+  profile: file.profile ?? defaults.profile,
   hosts: file.hosts ?? [],
   origins: file.origins ?? [],
   memory: orDefaults<Memory>(defaults.memory, file.memory),

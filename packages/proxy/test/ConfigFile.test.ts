@@ -49,6 +49,7 @@ describe("a config", () => {
       listen: { host: "127.0.0.1", port: 8080 },
       admin: undefined,
       loop: undefined,
+      profile: false,
       tls: undefined,
       hosts: [],
       origins: [],
@@ -253,7 +254,7 @@ const table: ReadonlyArray<readonly [name: string, source: string, ...parts: Rea
     "an unknown key",
     "frobnicate: 1\nupstreams: { a: { url: https://a } }",
     "fairlead.yaml:1:1  frobnicate",
-    "expected  `listen`, `tls`, `admin`, `loop`, `hosts`, `origins`, `memory`, `upstreams`",
+    "expected  `listen`, `tls`, `admin`, `loop`, `profile`, `hosts`, `origins`, `memory`, `upstreams`",
     "the unknown key `frobnicate`"
   ],
   [

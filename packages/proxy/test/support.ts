@@ -101,6 +101,7 @@ export const withProxy = <A, E>(
           hosts: [],
           origins: [],
           memory: undefined,
+          profile: false,
           ...options.config,
           upstreams: [
             {

@@ -20,6 +20,7 @@ NodeMain.launch(
           hosts: [],
           origins: [],
           memory: undefined,
+          profile: false,
           upstreams: [
             {
               ...defaults,
