@@ -311,7 +311,7 @@ const beside = 96 * 1024 * 1024
 const leastMemory = 128 * 1024 * 1024
 
 const read = (options: Options) => {
-  const { cwd, env = process.env, execArgv, maxMemory, mode = "processes", warm = [] } = options
+  const { cwd, env = process.env, execArgv, maxJobs = Infinity, maxMemory, mode = "processes", warm = [] } = options
   const size = count("size", options.size ?? availableParallelism(), 1)
   const memory = maxMemory === undefined ? undefined : bytes.from(maxMemory)
   if (memory !== undefined && !(memory >= leastMemory))
@@ -343,7 +343,7 @@ const read = (options: Options) => {
     settings: {
       most: Math.max(size, ahead),
       ahead,
-      maxJobs: count("maxJobs", options.maxJobs ?? Infinity, 1),
+      maxJobs: maxJobs === Infinity ? maxJobs : count("maxJobs", maxJobs, 1),
       maxAgeMillis: time("maxAge", options.maxAge ?? Infinity),
       idleMillis: time("idle", options.idle ?? Infinity),
       graceMillis: time("grace", options.grace ?? 100),
@@ -353,7 +353,7 @@ const read = (options: Options) => {
 }
 
 const count = (what: string, value: number, least: number): number => {
-  if ((Number.isInteger(value) || value === Infinity) && value >= least) return value
+  if (Number.isInteger(value) && value >= least) return value
   throw new RangeError(`Expected ${what} to be a whole number from ${least} on, got ${value}`)
 }
 

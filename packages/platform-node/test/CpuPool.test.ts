@@ -396,6 +396,26 @@ describe("CpuPool", () => {
     )
   })
 
+  it.effect("that end at their start, many at once, are as many as one", () =>
+    Effect.gen(function* () {
+      const shop = new Shop()
+      shop.fails = true
+      const pool = yield* shop.pool({ size: 5 })
+      const waiting = yield* fork(
+        Effect.all(
+          [1, 2, 3, 4, 5].map((n) => pool.run(job, n)),
+          { concurrency: 5 }
+        )
+      )
+      yield* TestClock.adjust(50 + 100 + 50)
+      expect(shop.fakes.length).toBe(10)
+      shop.fails = false
+      yield* TestClock.adjust(200 + 50 + 5)
+      expect(yield* Fiber.join(waiting)).toEqual([1, 2, 3, 4, 5])
+      yield* nothingLeft(pool)
+    }).pipe(Leaks.expectNoLeaks())
+  )
+
   it.effect("one that is kept, and ends before it had a job, is started again, later each time", () =>
     Effect.gen(function* () {
       const shop = new Shop()
@@ -578,6 +598,7 @@ describe("CpuPool", () => {
         const made = (options: CpuPool.Options) => defectOf(CpuPool.make("cpu", options))
         expect(yield* made({ size: 0 })).toBe("RangeError: Expected size to be a whole number from 1 on, got 0")
         expect(yield* made({ size: 1.5 })).toMatch(/size/)
+        expect(yield* made({ ahead: Infinity })).toMatch(/Expected ahead to be a whole number from 0 on, got Infinity/)
         expect(yield* made({ maxJobs: 0 })).toMatch(/Expected maxJobs to be a whole number from 1 on, got 0/)
         expect(yield* made({ ahead: -1 })).toMatch(/Expected ahead to be a whole number from 0 on, got -1/)
         expect(yield* made({ maxMemory: "64 MiB" })).toMatch(

@@ -228,15 +228,15 @@ export class Workers {
   }
 
   private onFailedStart(end: End): void {
-    const millis = Math.min(mostBackoffMillis, firstBackoffMillis * 2 ** this.failures)
-    this.failures++
     this.crashed++
-    if (this.closed) return
-    this.delayed ??= this.after(millis, () => {
+    // Of those that were started together, the first speaks for all: else a wide pool would have no patience.
+    if (this.closed || this.delayed !== undefined) return
+    const millis = Math.min(mostBackoffMillis, firstBackoffMillis * 2 ** this.failures)
+    this.delayed = this.after(millis, () => {
       this.delayed = undefined
       this.fill()
     })
-    if (this.failures < patience) return
+    if (++this.failures < patience) return
     const all = [...this.pending]
     this.pending.clear()
     for (const call of all) call.lost({ _tag: "Crashed", end, atStart: true })
