@@ -1,4 +1,5 @@
 /** What goes on inside a worker: it imports the modules of jobs, finds them there, and runs one at a time. */
+import { inspect } from "node:util"
 import { isJob } from "../CpuJob.ts"
 import type { Any } from "../CpuJob.ts"
 import * as codec from "./codec.ts"
@@ -87,21 +88,23 @@ const done = (job: Any, output: unknown): Answer => {
 }
 
 const failed = (job: Any, thrown: unknown): Answer => {
-  if (job.error === undefined || !codec.of(job.error).is(thrown)) return threw(thrown)
   try {
+    if (job.error === undefined || !codec.of(job.error).is(thrown)) return threw(thrown)
     return { _tag: "Failed", value: codec.of(job.error).encode(thrown) }
   } catch (cause) {
     return threw(cause)
   }
 }
 
-const threw = (thrown: unknown): Answer & { readonly value: Thrown } => {
-  if (!(thrown instanceof Error)) {
-    return { _tag: "Threw", value: { name: "Error", message: `A job threw ${String(thrown)}`, stack: "" } }
-  }
-  const { message, name, stack = "" } = thrown
-  return { _tag: "Threw", value: { name, message, stack } }
-}
+const threw = (thrown: unknown): Answer => ({ _tag: "Threw", value: described(thrown) })
 
-/** For what cannot be sent, whatever it is. */
-export const unsent = (thrown: unknown): Answer => threw(thrown)
+/** As texts, whatever it is: some things throw when they are looked at. */
+export const described = (thrown: unknown): Thrown => {
+  try {
+    if (!(thrown instanceof Error)) return { name: "Error", message: `A job threw ${inspect(thrown)}`, stack: "" }
+    const { message, name, stack = "" } = thrown
+    return { name: String(name), message: String(message), stack: String(stack) }
+  } catch {
+    return { name: "Error", message: "A job threw what cannot be shown", stack: "" }
+  }
+}
