@@ -5,7 +5,6 @@ import type { Any } from "../CpuJob.ts"
 import * as codec from "./codec.ts"
 import type { Answer, Thrown } from "./worker.ts"
 
-const loaded = new Map<string, Promise<Any>>()
 const jobs = new Map<string, Any>()
 
 /** Runs a job on an encoded input. The answer is a promise where it has to be waited for. */
@@ -32,25 +31,14 @@ export const bytes = (module: string, name: string, answer: Answer): boolean => 
   return job !== undefined && codec.of(job.output).bytes
 }
 
-const load = (module: string, name: string): Promise<Any> => {
-  const key = `${module}#${name}`
-  let found = loaded.get(key)
-  if (found === undefined) {
-    found = find(module, name)
-    loaded.set(key, found)
-    // It may be there the next time: Node forgets a module that could not be loaded.
-    found.then(
-      (job) => jobs.set(key, job),
-      () => loaded.delete(key)
-    )
-  }
-  return found
-}
-
-const find = async (module: string, name: string): Promise<Any> => {
+/** Again the next time where it fails: Node forgets a module that could not be loaded. */
+const load = async (module: string, name: string): Promise<Any> => {
   const exports = (await import(module)) as Record<string, unknown>
-  const job = Object.values(exports).find((value) => isJob(value) && value.name === name)
-  if (job !== undefined) return job as Any
+  const job = Object.values(exports).find((value) => isJob(value) && value.name === name) as Any | undefined
+  if (job !== undefined) {
+    jobs.set(`${module}#${name}`, job)
+    return job
+  }
   const error = new Error(
     `Expected job ${name} among the exports of ${module}, got ${Object.keys(exports).join(", ") || "none"}`
   )

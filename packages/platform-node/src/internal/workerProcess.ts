@@ -80,12 +80,13 @@ class Process implements Worker {
   send({ bytes, input, module, name }: Task): void {
     const key = `${module}#${name}`
     const known = this.jobs.get(key)
-    const number = known ?? this.jobs.size
-    if (!bytes)
-      return this.tell(known === undefined ? [number, input, undefined, module, name] : [number, input, undefined], key)
-    const { parts, rest } = pack(input)
-    const lengths = parts.map(({ length }) => length)
-    this.tell(known === undefined ? [number, rest, lengths, module, name] : [number, rest, lengths], key)
+    const job = known ?? this.jobs.size
+    const { parts, rest } = bytes ? pack(input) : { parts: [], rest: input }
+    const lengths = bytes ? parts.map(({ length }) => length) : undefined
+    const told: Told = known === undefined ? [job, rest, lengths, module, name] : [job, rest, lengths]
+    this.child.send(told, () => {})
+    // Not before: what cannot be sent has not made it known.
+    this.jobs.set(key, job)
     for (const part of parts) this.pipe?.write(part)
   }
 
@@ -107,12 +108,6 @@ class Process implements Worker {
     } catch {
       return undefined
     }
-  }
-
-  private tell(told: Told, key: string): void {
-    this.child.send(told, () => {})
-    // Not before: what cannot be sent has not made it known.
-    if (told.length > 3) this.jobs.set(key, told[0])
   }
 
   private onSaid([tag, value, lengths]: Said): void {
