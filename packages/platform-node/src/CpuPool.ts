@@ -127,7 +127,7 @@ export interface Statistics extends Gate.Statistics {
   readonly crashed: number
   /** Workers that were ended since nobody waited for their job any more. */
   readonly killed: number
-  /** Workers that were replaced for their age or the number of their jobs. */
+  /** Workers that were replaced for their age, the number of their jobs, or what those had left in memory. */
   readonly recycled: number
   /** Jobs that are with a worker, or wait for one that starts. */
   readonly inHand: number

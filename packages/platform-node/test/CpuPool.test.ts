@@ -328,6 +328,24 @@ describe("CpuPool", () => {
           yield* nothingLeft(pool)
         }).pipe(Leaks.expectNoLeaks())
     )
+
+    it.effect("a worker that holds too much when its job is done is replaced, and no other job's failure", () =>
+      Effect.gen(function* () {
+        const shop = new Shop()
+        const pool = yield* shop.pool({ maxMemory: 500 }, { maxRssBytes: 500 })
+        const first = yield* fork(pool.run(job, 10))
+        yield* TestClock.adjust(60)
+        yield* Fiber.join(first)
+        shop.fakes[0]!.held = 1_000
+        yield* TestClock.adjust(25)
+        expect(shop.fakes[0]!.told).toEqual(["10", "stop", "kill"])
+        const second = yield* fork(pool.run(job, 100))
+        yield* TestClock.adjust(200)
+        expect(yield* Fiber.join(second)).toBe(100)
+        expect(yield* pool.statistics).toMatchObject({ recycled: 1, crashed: 0, failed: 0, completed: 2 })
+        yield* nothingLeft(pool)
+      }).pipe(Leaks.expectNoLeaks())
+    )
   })
 
   describe("workers", () => {
