@@ -147,13 +147,13 @@ describe.each(modes)("a job in %s", (mode) => {
 
 describe("memory", () => {
   it.live("a job that eats it gives OutOfMemory, be it the heap or buffers, and the pool lives", () =>
-    using({ size: 2, env: compiled.env, maxMemory: "160 MiB" }, (pool) =>
+    using({ size: 2, env: compiled.env, maxMemory: "192 MiB" }, (pool) =>
       Effect.gen(function* () {
         const eat = (job: CpuJob.Job<void, void>) => Effect.flip(pool.run(job, undefined))
         const [heap, buffers] = yield* Effect.all([eat(jobs.eatHeap), eat(jobs.eatBuffers)], { concurrency: 2 })
-        expect(heap).toMatchObject({ _tag: "OutOfMemory", job: "eatHeap", limitBytes: 160 * 1024 * 1024 })
+        expect(heap).toMatchObject({ _tag: "OutOfMemory", job: "eatHeap", limitBytes: 192 * 1024 * 1024 })
         expect(buffers).toMatchObject({ _tag: "OutOfMemory", job: "eatBuffers" })
-        expect((buffers as CpuPool.OutOfMemory).usedBytes).toBeGreaterThan(160 * 1024 * 1024)
+        expect((buffers as CpuPool.OutOfMemory).usedBytes).toBeGreaterThan(192 * 1024 * 1024)
         expect(yield* pool.run(jobs.increment, 1)).toBe(2)
         expect(yield* checked(pool)).toMatchObject({ crashed: 2, failed: 2 })
       })

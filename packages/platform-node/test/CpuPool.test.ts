@@ -620,8 +620,9 @@ describe("CpuPool", () => {
         expect(yield* made({ maxJobs: 0 })).toMatch(/Expected maxJobs to be a whole number from 1 on, got 0/)
         expect(yield* made({ ahead: -1 })).toMatch(/Expected ahead to be a whole number from 0 on, got -1/)
         expect(yield* made({ maxMemory: "64 MiB" })).toMatch(
-          /Expected maxMemory to be at least 128 MiB, got 67108864 bytes/
+          /Expected maxMemory of processes to be at least 192 MiB, got 67108864 bytes/
         )
+        expect(yield* made({ mode: "threads", maxMemory: "64 MiB" })).toMatch(/of threads to be at least 128 MiB/)
         expect(yield* made({ mode: "threads", cwd: "/tmp" })).toMatch(/Expected no cwd of threads/)
       })
     )

@@ -13,7 +13,7 @@ const talk = Effect.gen(function* () {
     yield* pool.run(jobs.says, mode)
     yield* Effect.flip(Deadline.within(pool.run(jobs.mutters, undefined), "500 millis"))
   }
-  const pool = yield* CpuPool.make("cpu", { size: 1, maxMemory: "128 MiB" })
+  const pool = yield* CpuPool.make("cpu", { size: 1, maxMemory: "192 MiB" })
   const error = yield* Effect.flip(pool.run(jobs.eatHeap, undefined))
   console.log(error._tag)
   yield* Effect.scoped(starved)
