@@ -66,9 +66,10 @@ export const mute = CpuJob.make(here, "mute", { input: Schema.Number, output: Sc
 
 export const pid = CpuJob.make(here, "pid", { input: Schema.Void, output: Schema.Number }, () => process.pid)
 
+/** Some 500 MB: an end, where nothing bounds it. */
 export const eatHeap = CpuJob.make(here, "eatHeap", { input: Schema.Void, output: Schema.Void }, () => {
   const eaten: Array<unknown> = []
-  for (;;) eaten.push(Array.from({ length: 10_000 }, () => eaten.length))
+  while (eaten.length < 6_000) eaten.push(Array.from({ length: 10_000 }, () => eaten.length))
 })
 
 export const eatBuffers = CpuJob.make(here, "eatBuffers", { input: Schema.Void, output: Schema.Void }, async () => {
