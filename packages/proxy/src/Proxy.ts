@@ -88,7 +88,11 @@ export const make = Effect.fnUntraced(function* (
   const upstreams = new Map<string, Route.Upstream>()
   for (const upstream of config.upstreams) {
     const gate = yield* makeGate(upstream, store)
-    behind.set(upstream.name, { gate, attempts: upstream.retry?.attempts ?? 1 })
+    behind.set(upstream.name, {
+      gate,
+      attempts: upstream.retry?.attempts ?? 1,
+      waitMillis: Duration.toMillis(upstream.queue.wait)
+    })
     const breaker = yield* breakerOf(upstream)
     const base = upstream.url.pathname.replace(/\/+$/, "")
     upstreams.set(upstream.name, {
