@@ -178,6 +178,8 @@ interface Section {
   readonly rows: ReadonlyArray<Line>
   /** How many rows it has at the least, where there is room for no more. */
   readonly least: number
+  /** How many more there are of which nothing but that is known. */
+  readonly beyond?: number
 }
 
 /** All that is known, for a screen of this size; `height` may be infinite. */
@@ -224,11 +226,11 @@ const laidOut = (sections: ReadonlyArray<Section>, height: number): ReadonlyArra
       room--
     }
   }
-  return sections.flatMap(({ head, rows }, i): ReadonlyArray<Line> => {
+  return sections.flatMap(({ beyond = 0, head, rows }, i): ReadonlyArray<Line> => {
     const count = shown[i]!
     if (count === 0) return []
-    const left = rows.length - count
-    return [[], left === 0 ? head : [...head, ["head", `   ${left} more`]], ...rows.slice(0, count)]
+    const left = rows.length - count + beyond
+    return [[], left === 0 ? head : [...head, ["head", `   ${Words.count(left)} more`]], ...rows.slice(0, count)]
   })
 }
 
@@ -406,6 +408,7 @@ const taskSection = (now: Look, width: number): Section | undefined => {
   return {
     head: [["head", `${fit("LONGEST", ids)}${right("age", 10)}${right("left", 10)}  ${fit("call", names)} waits for`]],
     least: 4,
+    beyond: Math.max(0, (now.calls?.underWay ?? 0) - now.tasks.length),
     rows: now.tasks
       .toSorted((a, b) => b.ageMillis - a.ageMillis)
       .map(({ ageMillis, id, leftMillis, name, waitingFor }: Task) => [

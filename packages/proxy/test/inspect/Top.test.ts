@@ -53,7 +53,7 @@ describe("what top shows", () => {
       "CPU POOLS                       running  waiting  done/s  failed  killed  crashed",
       "thumbnails                          4/4        2       –       1       3        1",
       "",
-      "LONGEST             age      left  call                                waits for",
+      "LONGEST             age      left  call                                waits for   35 more",
       "9d4c1b7a-1040      31 s         –  POST /openai/chat                   –",
       "9d4c1b7a-1042      12 s      18 s  GET /github/repos                   gate github",
       "",
