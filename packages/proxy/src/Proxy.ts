@@ -88,6 +88,13 @@ export const make = Effect.fnUntraced(function* (
   const upstreams = new Map<string, Route.Upstream>()
   for (const upstream of config.upstreams) {
     const gate = yield* makeGate(upstream, store)
+    if (upstream.retry?.hedge !== undefined) {
+      yield* Registry.meant(
+        "idlePermit",
+        `gate ${upstream.name}`,
+        "an attempt ends with its head, and the call goes on"
+      )
+    }
     behind.set(upstream.name, {
       gate,
       attempts: upstream.retry?.attempts ?? 1,

@@ -201,7 +201,14 @@ describe("calls under way", () => {
         "It was sent T ago, and has no answer yet.",
         "It is in attempt 2 of 2."
       ])
-      yield* exchanges[1]!.reply({})
+      const body = { length: undefined, bytes: undefined, abort: () => {}, pipeTo: () => Effect.sleep("3 minutes") }
+      yield* exchanges[1]!.reply({ body })
+      yield* TestClock.adjust("1 second")
+      // Its fiber has ended with the head; the permit is the call's until the last byte, and that is no finding.
+      expect(yield* Inspect.lint()).toEqual([])
+      yield* TestClock.adjust("2 minutes")
+      expect(yield* Inspect.lint()).toEqual([])
+      yield* TestClock.adjust("1 minute")
       yield* Fiber.join(fiber)
     }).pipe(own)
   )

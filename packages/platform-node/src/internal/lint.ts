@@ -183,7 +183,8 @@ const idlePermits = ({ holds }: Seen, { held }: Marks): ReadonlyArray<Finding> =
         rule: "idlePermit" as const,
         subject,
         found: `${idle.length === 1 ? "a permit is" : `${idle.length} permits are`} held by ${idle.length === 1 ? "a fiber that has" : "fibers that have"} ended, for ${took(oldest)} at least`,
-        advice: "The scope it was taken in is open still: close it, or `release` the permit."
+        advice:
+          "The scope it was taken in is open still: close it, `release` the permit, or say why (`Registry.meant`)."
       }
     ]
   })
