@@ -320,6 +320,33 @@ describe("Inspect", () => {
     }).pipe(own)
   )
 
+  it.effect("as text steers no terminal, whatever something is called", () =>
+    Effect.gen(function* () {
+      yield* Gate.make("\u001b[2Ja\nold  gate b: forged", {})
+      yield* Registry.register("calls", "mine", () => ({}), {
+        explain: () => Effect.succeed(["\u001b]0;title\u0007 runs.\nIt is next."])
+      })
+      const lint = (yield* ask("/lint", { accept: "text/plain" })).text
+      expect(lint).toMatch(/^unbounded {2}gate �\[2Ja�old {2}gate b: forged: any number may run at once\.\n {4}Give/)
+      expect((yield* ask("/explain/x", { accept: "text/plain" })).text).toBe("�]0;title� runs.�It is next.\n")
+    }).pipe(own)
+  )
+
+  it.effect("of a nursery of many children tells as many as the tree does", () =>
+    Effect.gen(function* () {
+      const spawned = (nursery: Nursery.Nursery<never>) =>
+        Effect.forEach(
+          Array.from({ length: 1_500 }, (_, i) => `${i}`),
+          (name) => nursery.spawn(Effect.never, name)
+        )
+      yield* fork(Nursery.run(spawned, { name: "crowd" }))
+      yield* TestClock.adjust(1)
+      const [nursery] = (yield* ask("/statistics")).json().instances
+      expect(nursery).toMatchObject({ kind: "nursery", name: "crowd", statistics: { left: 501 } })
+      expect(nursery.statistics.children).toHaveLength(999)
+    }).pipe(own)
+  )
+
   it.effect("says that it knows nothing of a name, also of one that is none", () =>
     Effect.gen(function* () {
       for (const id of ["zz-9", "%zz", ""]) {
