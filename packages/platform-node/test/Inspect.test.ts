@@ -157,31 +157,40 @@ describe("lint", () => {
     }).pipe(own)
   )
 
-  it.effect("leaves old calls alone that say why they live long", () =>
-    Effect.gen(function* () {
-      const call = {
-        kind: "call",
-        state: "running",
-        ageMillis: 3_600_000,
-        waitingFor: null,
-        deadlineMillis: null,
-        reason: null,
-        children: []
-      } as const
-      const nodes = (): ReadonlyArray<Registry.Node> => [
-        {
-          ...call,
-          kind: "calls",
-          name: "proxy",
-          children: [
-            { ...call, name: "GET /events", id: "a-1", meant: "a stream of events" },
-            { ...call, name: "GET /x", id: "a-2" }
-          ]
-        }
-      ]
-      yield* Registry.register("calls", "proxy", () => ({}), { nodes })
-      expect((yield* found()).map(([, subject]) => subject)).toEqual(["calls proxy / call GET /x"])
-    }).pipe(own)
+  it.effect(
+    "names an old call by its id, with a remedy for who has only a config; one that says why it lives long it leaves alone",
+    () =>
+      Effect.gen(function* () {
+        const call = {
+          kind: "call",
+          state: "running",
+          ageMillis: 3_600_000,
+          waitingFor: null,
+          deadlineMillis: null,
+          reason: null,
+          children: []
+        } as const
+        const nodes = (): ReadonlyArray<Registry.Node> => [
+          {
+            ...call,
+            kind: "calls",
+            name: "proxy",
+            children: [
+              { ...call, name: "GET /events", id: "a-1", meant: "a stream of events" },
+              { ...call, name: "GET /x", id: "a-2" }
+            ]
+          }
+        ]
+        yield* Registry.register("calls", "proxy", () => ({}), { nodes })
+        expect(yield* Inspect.lint()).toEqual([
+          {
+            rule: "old",
+            subject: "calls proxy / call GET /x",
+            found: "a-2 is 1:00:00 h old and has no deadline",
+            advice: "Give such calls one: in the config of a proxy `timeout.total`."
+          }
+        ])
+      }).pipe(own)
   )
 
   it.effect("finds what held the loop lately, and a loop that is overloaded", () =>
