@@ -298,17 +298,22 @@ export class Engine implements Gate {
       const inOrder = this.line.order.map((claim, index) => {
         const floor = this.shared.reaches(now, cost, claim.cost) - now
         cost += claim.cost
-        const drained = rate.drain(this.rate, index + 1)
-        return this.explanation(claim, now, index + 1, drained === undefined ? undefined : Math.max(drained, floor))
+        return this.explanation(claim, now, index + 1, floor, rate.drain(this.rate, index + 1, rate.few))
       })
-      return [...inOrder, ...this.line.parkedMembers.map((claim) => this.explanation(claim, now, null, undefined))]
+      const aside = this.line.parkedMembers.map((claim) =>
+        this.explanation(claim, now, null, Math.max(0, this.parking.notBefore(claim) - now), undefined)
+      )
+      return [...inOrder, ...aside]
     })
   }
 
-  private explanation(claim: Claim, now: number, place: number | null, millis: number | undefined): Explanation {
-    const lacking = claim.own?.parked ?? (claim.own === undefined ? undefined : this.parking.lacking(claim, now))
-    const what =
-      lacking === undefined ? this.shared.why(now, claim.cost) : `${lacking.why(now, claim.cost)} of ${lacking.what}`
+  private explanation(
+    claim: Claim,
+    now: number,
+    place: number | null,
+    floor: number,
+    drained: number | undefined
+  ): Explanation {
     return {
       fiber: claim.fiber.id,
       urgency: claim.urgency,
@@ -316,9 +321,17 @@ export class Engine implements Gate {
       key: claim.terms.key ?? null,
       place,
       waitedMillis: Math.round(now - claim.at),
-      waitsFor: place === null || place === 1 ? what : `${place - 1} before it`,
-      startsInMillis: millis === undefined || millis === Infinity ? null : Math.round(millis)
+      waitsFor: place === null || place === 1 ? this.why(claim, now) : `${place - 1} before it`,
+      startsInMillis: drained === undefined ? null : Math.round(Math.max(drained, floor)),
+      notBeforeMillis: Math.ceil(floor)
     }
+  }
+
+  private why(claim: Claim, now: number): string {
+    const lacking = claim.own?.parked ?? (claim.own === undefined ? undefined : this.parking.lacking(claim, now))
+    return lacking === undefined
+      ? this.shared.why(now, claim.cost)
+      : `${lacking.why(now, claim.cost)} of ${lacking.what}`
   }
 
   /**
