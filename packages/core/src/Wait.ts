@@ -46,12 +46,16 @@ export interface Wait {
   readonly what: string | undefined
   /** It may change while it goes on: at a gate a window shuts and opens. `undefined` of a region in which others wait. */
   readonly kind: Kind | undefined
+  /** For its ledger, which may keep here what it likes while the wait goes on. */
+  note?: unknown
 }
 
 /** Who is told of the waits in a region. Called on the stack of whoever waits, or ends the wait: it must be quick, and not throw. */
 export interface Ledger {
   began(wait: Wait): void
   ended(wait: Wait): void
+  /** It goes on as another, and is already what it is now. Where this is not given, it has ended, and began. */
+  became?(wait: Wait): void
 }
 
 /** Runs `self`; while that goes on, the region around it waits for `what`, or for what `self` itself waits for. */
@@ -116,11 +120,17 @@ export const observeUnsafe = (fiber: Fiber.Fiber<unknown, unknown>, ledger: Ledg
   if (region !== undefined) region.ledger = ledger
 }
 
+/** Who is told of the waits of `fiber`: the ledger of the region that it is in. */
+export const ledgerUnsafe = (fiber: Fiber.Fiber<unknown, unknown>): Ledger | undefined =>
+  boundary.current(fiber)?.ledger
+
 class Named implements wait.Listed, Handle {
   what: string
   kind: Kind
   earlier: wait.Listed | undefined = undefined
   later: wait.Listed | undefined = undefined
+  // Declared where waits are many: so one that is observed does not change its shape.
+  note: unknown = undefined
   private region: boundary.Region | undefined
 
   constructor(region: boundary.Region, what: string, kind: Kind) {
@@ -133,10 +143,14 @@ class Named implements wait.Listed, Handle {
   become(what: string, kind: Kind = "other"): void {
     const { region } = this
     if (region === undefined) return
-    wait.end(region, this)
+    const { ledger } = region
+    const toldOfBoth = ledger !== undefined && ledger.became === undefined
+    if (toldOfBoth) wait.end(region, this)
     this.what = what
     this.kind = kind
-    wait.begin(region, this)
+    if (toldOfBoth) return wait.begin(region, this)
+    wait.last(region, this)
+    ledger?.became!(this)
   }
 
   end(): void {

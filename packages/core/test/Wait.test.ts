@@ -105,6 +105,37 @@ describe("Wait.on", () => {
 })
 
 describe("Wait.beginUnsafe", () => {
+  it.effect("that becomes another is told as one where the ledger knows that, and is the latest then", () =>
+    Effect.gen(function* () {
+      const lines: Array<string> = []
+      const say = (what: string) => (wait: Wait.Wait) => void lines.push(`${what} ${wait.kind}: ${wait.what}`)
+      const ledger: Wait.Ledger = { began: say("+"), ended: say("-"), became: say("~") }
+      const work = Effect.withFiber<void>((fiber) => {
+        expect(Wait.ledgerUnsafe(fiber)).toBe(ledger)
+        const first = Wait.beginUnsafe(fiber, "a", "dns")!
+        const second = Wait.beginUnsafe(fiber, "b")!
+        first.become("a", "connect")
+        return Effect.onExitPrimitive(Effect.never, () => {
+          second.end()
+          first.end()
+          return undefined
+        })
+      })
+      const late = Wait.observed(Deadline.within(work, 10), ledger)
+      const fiber = yield* Effect.forkChild(Effect.flip(late))
+      yield* TestClock.adjust(10)
+      expect((yield* Fiber.join(fiber)).waitingFor).toEqual(Option.some("a"))
+      expect(lines.filter((line) => !line.includes("undefined"))).toEqual([
+        "+ dns: a",
+        "+ other: b",
+        "~ connect: a",
+        "- other: b",
+        "- connect: a"
+      ])
+      yield* Effect.withFiber((fiber) => Effect.sync(() => expect(Wait.ledgerUnsafe(fiber)).toBe(undefined)))
+    })
+  )
+
   it.effect("is one wait that becomes another, and ends once", () =>
     Effect.gen(function* () {
       const { lines } = yield* told(

@@ -19,7 +19,6 @@
  * and trailers are dropped.
  */
 import { Duration, Effect, Exit, Layer, Scope } from "effect"
-import type { Context } from "effect"
 import { ByteBudget, Gate, Pressure, Registry, Transport } from "@fairlead/core"
 import { errors } from "undici"
 import type { LookupFunction } from "node:net"
@@ -155,9 +154,9 @@ type Send = Transport.Transport["exchange"]
 const unbounded =
   (connections: Connections, limits: Limits): Send =>
   (origin, request, asked = none) =>
-    Effect.contextWith((context: Context.Context<Scope.Scope>) =>
+    Effect.withFiber((fiber) =>
       Effect.callback((resume) =>
-        new Exchange(limits, context, request, asked, undefined).begin(connections, origin, resume)
+        new Exchange(limits, fiber, request, asked, undefined).begin(connections, origin, resume)
       )
     )
 
@@ -165,7 +164,7 @@ const bounded = (connections: Connections, limits: Limits, gate: Gate.Gate, keye
   const anyhow = gate.hold()
   return (origin, request, asked = none) =>
     Effect.uninterruptibleMask((restore) =>
-      Effect.contextWith((context: Context.Context<Scope.Scope>) => {
+      Effect.withFiber((fiber) => {
         if (connections.closed) return closed(request)
         // The permit outlives the exchange's scope where the socket does; it is given back by hand.
         const scope = Scope.makeUnsafe()
@@ -178,7 +177,7 @@ const bounded = (connections: Connections, limits: Limits, gate: Gate.Gate, keye
           }
         )
         return Effect.flatMap(admitted, (permit) => {
-          const exchange = new Exchange(limits, context, request, asked, permit)
+          const exchange = new Exchange(limits, fiber, request, asked, permit)
           const begun = Effect.callback<Transport.Reply, Transport.UpstreamFailed>((resume) =>
             exchange.begin(connections, origin, resume)
           )
@@ -210,6 +209,7 @@ const gateOf = (
   if (maxSockets === Infinity && perOrigin === Infinity) return Effect.succeed(undefined)
   return Gate.make(name, {
     limit: maxSockets === Infinity ? undefined : maxSockets,
+    waitsAs: "pool",
     perKey: perOrigin < maxSockets ? { limit: perOrigin } : undefined,
     maxNames: maxSockets === Infinity ? 1_000_000 : maxSockets + maxWaiting,
     line: { maxItems: maxWaiting, maxWait }

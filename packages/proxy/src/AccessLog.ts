@@ -9,11 +9,13 @@
  *
  * It holds no values of a query, no headers and no bodies.
  */
+import type { IoProfile } from "@fairlead/platform-node"
 import { Effect } from "effect"
 import type { Scope } from "effect"
 import * as fs from "node:fs"
 import * as net from "node:net"
 import * as Decimal from "./Decimal.ts"
+import * as Spent from "./Spent.ts"
 import * as Target from "./Target.ts"
 
 /** What became of one call. Times are in milliseconds; what never happened is `undefined`. */
@@ -37,6 +39,8 @@ export interface Entry {
   readonly reason: string | undefined
   /** Why the answer is not whole: who left, or what broke. */
   readonly cut: string | undefined
+  /** Where its time went, where that is measured. */
+  readonly spent?: IoProfile.Times | undefined
   /** Headers that were ignored, and the like. */
   readonly notes: ReadonlyArray<string> | undefined
 }
@@ -183,6 +187,7 @@ export const line = (entry: Entry, dropped = 0): string => {
   if (entry.hop !== 0) text += `,"hop":${entry.hop}`
   if (entry.reason !== undefined) text += `,"reason":"${entry.reason}"`
   if (entry.cut !== undefined) text += `,"cut":"${entry.cut}"`
+  if (entry.spent !== undefined) text += `,"spent":${Spent.json(entry.spent)}`
   if (entry.notes !== undefined) text += `,"notes":${JSON.stringify(entry.notes)}`
   if (dropped !== 0) text += `,"dropped":${dropped}`
   return `${text}}\n`

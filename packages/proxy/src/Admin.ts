@@ -4,16 +4,19 @@
  *     /livez       200 as long as anybody answers
  *     /startupz    503 until the proxy listens
  *     /readyz      200 from then on, and 503 from the first moment of the drain on
+ *     /profile     where the time of calls went, where the config says `profile`; /profile/speedscope: as a flame graph
  *     /statistics, /tree, /explain, /explain/ID, /lint: see `Inspect`
  *
  * Off unless the config says `admin`. It lets in whom the proxy lets in; it changes nothing and shows no secret.
  */
 import type { Transport } from "@fairlead/core"
 import { Caller, Inspect, NodeHealth, NodeHttp } from "@fairlead/platform-node"
+import type { IoProfile } from "@fairlead/platform-node"
 import { Effect } from "effect"
 import type { Scope } from "effect"
 import type { Address } from "./Config.ts"
 import * as Problem from "./Problem.ts"
+import * as Profile from "./inspect/Profile.ts"
 import * as Callers from "./stages/Callers.ts"
 
 /** What is asked of the process. */
@@ -21,6 +24,8 @@ export interface Process {
   /** Whether the proxy listens, or has ever. */
   readonly started: () => boolean
   readonly version: string
+  /** Where it is measured where the time of calls goes. */
+  readonly profile?: IoProfile.IoProfile | undefined
 }
 
 /** Answers until the scope closes. Fails when the port cannot be listened on. */
@@ -37,7 +42,7 @@ export const serve = (
 /** The whole of it, without a server. It is ready as the `Shutdown` around it is. */
 export const handler = (
   allowed: Caller.Allowed,
-  { started, version }: Process
+  { profile, started, version }: Process
 ): Effect.Effect<(request: Inspect.Request) => Effect.Effect<Transport.Reply>, never, Scope.Scope> =>
   Effect.map(
     NodeHealth.make({ startup: { proxy: Effect.suspend(() => (started() ? Effect.void : Effect.fail("not yet"))) } }),
@@ -46,7 +51,12 @@ export const handler = (
       return (request) => {
         const objection = Caller.check(Caller.of(request.headers), allowed)
         if (objection !== undefined) return Effect.succeed(Problem.toReply(Callers.problem(objection)))
-        return health.answer(request) ?? inspector.answer(request) ?? Effect.succeed(Inspect.notFound)
+        return (
+          health.answer(request) ??
+          Profile.answer(profile, request) ??
+          inspector.answer(request) ??
+          Effect.succeed(Inspect.notFound)
+        )
       }
     }
   )

@@ -7,7 +7,7 @@
  * call that is wrong is answered on the spot (`refuse`); what fails on the way fails as such, and becomes a problem at the end (see `Proxy`).
  */
 import type { Deadline, Priority, Refused, Transport } from "@fairlead/core"
-import type { NodeHttp } from "@fairlead/platform-node"
+import type { IoProfile, NodeHttp } from "@fairlead/platform-node"
 import { Effect } from "effect"
 import type { Scope } from "effect"
 import type { Calls } from "./Calls.ts"
@@ -82,7 +82,9 @@ export class Facts implements NodeHttp.Observer {
   calls: Calls | undefined = undefined
   place = -1
   number = 0
-  /** Who hears of the end. */
+  /** Where its time goes, where that is measured. */
+  profiled: IoProfile.Running | undefined = undefined
+  /** Who hears of the end, and ends what is `profiled`. */
   log: ((facts: Facts) => void) | undefined = undefined
 
   constructor(id: string, request: NodeHttp.Request, received: Received) {
@@ -137,7 +139,9 @@ export class Facts implements NodeHttp.Observer {
 
   onEnd(): void {
     this.calls?.remove(this)
-    this.log?.(this)
+    // Cut before it came to the first stage, it is no line of the log.
+    if (this.log === undefined) this.profiled?.end()
+    else this.log(this)
   }
 }
 

@@ -5,6 +5,7 @@
  * paths; `ConfigFile` reads them from YAML, fills in the environment and says at which line a mistake stands.
  */
 import type { Overflow, RateWindow } from "@fairlead/core"
+import { EventLoopMonitor } from "@fairlead/platform-node"
 import { Duration, Effect, Redacted, Result, Schema, SchemaIssue, SchemaTransformation } from "effect"
 import * as ConfigValue from "./ConfigValue.ts"
 import * as Idempotency from "./Idempotency.ts"
@@ -112,6 +113,14 @@ export interface Upstream {
   readonly headers: ReadonlyArray<readonly [name: string, value: Redacted.Redacted<string>]>
 }
 
+/** How the event loop is watched. */
+export interface Loop {
+  /** A callback that holds the loop for so long is told in the log. */
+  readonly alarm: Duration.Duration
+  /** Whether upstreams shed calls, the least urgent first, while the loop is overloaded. */
+  readonly shed: boolean
+}
+
 /** A certificate, with those that vouch for it behind it, and its key: files in PEM. */
 export interface Tls {
   readonly cert: string
@@ -133,6 +142,9 @@ export interface Config {
   /** What `listen` speaks TLS with; plain HTTP without. */
   readonly tls: Tls | undefined
   readonly admin: Address | undefined
+  readonly loop: Loop | undefined
+  /** Whether it is measured where the time of each call goes. */
+  readonly profile: boolean
   /** Names other than loopback that a `Host` header may bear: lower case, without port, IPv6 in brackets. */
   readonly hosts: ReadonlyArray<string>
   /** Origins whose pages may call: as browsers send them, `https://app.example.com`. */
@@ -148,7 +160,9 @@ const maxShare = 1000
 /** What holds where the file says nothing. */
 export const defaults = {
   listen: { host: "127.0.0.1", port: 8080 },
+  loop: { alarm: Duration.millis(100), shed: false },
   memory: { max: undefined, tight: 0.75, critical: 0.9, budget: undefined },
+  profile: false,
   concurrency: 100,
   adaptive: { limit: "gradient" },
   shares: { 0: 64, 1: 32, 2: 16, 3: 8, 4: 4, 5: 2, 6: 1, 7: 1 },
@@ -161,7 +175,9 @@ export const defaults = {
   timeout: { total: undefined, firstByte: Duration.seconds(60), idle: Duration.seconds(60) }
 } as const satisfies {
   listen: Address
+  loop: Loop
   memory: Memory
+  profile: boolean
   concurrency: Concurrency
   adaptive: Partial<Adaptive>
   shares: Shares
@@ -438,6 +454,9 @@ const Shares = Schema.Union([
 const anHourAtMost = (value: Duration.Duration | undefined) =>
   value !== undefined && Duration.toHours(value) > 1 ? undefined : value
 
+const notTooSoon = (value: Duration.Duration | undefined) =>
+  value !== undefined && Duration.toMillis(value) < EventLoopMonitor.leastAlarmMillis ? undefined : value
+
 const Cooling = Schema.Struct({
   segments: Schema.optionalKey(
     whole(0, {
@@ -475,6 +494,28 @@ const orBoolean = <S extends Schema.Struct<any>>(expected: string, description: 
     expected,
     description
   })
+
+const Loop = orBoolean(
+  "`true`, or `{ alarm, shed }`",
+  "Watches the event loop: tells in the log which function has held it, and for how long. Off unless given.",
+  Schema.Struct({
+    alarm: Schema.optionalKey(
+      text(`${form.duration}, 25 ms at the least`, (text) => notTooSoon(ConfigValue.duration(text)), {
+        description: "A callback that holds the event loop for so long is told.",
+        examples: ["100 ms", "1 second"],
+        default: "100 ms"
+      })
+    ),
+    shed: Schema.optionalKey(
+      Schema.Boolean.annotate({
+        expected: "`true` or `false`",
+        description:
+          "Whether calls are refused while the loop is overloaded, the least urgent first; never those of urgency 0.",
+        default: defaults.loop.shed
+      })
+    )
+  })
+)
 
 const Breaker = orBoolean(
   "`true`, or `{ failures, open, longest }`",
@@ -764,6 +805,15 @@ const File = Schema.Struct({
       examples: ["127.0.0.1:8081"]
     })
   ),
+  loop: Schema.optionalKey(Loop),
+  profile: Schema.optionalKey(
+    Schema.Boolean.annotate({
+      expected: "`true` or `false`",
+      description:
+        "Whether it is measured where the time of each call goes: in `Server-Timing`, in the access log, and for `fairlead profile`.",
+      default: defaults.profile
+    })
+  ),
   hosts: Schema.optionalKey(
     Schema.Array(
       text("a host name or IP address without a port, such as `proxy.internal`", ConfigValue.hostName, {
@@ -886,6 +936,8 @@ const toConfig = (file: typeof File.Type): Config => ({
   listen: file.listen ?? defaults.listen,
   tls: file.tls,
   admin: file.admin,
+  loop: orDefaults<Loop>(defaults.loop, file.loop),
+  profile: file.profile ?? defaults.profile,
   hosts: file.hosts ?? [],
   origins: file.origins ?? [],
   memory: orDefaults<Memory>(defaults.memory, file.memory),

@@ -10,7 +10,7 @@
 import { Attempts, ByteBudget, ConcurrencyLimit, Gate, Pressure, RateWindow, Registry, Shutdown } from "@fairlead/core"
 import type { Deadline, Transport } from "@fairlead/core"
 import { CircuitBreaker } from "@fairlead/core/http"
-import { Caller, MemoryGuard, NodeHttp, NodeTransport } from "@fairlead/platform-node"
+import { Caller, EventLoopMonitor, IoProfile, MemoryGuard, NodeHttp, NodeTransport } from "@fairlead/platform-node"
 import { Cause, Deferred, Duration, Effect, Exit, Option } from "effect"
 import type { Scope } from "effect"
 import * as AccessLog from "./AccessLog.ts"
@@ -41,6 +41,8 @@ export interface Options {
   readonly drain?: Duration.Input | undefined
   /** Where what the rates remember outlives it, by upstream. Default: nowhere. */
   readonly store?: RateWindow.Store | undefined
+  /** What measures where the time of calls goes. Default: one of its own, where the config says `profile`. */
+  readonly profile?: IoProfile.IoProfile | undefined
 }
 
 /** Serves until the scope closes. */
@@ -53,8 +55,10 @@ export const serve = Effect.fnUntraced(function* (config: Config, options: Optio
 const listen = Effect.fnUntraced(function* (config: Config, options: Options) {
   const log = options.log ?? (yield* AccessLog.make())
   const transport = options.transport ?? (yield* connections)
+  const profile = options.profile ?? (config.profile ? yield* IoProfile.make(measure) : undefined)
   const draining = yield* Deferred.make<void>()
-  const server = yield* NodeHttp.serve(yield* make(config, transport, log, Deferred.await(draining), options.store), {
+  const handler = yield* make(config, transport, log, Deferred.await(draining), options.store, profile)
+  const server = yield* NodeHttp.serve(handler, {
     ...config.listen,
     tls: config.tls === undefined ? undefined : { certFile: config.tls.cert, keyFile: config.tls.key },
     drain: options.drain,
@@ -81,24 +85,26 @@ export const make = Effect.fnUntraced(function* (
   transport: Transport.Transport,
   log: AccessLog.AccessLog,
   draining: Effect.Effect<void> = Effect.never,
-  store?: RateWindow.Store
+  store?: RateWindow.Store,
+  profile?: IoProfile.IoProfile
 ): Effect.fn.Return<NodeHttp.Handler<never>, never, Scope.Scope> {
   const word = randomWord()
   const pseudonym = `fairlead-${word}`
-  const pressure = yield* Pressure.Pressure
+  const signals = yield* signalsOf(config.loop)
   const behind = new Map<string, Behind>()
   const calls = new Calls(word, behind)
   yield* Registry.register("calls", "proxy", () => calls.snapshot(), {
     nodes: (most) => calls.nodes(most),
     explain: (id) => calls.explain(id)
   })
-  const upstreams = new Map<string, Route.Upstream>()
+  const upstreams = new Map<string, Route.Upstream & Measured>()
   for (const upstream of config.upstreams) {
-    const gate = yield* makeGate(upstream, store, pressure)
+    const gate = yield* makeGate(upstream, store, signals)
     behind.set(upstream.name, { gate, attempts: upstream.retry?.attempts ?? 1 })
     const breaker = yield* breakerOf(upstream)
     const base = upstream.url.pathname.replace(/\/+$/, "")
     upstreams.set(upstream.name, {
+      routes: new Map(),
       base,
       totalMillis: upstream.timeout.total === undefined ? Infinity : Duration.toMillis(upstream.timeout.total),
       handler: stack(
@@ -132,23 +138,67 @@ export const make = Effect.fnUntraced(function* (
   return (request, region) => {
     const call = open(request, region, calls.nextId())
     calls.add(call.facts)
-    return answer(handler, call)
+    const answered = answer(handler, call)
+    return profile === undefined ? answered : profiled(profile, call.facts, upstreams, answered)
   }
+})
+
+/** How calls are measured: each is one fiber, as a rule. */
+export const measure: IoProfile.Options = { name: "calls", fibers: false }
+
+const profiled = <A>(
+  profile: IoProfile.IoProfile,
+  facts: Facts,
+  upstreams: ReadonlyMap<string, Measured>,
+  answered: Effect.Effect<A, never, Scope.Scope>
+) =>
+  Effect.withFiber<A, never, Scope.Scope>((fiber) => {
+    facts.profiled = profile.beginUnsafe(fiber, routeOf(facts.request, upstreams), facts.id)
+    return answered
+  })
+
+/** An upstream, and the names of what is measured there, by method: made once, since there is one for each call. */
+interface Measured {
+  readonly routes: Map<string, string>
+}
+
+/** What a call is measured as: its method, and the upstream that it names. */
+const routeOf = ({ method, target }: NodeHttp.Request, upstreams: ReadonlyMap<string, Measured>): string => {
+  let end = 1
+  for (; end < target.length; end++) if (target[end] === "/" || target[end] === "?") break
+  const name = target.slice(1, end)
+  const routes = upstreams.get(name)?.routes
+  if (routes === undefined) return "no upstream"
+  let route = routes.get(method)
+  if (route === undefined) routes.set(method, (route = `${method} ${name}`))
+  return route
+}
+
+/** What tells the gates when to shed: that memory is short, and that the loop is overloaded. */
+const signalsOf = Effect.fnUntraced(function* (loop: Config["loop"]) {
+  const signals: Array<Gate.Signal> = []
+  const pressure = yield* Pressure.Pressure
+  // Where nobody measures, nobody has to ask.
+  if (pressure !== Pressure.calm) signals.push(Pressure.signal(pressure))
+  if (loop !== undefined) {
+    const monitor = yield* EventLoopMonitor.make({ alarm: loop.alarm })
+    if (loop.shed) signals.push(EventLoopMonitor.signal(monitor))
+  }
+  return signals
 })
 
 const makeGate = (
   { concurrency, name, queue, rate, shares }: Upstream,
   store: RateWindow.Store | undefined,
-  pressure: Pressure.Pressure
+  signals: ReadonlyArray<Gate.Signal>
 ) =>
   Gate.make(name, {
+    protect: signals.length === 0 ? undefined : { shed: signals },
     store: rate.length === 0 ? undefined : store,
     limit: limitOf(concurrency),
     windows: rate.map(({ burst, counts, limit, per }) => RateWindow.per(limit, per, { burst, counts })),
     shares,
-    line: { maxItems: queue.items, maxBytes: queue.bytes, maxWait: queue.wait, overflow: queue.overflow },
-    // Where nobody measures, nobody has to ask.
-    protect: pressure === Pressure.calm ? undefined : { shed: [Pressure.signal(pressure)] }
+    line: { maxItems: queue.items, maxBytes: queue.bytes, maxWait: queue.wait, overflow: queue.overflow }
   })
 
 const alone: Stage = (next) => next

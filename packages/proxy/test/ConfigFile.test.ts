@@ -34,10 +34,22 @@ const upstream = (...lines: ReadonlyArray<string>) =>
   ["upstreams:", "  a:", "    url: https://a.example", ...lines.map((line) => `    ${line}`)].join("\n")
 
 describe("a config", () => {
+  it.each([
+    ["", undefined],
+    ["loop: false", undefined],
+    ["loop: true", { alarm: Duration.millis(100), shed: false }],
+    ["loop: {}", { alarm: Duration.millis(100), shed: false }],
+    ["loop: { shed: true }", { alarm: Duration.millis(100), shed: true }]
+  ])("watches the event loop where it says so: %j", (line, loop) => {
+    expect(good(`${line}\nupstreams: { a: { url: https://a } }`).loop).toEqual(loop)
+  })
+
   it("needs an upstream's url, and has defaults for all else", () => {
     expect(good("upstreams: { a: { url: https://a.example } }")).toEqual({
       listen: { host: "127.0.0.1", port: 8080 },
       admin: undefined,
+      loop: undefined,
+      profile: false,
       tls: undefined,
       hosts: [],
       origins: [],
@@ -62,6 +74,7 @@ describe("a config", () => {
     const config = good(`
 listen: ":\${PORT}"
 admin: 8081
+loop: { alarm: 250 ms, shed: true }
 hosts: [Proxy.internal, 10.0.0.1]
 origins: [https://app.example.com]
 upstreams:
@@ -92,6 +105,7 @@ upstreams:
 `)
     expect(config.listen).toEqual({ host: "0.0.0.0", port: 9000 })
     expect(config.admin).toEqual({ host: "127.0.0.1", port: 8081 })
+    expect(config.loop).toEqual({ alarm: Duration.millis(250), shed: true })
     expect(config.hosts).toEqual(["proxy.internal", "10.0.0.1"])
     expect(config.origins).toEqual(["https://app.example.com"])
     const [github, other, learner] = config.upstreams
@@ -240,7 +254,7 @@ const table: ReadonlyArray<readonly [name: string, source: string, ...parts: Rea
     "an unknown key",
     "frobnicate: 1\nupstreams: { a: { url: https://a } }",
     "fairlead.yaml:1:1  frobnicate",
-    "expected  `listen`, `tls`, `admin`, `hosts`, `origins`, `memory`, `upstreams`",
+    "expected  `listen`, `tls`, `admin`, `loop`, `profile`, `hosts`, `origins`, `memory`, `upstreams`",
     "the unknown key `frobnicate`"
   ],
   [
@@ -329,6 +343,25 @@ const table: ReadonlyArray<readonly [name: string, source: string, ...parts: Rea
     "found     `70000`"
   ],
   ["listen as a switch", "listen: true\nupstreams: { a: { url: https://a } }", "where to listen", "found     `true`"],
+  [
+    "an alarm that would always go off",
+    "loop:\n  alarm: 20 ms\nupstreams: { a: { url: https://a } }",
+    "fairlead.yaml:2:10  loop.alarm",
+    "a duration with its unit, such as `30 seconds` or `500 ms`, 25 ms at the least",
+    "found     `20 ms`"
+  ],
+  [
+    "a loop that is no switch",
+    "loop: 100 ms\nupstreams: { a: { url: https://a } }",
+    "fairlead.yaml:1:7  loop",
+    "expected  `true`, or `{ alarm, shed }`"
+  ],
+  [
+    "an unknown key of the loop",
+    "loop: { alarms: 100 ms }\nupstreams: { a: { url: https://a } }",
+    "fairlead.yaml:1:9  loop.alarms",
+    "did you mean `alarm`?"
+  ],
   [
     "admin where the proxy listens",
     "admin: 8080\nupstreams: { a: { url: https://a } }",

@@ -31,13 +31,14 @@ export interface Proxied {
   readonly log: Array<AccessLog.Entry>
 }
 
-/** The proxy with one upstream, `up`, whose settings are `lines` of YAML. */
+/** The proxy with one upstream, `up`, whose settings are `lines` of YAML, after `more` of the config. */
 export const make = (
   lines: string,
-  exchange: Transport.Transport["exchange"]
+  exchange: Transport.Transport["exchange"],
+  more = ""
 ): Effect.Effect<Proxied, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const source = `upstreams: { up: { url: http://upstream, ${lines} } }`
+    const source = `{ ${more} upstreams: { up: { url: http://upstream, ${lines} } } }`
     const config = Result.getOrThrow(ConfigFile.parse(source, { file: "fairlead.yaml", env: {} }))
     const log: Array<AccessLog.Entry> = []
     const handler = yield* Proxy.make(

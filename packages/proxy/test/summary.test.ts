@@ -40,6 +40,20 @@ describe("the summary of a config", () => {
     )
   })
 
+  it("says how the event loop is watched, where it is", () => {
+    const up = "upstreams: { a: { url: https://a.example } }"
+    const loop = (config: string) =>
+      summary
+        .all(read(config))
+        .split("\n")
+        .find((line) => line.startsWith("loop"))
+    expect(loop(up)).toBeUndefined()
+    expect(loop(`loop: true\n${up}`)).toBe("loop     told when held for 100ms")
+    expect(loop(`loop: { alarm: 1 s, shed: true }\n${up}`)).toBe(
+      "loop     told when held for 1s; sheds while overloaded, the least urgent first"
+    )
+  })
+
   it("says how many at once, whose turn it is, and what is made of the upstream's word", () => {
     const config = read(`
 upstreams:

@@ -96,10 +96,12 @@ export const withProxy = <A, E>(
         const config: Config = {
           listen: { host: "127.0.0.1", port: 0 },
           admin: undefined,
+          loop: undefined,
           tls: undefined,
           hosts: [],
           origins: [],
           memory: undefined,
+          profile: false,
           ...options.config,
           upstreams: [
             {

@@ -37,6 +37,7 @@ export class Ticket extends Claim implements wait.Listed, Boost.Boosted {
   body: AnyEffect
   earlier: wait.Listed | undefined = undefined
   later: wait.Listed | undefined = undefined
+  note: unknown = undefined
   private resume: ((effect: AnyEffect) => void) | undefined = undefined
   /** Around it when it came. */
   private region: boundary.Region | undefined = undefined

@@ -28,16 +28,31 @@ export const named = (what: string, kind: Public.Kind): Wait => ({ what, kind, t
 
 /** Notes that the region waits for something more. */
 export const begin = (region: Region, wait: Listed): void => {
+  link(region, wait)
+  region.ledger?.began(wait)
+}
+
+/** From now on it is that which began last. It goes on. */
+export const last = (region: Region, wait: Listed): void => {
+  if (region.lastWait === wait) return
+  unlink(region, wait)
+  link(region, wait)
+}
+
+const link = (region: Region, wait: Listed): void => {
   const last = region.lastWait
   wait.earlier = last
   if (last !== undefined) last.later = wait
   region.lastWait = wait
-  region.ledger?.began(wait)
 }
 
 /** Notes that this wait is over, however it ended. Does nothing where it had not begun. */
 export const end = (region: Region, wait: Listed): void => {
   if (region.ledger !== undefined && isListed(region, wait)) region.ledger.ended(wait)
+  unlink(region, wait)
+}
+
+const unlink = (region: Region, wait: Listed): void => {
   const { earlier, later } = wait
   if (later !== undefined) later.earlier = earlier
   else if (region.lastWait === wait) region.lastWait = earlier

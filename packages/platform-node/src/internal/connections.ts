@@ -21,6 +21,8 @@ import { Session } from "./multiplexed.ts"
 import { maxTimeout, tooLong } from "./dial.ts"
 import type { Dial, Dialer, Target } from "./dial.ts"
 import { bare, portOf } from "./forward.ts"
+import * as phases from "./phases.ts"
+import type { Making, Phase, Words } from "./phases.ts"
 import type { Chooser, Forward } from "./forward.ts"
 import { passOver } from "./unasked.ts"
 
@@ -28,7 +30,7 @@ export type Request = Dispatcher.DispatchOptions
 
 /** One connection, the intention to make one, or one stream of one. */
 export interface Connection {
-  readonly dispatch: (request: Request, handler: Dispatcher.DispatchHandler) => void
+  readonly dispatch: (request: Request, handler: Dispatcher.DispatchHandler & Waits) => void
   /** Whether what comes next is the head of an answer. */
   awaitsHead: boolean
   readonly origin: Origin
@@ -42,8 +44,13 @@ export interface Connection {
   readonly free: () => void
 }
 
+/** Who is told what it waits for, from then on. */
+export interface Waits {
+  readonly waits: (origin: Origin, phase: Phase) => void
+}
+
 /** Who waits for a connection. Told outside of undici's parser. */
-export interface Taker {
+export interface Taker extends Waits {
   readonly taken: (connection: Connection) => void
   readonly missed: (error: Error) => void
 }
@@ -89,11 +96,14 @@ export class Origin {
   /** One whose protocol will be known when it stands. */
   dialing: Dialing | undefined = undefined
   readonly waiting = new Set<Waiter>()
+  /** How it is called what is waited for. */
+  readonly words: Words
 
   constructor(name: string, target: Target, forward: Forward | undefined, http2: boolean) {
     this.name = name
     this.target = target
     this.forward = forward
+    this.words = phases.words(target.host ?? target.hostname)
     this.speaks = http2 && target.protocol === "https:" ? "unknown" : "http/1.1"
   }
 }
@@ -282,6 +292,7 @@ export class Connections {
     origin.waiting.add(waiter)
     this.waits.set(taker, { origin, waiter })
     this.waiting++
+    taker.waits(origin, origin.dialing?.making ?? "pool")
   }
 
   private add(name: string): Origin {
@@ -329,6 +340,8 @@ export class Lane implements Connection, Place {
   /** How many exchanges its socket has served. */
   private served = 0
   private closed: (() => void) | undefined = undefined
+  /** The exchange that goes on. */
+  private user: Waits | undefined = undefined
 
   constructor(pool: Connections, origin: Origin, standing?: Socket) {
     this.pool = pool
@@ -355,8 +368,9 @@ export class Lane implements Connection, Place {
     return this.origin.target.protocol === "http:" ? this.origin.forward : undefined
   }
 
-  dispatch(request: Request, handler: Dispatcher.DispatchHandler): void {
+  dispatch(request: Request, handler: Dispatcher.DispatchHandler & Waits): void {
     this.phase = "busy"
+    this.user = handler
     this.client.dispatch(request, handler)
   }
 
@@ -364,6 +378,7 @@ export class Lane implements Connection, Place {
     if (this.served++ > 0) this.pool.reused++
     this.awaitsHead = true
     this.phase = "idle"
+    this.user = undefined
     if (this.pool.closed || (this.origin.idle.length >= this.pool.keeps && this.pool.waiting === 0)) return this.close()
     this.origin.idle.push(this)
     if (this.pool.bounded) this.pool.idle.add(this)
@@ -421,7 +436,8 @@ export class Lane implements Connection, Place {
         this.dial = undefined
         this.pool.stands(result[1])
         this.stands(result[1], callback)
-      }
+      },
+      (making) => this.user?.waits(this.origin, making)
     )
   }
 
@@ -439,17 +455,27 @@ class Dialing implements Place {
   private readonly pool: Connections
   private readonly dial: Dial
   private isClosing = false
+  /** What it waits for. */
+  making: Making = "dns"
 
   constructor(pool: Connections, origin: Origin) {
     this.pool = pool
     this.origin = origin
     pool.begin(this)
-    this.dial = pool.options.dial(origin.target, { forward: origin.forward, http2: true }, (error, socket) => {
-      if (error !== null) {
-        this.close()
-        pool.fail(origin, error)
-      } else this.become(socket)
-    })
+    this.dial = pool.options.dial(
+      origin.target,
+      { forward: origin.forward, http2: true },
+      (error, socket) => {
+        if (error !== null) {
+          this.close()
+          pool.fail(origin, error)
+        } else this.become(socket)
+      },
+      (making) => {
+        this.making = making
+        for (const { taker } of origin.waiting) taker.waits(origin, making)
+      }
+    )
   }
 
   get state(): Place["state"] {

@@ -12,6 +12,8 @@ import type { ConnectionOptions } from "node:tls"
 import { ProxyRefused } from "./failures.ts"
 import { bare } from "./forward.ts"
 import type { Forward } from "./forward.ts"
+import * as phases from "./phases.ts"
+import type { Making } from "./phases.ts"
 
 /** More, and Node's timers would ring at once. */
 export const maxTimeout = 2 ** 31 - 1
@@ -59,7 +61,8 @@ type Done = (...result: [error: null, socket: Socket] | [error: Error, socket: n
 /** undici gives the socket, though its type says nothing of it: without it a connection in the making cannot be cut. */
 type Connector = (target: Target & { readonly httpSocket?: Socket }, done: Done) => Socket
 
-export type Dialer = (target: Target, way: Way, done: Done) => Dial
+/** `tell`: what it waits for, from then on. */
+export type Dialer = (target: Target, way: Way, done: Done, tell: (making: Making) => void) => Dial
 
 export const dialer = ({ connectMillis, lookup, tls = {} }: Options): Dialer => {
   const build = (options: Tls, allowH2: boolean): Connector =>
@@ -77,7 +80,7 @@ export const dialer = ({ connectMillis, lookup, tls = {} }: Options): Dialer => 
     // It is trusted as the origin is, but shown no certificate of ours that is meant for the origin.
     proxy: build(tls.ca === undefined ? {} : { ca: tls.ca }, false)
   }
-  return (target, way, done) => new Dial(connectors, connectMillis, target, way, done)
+  return (target, way, done, tell) => new Dial(connectors, connectMillis, target, way, done, tell)
 }
 
 interface Connectors {
@@ -89,12 +92,21 @@ interface Connectors {
 /** One connection in the making. */
 export class Dial {
   private readonly done: Done
+  private readonly tell: (making: Making) => void
   private readonly timer: NodeJS.Timeout | undefined
   private socket: Socket | undefined
   private settled = false
 
-  constructor(connectors: Connectors, connectMillis: number, target: Target, way: Way, done: Done) {
+  constructor(
+    connectors: Connectors,
+    connectMillis: number,
+    target: Target,
+    way: Way,
+    done: Done,
+    tell: (making: Making) => void
+  ) {
     this.done = done
+    this.tell = tell
     if (connectMillis > 0) {
       this.timer = setTimeout(() => this.fail(tooLong(target, connectMillis)), Math.min(connectMillis, maxTimeout))
     }
@@ -110,10 +122,16 @@ export class Dial {
           else this.tunnel(socket, forward, target, connector)
         })
       }
+      const first = forward ?? target
+      phases.watch(this.socket, bare(first.hostname), first.protocol === "https:", (making) => this.tells(making))
     } catch (error) {
       // OpenSSL does not like what it was given.
       process.nextTick(() => this.fail(error as Error))
     }
+  }
+
+  private tells(making: Making): void {
+    if (!this.settled) this.tell(making)
   }
 
   /** Breaks it off without a word. */
@@ -131,6 +149,7 @@ export class Dial {
 
   private tunnel(socket: Socket, forward: Forward, target: Target, connector: Connector): void {
     if (this.settled) return
+    this.tells("connect")
     const host = bare(target.hostname)
     const path = `${host.includes(":") ? `[${host}]` : host}:${target.port || "443"}`
     const headers: http.OutgoingHttpHeaders = { host: path }
@@ -143,6 +162,7 @@ export class Dial {
         if (statusCode < 200 || statusCode > 299) return this.fail(new ProxyRefused(`the proxy answered ${statusCode}`))
         if (rest.length > 0) socket.unshift(rest)
         this.socket = connector({ ...target, httpSocket: socket }, (...result) => this.settle(...result))
+        this.tells("tls")
         this.socket.once("close", () => socket.destroy())
       })
       .end()

@@ -2,15 +2,16 @@
  * One exchange: undici's handler, and the body of the reply where that streams.
  */
 import { Effect } from "effect"
-import type { Context, Scope } from "effect"
-import { Transport } from "@fairlead/core"
+import type { Context, Fiber, Scope } from "effect"
+import { Transport, Wait } from "@fairlead/core"
 import type { ByteBudget, Gate } from "@fairlead/core"
 import type { Dispatcher } from "undici"
 import { maxTimeout } from "./dial.ts"
-import type { Connection, Connections, Taker } from "./connections.ts"
+import type { Connection, Connections, Origin, Taker } from "./connections.ts"
 import { kindOf, ProxyRefused, StreamReset } from "./failures.ts"
 import * as framing from "./framing.ts"
 import * as latin1 from "./latin1.ts"
+import type { Phase } from "./phases.ts"
 import { streamed } from "./streamed.ts"
 import { Upload } from "./upload.ts"
 
@@ -65,6 +66,9 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
   private idleMillis = 0
   private silence: NodeJS.Timeout | undefined = undefined
   private total: NodeJS.Timeout | undefined = undefined
+  /** Who waits, and what for, where that is known to a region. */
+  private fiber: Fiber.Fiber<unknown, unknown>
+  private wait: Wait.Handle | undefined = undefined
   private readonly limits: Limits
   private readonly context: Context.Context<Scope.Scope>
   private readonly request: Transport.Request
@@ -73,13 +77,14 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
 
   constructor(
     limits: Limits,
-    context: Context.Context<Scope.Scope>,
+    fiber: Fiber.Fiber<unknown, unknown>,
     request: Transport.Request,
     options: Transport.Options,
     permit: Gate.Permit | undefined
   ) {
     this.limits = limits
-    this.context = context
+    this.fiber = fiber
+    this.context = fiber.context as Context.Context<Scope.Scope>
     this.request = request
     this.options = options
     this.permit = permit
@@ -118,6 +123,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
     const head = finite(this.options.firstByteMillis ?? this.limits.firstByteMillis)
     const idle = finite(this.options.idleMillis ?? this.limits.idleMillis)
     this.connection = connection
+    // undici looks at an idle socket in the next turn of the loop before it writes.
+    this.waits(connection.origin, "pool")
     if (!connection.keepsTime || head <= exactMillis) this.headMillis = head
     if (!connection.keepsTime || idle <= exactMillis) this.idleMillis = idle
     const headers = framing.ofRequest(this.request)
@@ -140,6 +147,18 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
     }
   }
 
+  waits({ words }: Origin, phase: Phase) {
+    if (this.state === "ended") return
+    if (this.wait === undefined) this.wait = Wait.beginUnsafe(this.fiber, words[phase], phase)
+    else this.wait.become(words[phase], phase)
+  }
+
+  private waitsNoMore() {
+    if (this.wait === undefined) return
+    this.wait.end()
+    this.wait = undefined
+  }
+
   missed(error: Error) {
     this.onResponseError(undefined, error)
   }
@@ -147,14 +166,21 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
   /** The connection stands. The head is written next; of a request with a body to stream, with its first chunk. */
   onRequestStart(controller: Dispatcher.DispatchController) {
     this.controller = controller
+    const { origin } = this.connection!
     if (this.upload === undefined) {
       this.stamp()
+      this.waits(origin, "firstByte")
       return this.awaitHead()
     }
+    this.waits(origin, "other")
     // These listeners stand before undici's own, which write.
     const stamp = () => this.stamp()
     this.upload.once("data", stamp).once("end", stamp)
-    if (this.headMillis > 0) this.upload.once("end", () => this.awaitHead())
+    this.upload.once("end", () => {
+      if (this.state !== "head") return
+      this.waits(origin, "firstByte")
+      this.awaitHead()
+    })
   }
 
   private stamp() {
@@ -215,11 +241,13 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
       this.awaitChunk()
       if (!isTooLarge && length !== undefined && length <= this.limits.wholeBytes && this.draws(length)) {
         this.state = "whole"
+        this.waits(connection.origin, "body")
         this.status = status
         this.headers = headers
         return
       }
       this.state = "open"
+      this.waitsNoMore()
       this.length = length
       // Between the head and `pipeTo` the caller may be cut anywhere; its scope sees to it that nothing stays open.
       Effect.runSyncWith(this.context)(Effect.addFinalizer(() => this.aborting))
@@ -308,7 +336,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
   }
 
   pipeTo(sink: Transport.Sink): Effect.Effect<void, Transport.BodyFailed> {
-    return Effect.callback((resume) => {
+    const begin = Effect.callback<void, Transport.BodyFailed>((resume) => {
       if (this.sink !== undefined) return resume(Effect.die(new Error("Expected a body that has not begun to flow")))
       this.sink = sink
       this.giveEnd = resume
@@ -326,9 +354,14 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
       }
       return this.aborting
     })
+    return Effect.withFiber((fiber) => {
+      this.fiber = fiber
+      return begin
+    })
   }
 
   private flow() {
+    if (!this.isOver) this.waits(this.connection!.origin, "body")
     if (!this.controller!.paused) return
     if (this.silence === undefined) this.awaitChunk()
     outside(() => this.controller!.resume())
@@ -337,6 +370,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
   /** A sink that is full is not the other side's silence. */
   private pause() {
     this.hush()
+    this.waitsNoMore()
     this.controller!.pause()
   }
 
@@ -375,6 +409,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Transport.Body, Tak
       this.limits.budget!.giveUnsafe(this.drawn)
       this.drawn = 0
     }
+    this.waitsNoMore()
     if (this.total !== undefined) clearTimeout(this.total)
   }
 

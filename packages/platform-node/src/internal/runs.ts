@@ -18,9 +18,10 @@ import type { Fiber } from "effect"
 type AnyFiber = Fiber.Fiber<unknown, unknown>
 
 /**
- * From `now` on (`performance.now()`) it is `to` that runs, and `from` no longer; `undefined`: no fiber. It must be quick, and not throw.
+ * From `now` on (`performance.now()`) it is `to` that runs, and `from` no longer; `undefined`: no fiber. `ended`: `from` has come to its
+ * end, and runs again only to interrupt its children. It must be quick, and not throw.
  */
-export type Observer = (from: AnyFiber | undefined, to: AnyFiber | undefined, now: number) => void
+export type Observer = (from: AnyFiber | undefined, to: AnyFiber | undefined, now: number, ended: boolean) => void
 
 interface Prototype {
   runLoop(this: AnyFiber, effect: unknown): unknown
@@ -40,7 +41,7 @@ let restore = () => {}
 /** Tells `added` of each switch from now on; gives back what ends that. Only its first call counts. */
 export const observe = (added: Observer): (() => void) => {
   // One function may be given twice.
-  const own: Observer = (from, to, now) => added(from, to, now)
+  const own: Observer = (from, to, now, ended) => added(from, to, now, ended)
   if (observers.size === 0) wrap()
   observers.add(own)
   choose()
@@ -52,10 +53,10 @@ export const observe = (added: Observer): (() => void) => {
 }
 
 /** Gives what ran before. */
-const switchTo = (to: AnyFiber | undefined): AnyFiber | undefined => {
+const switchTo = (to: AnyFiber | undefined, ended: boolean): AnyFiber | undefined => {
   const from = running
   running = to
-  observer?.(from, to, performance.now())
+  observer?.(from, to, performance.now(), ended)
   return from
 }
 
@@ -63,8 +64,8 @@ const choose = () => {
   const all = [...observers]
   if (all.length < 2) observer = all[0]
   else
-    observer = (from, to, now) => {
-      for (const each of all) each(from, to, now)
+    observer = (from, to, now, ended) => {
+      for (const each of all) each(from, to, now, ended)
     }
 }
 
@@ -76,11 +77,15 @@ const wrap = () => {
   }
   running = undefined
   const wrapped = function (this: AnyFiber, effect: unknown): unknown {
-    const outer = switchTo(this)
+    const outer = switchTo(this, false)
+    let ended = true
     try {
-      return runLoop.call(this, effect)
+      const exit = runLoop.call(this, effect)
+      // A fiber that suspends gives a symbol, one that ends its exit.
+      ended = typeof exit !== "symbol"
+      return exit
     } finally {
-      switchTo(outer)
+      switchTo(outer, ended)
     }
   }
   prototype.runLoop = wrapped

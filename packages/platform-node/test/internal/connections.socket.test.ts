@@ -7,7 +7,10 @@ import type { Connection, Options } from "../../src/internal/connections.ts"
 import { dialer } from "../../src/internal/dial.ts"
 import * as forward from "../../src/internal/forward.ts"
 
-const nobody = { taken: () => {}, missed: () => {} }
+/** Nobody asks what is waited for. */
+const waits = () => {}
+
+const nobody = { waits, taken: () => {}, missed: () => {} }
 
 const make = (bounds: Partial<Options> = {}) =>
   Effect.acquireRelease(
@@ -32,6 +35,7 @@ const use = (lane: Connection) =>
     lane.dispatch(
       { path: "/", method: "GET" },
       {
+        waits,
         onRequestStart: () => {},
         onResponseStart: () => {},
         onResponseData: () => {},
@@ -87,7 +91,7 @@ describe("connections", () => {
       let closed = false
       one.cut(() => (closed = true))
       let given: Connection | undefined
-      const taker = { taken: (connection: Connection) => void (given = connection), missed: () => {} }
+      const taker = { waits, taken: (connection: Connection) => void (given = connection), missed: () => {} }
       expect(connections.take(upstream.origin, taker)).toBe(undefined)
       for (let i = 0; i < 20; i++) yield* Effect.promise(() => Promise.resolve())
       // No turn of the event loop has passed: the socket cannot have closed.
@@ -105,6 +109,7 @@ describe("connections", () => {
       connections.take(upstream.origin, nobody)
       const told: Array<string> = []
       const taker = (name: string) => ({
+        waits,
         taken: () => void told.push(name),
         missed: (error: Error) => void told.push(`${name} ${error.name}`)
       })

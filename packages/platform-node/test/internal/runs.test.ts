@@ -45,6 +45,14 @@ describe("runs", () => {
     expect(seen).toEqual([true, false])
   })
 
+  it("tells of an end, and not of a suspension", async () => {
+    const seen: Array<boolean> = []
+    const stop = runs.observe((from, _, __, ended) => from !== undefined && seen.push(ended))
+    await Effect.runPromise(Effect.andThen(Effect.yieldNow, Effect.void))
+    stop()
+    expect(seen).toEqual([false, true])
+  })
+
   it("tells all who observe, and leaves nothing behind when the last has gone", async () => {
     const before = own()
     const counts = [0, 0]

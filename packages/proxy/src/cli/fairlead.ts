@@ -9,6 +9,7 @@ import { check } from "./check.ts"
 import * as config from "./config.ts"
 import { explain } from "./explain.ts"
 import { fetch } from "./fetch.ts"
+import { profile } from "./profile.ts"
 import { schema } from "./schema.ts"
 import { serve } from "./serve.ts"
 import { print, say } from "./print.ts"
@@ -225,6 +226,40 @@ const looks = [
       { command: "fairlead top", description: "Of ./fairlead.yaml's process, or 127.0.0.1:8081" },
       { command: "fairlead top --admin http://127.0.0.1:9000 --every 5s", description: "Of another, less often" },
       { command: "fairlead top --once > picture.txt", description: "One picture" }
+    ])
+  ),
+  Command.make(
+    "profile",
+    {
+      ...asked,
+      seconds: orNothing(
+        said(
+          "seconds",
+          "N",
+          "Of what happens in so many seconds from now on; default all since its start",
+          (text) => {
+            const seconds = positive(text)
+            return seconds === undefined ? undefined : Duration.seconds(seconds)
+          },
+          "a whole number above 0"
+        )
+      ),
+      speedscope: orNothing(
+        Flag.String("speedscope").pipe(
+          Flag.withMetavar("FILE"),
+          Flag.withDescription("Write a flame graph, too, for https://www.speedscope.app")
+        )
+      ),
+      json
+    },
+    profile
+  ).pipe(
+    Command.withDescription(
+      "Show where the time of a running process's calls goes, where its config says `profile: true`."
+    ),
+    Command.withExamples([
+      { command: "fairlead profile --seconds 10", description: "In the next ten seconds" },
+      { command: "fairlead profile --speedscope calls.json", description: "And as a flame graph" }
     ])
   ),
   Command.make("tree", { ...asked, json }, tree).pipe(

@@ -1,6 +1,6 @@
 /** `fairlead serve`: config → demo, admin, proxy → a word to whoever started it → until a signal. */
 import { Shutdown } from "@fairlead/core"
-import { Caller, NodeSupervisor } from "@fairlead/platform-node"
+import { Caller, IoProfile, NodeSupervisor } from "@fairlead/platform-node"
 import type { NodeHttp } from "@fairlead/platform-node"
 import { Effect } from "effect"
 import * as Admin from "../Admin.ts"
@@ -32,6 +32,7 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
   const configured = { ...read, listen: listen ?? read.listen }
   for (const warning of summary.warnings(configured)) say(`fairlead: warning: ${warning}`)
 
+  const profile = configured.profile ? yield* IoProfile.make(Proxy.measure) : undefined
   let started = false
   const admin =
     configured.admin === undefined
@@ -39,12 +40,13 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
       : yield* orStop(
           Admin.serve(configured.admin, Caller.allow({ ...configured, tls: undefined }), {
             started: () => started,
-            version
+            version,
+            profile
           }),
           `\`admin\` in ${file}`
         )
   const proxy = yield* orStop(
-    Proxy.serve(configured, { store: NodeSupervisor.store }),
+    Proxy.serve(configured, { store: NodeSupervisor.store, profile }),
     options.demo ? "--listen (npm start -- --listen 9000)" : `\`listen\` in ${file}, or --listen`,
     file
   )

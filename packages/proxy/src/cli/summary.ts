@@ -11,14 +11,18 @@ export const all = (config: Config): string =>
       ["listen", ConfigValue.formatAddress(config.listen)],
       ...(config.tls === undefined ? [] : [["tls", `${config.tls.cert}, ${config.tls.key}`] as const]),
       ["admin", config.admin === undefined ? "off" : ConfigValue.formatAddress(config.admin)],
+      ...(config.loop === undefined ? [] : [["loop", ofLoop(config.loop)] as const]),
       ["hosts", ["loopback", ...config.hosts].join(", ")],
       ["origins", config.origins.length === 0 ? "none: no web page may call" : config.origins.join(", ")],
-      ...(config.memory === undefined ? [] : [["memory", watched(config.memory)] as const])
+      ...(config.memory === undefined ? [] : [["memory", ofMemory(config.memory)] as const])
     ]),
     ...config.upstreams.flatMap((upstream) => ["", ...lines(upstream)])
   ].join("\n")
 
-const watched = ({ budget, critical, max, tight }: NonNullable<Config["memory"]>): string =>
+const ofLoop = ({ alarm, shed }: NonNullable<Config["loop"]>): string =>
+  `told when held for ${Duration.format(alarm)}${shed ? "; sheds while overloaded, the least urgent first" : ""}`
+
+const ofMemory = ({ budget, critical, max, tight }: NonNullable<Config["memory"]>): string =>
   [
     max === undefined ? "what the control group or the machine has" : `${ConfigValue.formatBytes(max)} at most`,
     `tight from ${percent(tight)}, critical from ${percent(critical)}`,

@@ -29,6 +29,7 @@ const writeTo = (log: AccessLog, facts: Facts) => {
     bytesOut: bytes,
     reason: facts.reason,
     cut: end === "complete" ? undefined : end,
+    spent: facts.profiled?.end(),
     notes: facts.notes
   })
 }

@@ -4,6 +4,7 @@ import { Effect } from "effect"
 import type { Call, Handler } from "../Call.ts"
 import * as Decimal from "../Decimal.ts"
 import * as Headers from "../Headers.ts"
+import * as Spent from "../Spent.ts"
 
 export interface Options {
   /** Scheme, host and port. */
@@ -74,5 +75,6 @@ export const isEventStream = (headers: Transport.Headers): boolean => {
 
 const serverTiming = ({ facts }: Call): string => {
   const timing = `queue;dur=${Decimal.ofMillis(facts.queueMillis ?? 0)}, ttfb;dur=${Decimal.ofMillis(facts.headAt! - facts.sentAt!)}`
-  return facts.attempts > 1 ? `${timing}, attempts;desc=${facts.attempts}` : timing
+  const tried = facts.attempts > 1 ? `${timing}, attempts;desc=${facts.attempts}` : timing
+  return facts.profiled === undefined ? tried : tried + Spent.serverTiming(facts.profiled.times())
 }

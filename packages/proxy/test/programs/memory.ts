@@ -17,6 +17,8 @@ NodeMain.launch(
         {
           listen: { host: "127.0.0.1", port: 0 },
           admin: undefined,
+          loop: undefined,
+          profile: false,
           tls: undefined,
           hosts: [],
           origins: [],

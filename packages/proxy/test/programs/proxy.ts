@@ -15,10 +15,12 @@ NodeMain.launch(
         {
           listen: { host: "127.0.0.1", port: 0 },
           admin: undefined,
+          loop: undefined,
           tls: undefined,
           hosts: [],
           origins: [],
           memory: undefined,
+          profile: false,
           upstreams: [
             {
               ...defaults,
