@@ -585,21 +585,16 @@ export class Engine implements Gate {
 
   /** Somebody waits for room that others have, or that there is not while the process is short of something. */
   private hunger(fiber: AnyFiber): void {
-    // Not on the stack of whoever gives it back: that may be in the middle of this very line.
+    const eats = {
+      begin: () => {
+        this.feeding.feed(fiber)
+        this.rearm(fiber, this.timed ? this.now : 0)
+      }
+    }
     this.hungry ??= this.means.whenMore(() => {
       this.hungry = undefined
-      this.wake.push(this.eats, fiber)
+      this.wake.push(eats, fiber)
     })
-  }
-
-  private readonly eats = {
-    begin: () => {
-      const [feeder] = this.feeding.all
-      if (feeder === undefined) return
-      const { fiber } = feeder.claim
-      this.feeding.feed(fiber)
-      this.rearm(fiber, this.timed ? this.now : 0)
-    }
   }
 
   private sate(): void {
