@@ -114,6 +114,16 @@ describe("the event loop of a server under load", () => {
     expect(pauseMillis).toBeGreaterThan(100)
   })
 
+  it("ends with its process at once, without a word", async () => {
+    const exiting = spawn(process.execPath, [join(import.meta.dirname, "programs/exiting.ts")], {
+      stdio: ["ignore", "pipe", "pipe"]
+    })
+    let output = ""
+    for (const stream of [exiting.stdout, exiting.stderr]) stream.on("data", (chunk) => (output += chunk))
+    expect(await once(exiting, "close")).toEqual([7, null])
+    expect(output).toBe("")
+  })
+
   it("is left as it was, and the process ends by itself", () => {
     expect(only("end")).toEqual({ name: "end", left: [], method: true, resources: [] })
     expect(code).toBe(0)
