@@ -12,7 +12,7 @@
  *
  * Interruption: none of what it does is a caller's. When its scope closes, its timer, its thread and its observers end. It never keeps a process alive.
  *
- * Memory: the samples of ten seconds, ten alarms, and a thread of some 10 MB. In an idle process its timer and its thread wake some fifty times
+ * Memory: the samples of ten seconds, ten alarms, and a thread of some 10 MB. In an idle process its timer and its thread wake some forty times
  * a second each.
  *
  * What it does not do: it stops nobody (`CpuPool` runs elsewhere what holds the loop), and tells nothing of where a request's time goes.
