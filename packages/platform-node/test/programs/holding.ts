@@ -72,14 +72,14 @@ function report200() {
   crunch(200)
 }
 
-/** Three hundred fibers, each for a millisecond, in one callback of the loop. */
+/** Six hundred fibers, each for a millisecond, in one callback of the loop. */
 const crowd = Effect.suspend(() => {
   const resumes: Array<(effect: Effect.Effect<void>) => void> = []
   setTimeout(() => {
     for (const resume of resumes) resume(Effect.sync(() => crunch(1)))
   }, 20)
   const one = Effect.callback<void>((resume) => void resumes.push(resume))
-  return Effect.forEach(Array.from({ length: 300 }), () => one, { concurrency: "unbounded", discard: true })
+  return Effect.forEach(Array.from({ length: 600 }), () => one, { concurrency: "unbounded", discard: true })
 })
 
 function endless() {
