@@ -12,7 +12,7 @@
  *
  * Interruption: none of what it does is a caller's. When its scope closes, its timer, its thread and its observers end. It never keeps a process alive.
  *
- * Memory: the samples of ten seconds, ten alarms, and a thread of some 10 MB. In an idle process its timer and its thread wake some fifty times
+ * Memory: the samples of ten seconds, ten alarms, and a thread of some 10 MB. In an idle process its timer and its thread wake some forty times
  * a second each.
  *
  * What it does not do: it stops nobody (`CpuPool` runs elsewhere what holds the loop), and tells nothing of where a request's time goes.
@@ -23,12 +23,11 @@ import { Context, Duration, Effect, Layer, Queue, Tracer } from "effect"
 import type { Fiber, Scope } from "effect"
 import { executionAsyncId } from "node:async_hooks"
 import { performance } from "node:perf_hooks"
-import { getCallSites } from "node:util"
 import { Alarms, say } from "./internal/alarmed.ts"
 import type { Alarm } from "./internal/alarmed.ts"
 import * as collections from "./internal/collections.ts"
-import { culprit } from "./internal/frames.ts"
-import { Holds } from "./internal/holds.ts"
+import { callerOfNative, culprit, stackBelow } from "./internal/frames.ts"
+import { deafFor, Holds, isNative, nobody } from "./internal/holds.ts"
 import type { Hold } from "./internal/holds.ts"
 import { Hunt } from "./internal/hunt.ts"
 import { Pauses, rates, Samples } from "./internal/lately.ts"
@@ -296,20 +295,21 @@ class Watching {
     }
     this.hunt = new Hunt(profile, () => new Profiler(Math.min(10, alarmMillis / 10)), this.cwd)
     this.holds = new Holds(meter, alarmMillis, spanOf)
-    this.unobserve = runs.observe((from, to, now) => {
+    this.unobserve = runs.observe((from, to) => {
       this.running = to
-      this.holds.switched(from, now)
-      this.dog.beat()
+      const stoodMillis = this.dog.beat()
+      if (stoodMillis > 0) this.holds.switched(from, stoodMillis, performance.now())
     })
   }
 
   tick(now: number, pauses: Pauses): ReadonlyArray<Hold> {
-    this.dog.beat()
-    const held = this.holds.tick(now, (from, to) => pauses.between(from, to))
+    const held = this.holds.tick(this.dog.beat(), now, (from, to) => pauses.between(from, to))
     if (this.dog.watches) this.since = Math.min(this.since, now)
     const named = held.filter(({ end, millis }) => end - millis >= this.since).map((hold) => this.hunt.name(hold, now))
     this.hunt.tick(now)
-    this.holds.excuse(performance.now())
+    // What the monitor itself has done since is nobody's.
+    this.dog.beat()
+    this.holds.excuse()
     return named
   }
 
@@ -321,14 +321,13 @@ class Watching {
   }
 
   private readonly look = (lateMillis: number, lostThen: number | undefined): string => {
-    const sites = getCallSites(200)
-    // The watchdog's own words come first: this function, what it asks by, and the script in which it does.
-    const asked = sites.findIndex(({ scriptName }) => scriptName === "")
-    const found = culprit(sites.slice(asked + 1), this.cwd)
-    // Nothing runs: the loop waits, and its timer is late.
+    const deaf = deafFor(lateMillis, lostThen, this.lost.read())
+    const stack = stackBelow(watchdog.askedBy)
+    const found = isNative(deaf) ? (callerOfNative(stack, this.cwd) ?? nobody) : culprit(stack, this.cwd)
+    // Nothing runs: the loop waits, and its timer is late; or a promise is between two steps.
     if (found === undefined) return ""
     const span = this.running === undefined ? null : spanOf(this.running)
-    this.holds.looked({ ...found, callback: executionAsyncId(), span, lateMillis, lostThen })
+    this.holds.looked({ ...found, callback: executionAsyncId(), span, lateMillis: deaf })
     return `${found.function} (${found.place})${span === null ? "" : `, in span ${span}`}`
   }
 }

@@ -5,7 +5,7 @@
  *      │  idle   │ ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒  │          a stretch: nothing got on from one mark to the next
  *                      ▲    ▲    ▲    ▲                      looks: where it is in the midst of that
  *
- * A *mark* is a tick of a timer, or a switch from one fiber to another. A *stretch* of `alarmMillis` or more is a *hold*, once what is not a
+ * A *mark* is a tick of a timer, or a switch from one fiber to another. A *stretch* of `alarmMillis` or more, is a *hold*, once what is not a
  * function's doing has been taken off: waiting for events, collecting garbage, and time in which the machine did not let us run. A turn of
  * many short callbacks is none: fibers switch in it, or the looks see several callbacks.
  *
@@ -31,10 +31,8 @@ export interface Look extends Culprit {
   /** Tells one callback of the loop from another. */
   readonly callback: number
   readonly span: string | null
-  /** How long nothing answered: then it was in native code. */
+  /** How long it was deaf. */
   readonly lateMillis: number
-  /** What the meter said of `lost` when it was asked, if that is known. */
-  readonly lostThen: number | undefined
 }
 
 export interface Hold extends Culprit {
@@ -51,6 +49,10 @@ export type Collected = (from: number, to: number) => number
 
 /** One that answers later than this was in native code: a look takes about one. */
 const deafMillis = 15
+export const isNative = (deafForMillis: number): boolean => deafForMillis > deafMillis
+/** Of an answer that came so late; the machine's part is none of it, where that is known. */
+export const deafFor = (lateMillis: number, lostThen: number | undefined, lostNow: number): number =>
+  lateMillis - (lostThen === undefined ? 0 : lostNow - lostThen)
 const maxLooks = 64
 /** How old may be what a stretch is measured from. */
 const freshMillis = 20
@@ -59,7 +61,6 @@ export class Holds<Fiber> {
   private readonly meter: Meter
   private readonly spanOf: (fiber: Fiber) => string | null
   private readonly enough: number
-  private last: number
   private base: Sums
   private looks: Array<Look> = []
   private fresh: Array<Pending> = []
@@ -70,57 +71,50 @@ export class Holds<Fiber> {
     this.spanOf = spanOf
     // A function that took exactly the alarm may be measured a little short.
     this.enough = alarmMillis - 1
-    this.last = meter.now()
-    this.base = this.read(this.last)
+    this.base = this.read(meter.now())
   }
 
-  /** From now on another fiber runs, or none, and `from` no longer. On the hot path. */
-  switched(from: Fiber | undefined, now: number): void {
-    if (now - this.last >= this.enough) this.stretched(from, now)
-    else if (this.looks.length > 0) this.looks = []
-    this.last = now
+  /** `from` runs no longer. Between this mark and the one before it there were `stoodMillis` at most. */
+  switched(from: Fiber | undefined, stoodMillis: number, now: number): void {
+    this.stretched(from, stoodMillis, now)
     // Where ticks are late, what was read at the last one says little of a stretch that begins now.
     if (now - this.base.at >= freshMillis) this.base = this.read(now)
   }
 
-  /** A timer's turn; gives the holds that are certain now. */
-  tick(now: number, collected: Collected): ReadonlyArray<Hold> {
-    const settled = this.settling
-    this.settling = this.fresh
-    this.fresh = []
-    this.switched(undefined, now)
-    this.base = this.read(now)
-    return settled.flatMap(({ before, hold, ...measured }) => {
-      const waits = hold.own && hold.native
-      const millis = heldFor({ ...measured, waits, missed: this.base.missed - before })
-      return millis - collected(hold.end - millis, hold.end) >= this.enough ? [{ ...hold, millis }] : []
-    })
-  }
-
-  /** What has run since the last mark was the monitor itself. */
-  excuse(now: number): void {
-    this.looks = []
-    this.last = now
-  }
-
-  looked(look: Look): void {
-    if (this.looks.length === maxLooks) return
-    const { lateMillis, lostThen } = look
-    // What the machine took until the answer is no deafness.
-    const lost = lostThen === undefined ? 0 : this.meter.lost() - lostThen
-    this.looks.push({ ...look, lateMillis: lateMillis - lost })
-  }
-
-  private stretched(fiber: Fiber | undefined, now: number): void {
+  private stretched(fiber: Fiber | undefined, stoodMillis: number, now: number): void {
     const { base, looks } = this
     this.looks = []
+    if (stoodMillis < this.enough) return
     const sums = this.read(now)
-    const busy = now - this.last - (sums.idle - base.idle)
+    // The sums are of somewhat more than the stretch.
+    const busy = Math.min(stoodMillis, now - base.at - (sums.idle - base.idle))
     const measured = { busy, cpu: Math.min(busy, sums.cpu - base.cpu), lost: sums.lost - base.lost }
     const millis = heldFor({ ...measured, missed: 0, waits: true })
     if (millis < this.enough || looks.some(({ callback }) => callback !== looks[0]!.callback)) return
     const span = looks.find(({ span }) => span !== null)?.span ?? (fiber === undefined ? null : this.spanOf(fiber))
     this.fresh.push({ hold: { ...blame(looks), span, millis, end: now }, before: base.missed, ...measured })
+  }
+
+  /** A mark, too, in a timer's turn; gives the holds that are certain now. */
+  tick(stoodMillis: number, now: number, collected: Collected): ReadonlyArray<Hold> {
+    const settled = this.settling
+    this.settling = this.fresh
+    this.fresh = []
+    this.stretched(undefined, stoodMillis, now)
+    this.base = this.read(now)
+    return settled.flatMap(({ before, hold, ...measured }) => {
+      const millis = heldFor({ ...measured, waits: hold.own, missed: this.base.missed - before })
+      return millis - collected(hold.end - millis, hold.end) >= this.enough ? [{ ...hold, millis }] : []
+    })
+  }
+
+  /** What has run since the last mark was the monitor itself. */
+  excuse(): void {
+    this.looks = []
+  }
+
+  looked(look: Look): void {
+    if (this.looks.length < maxLooks) this.looks.push(look)
   }
 
   private read(at: number): Sums {
@@ -163,14 +157,18 @@ export const heldFor = ({ busy, cpu, lost, missed, waits }: Measured): number =>
   return waits && waited > cpu && missed < waited * 0.2 ? cpu + waited : cpu
 }
 
-const unseen = { function: "native code", place: "unknown", own: false, native: true }
+/** Native code of which it was not seen who had called it. */
+export const nobody: Culprit = { function: "native code", place: "unknown", own: false }
+const unseen = { ...nobody, native: true }
 
 /** The function that most looks saw, by the time each of them stands for. */
 export const blame = (looks: ReadonlyArray<Look>): Culprit & { readonly native: boolean } => {
   const seen = new Map<string, { found: typeof unseen; weight: number }>()
-  for (const { function: name, lateMillis, own, place } of looks) {
-    const native = lateMillis > deafMillis
-    const found = { function: native ? `${name} calling native code` : name, place, own, native }
+  const own = looks.filter((look) => look.own)
+  // What Node does when it is asked between two steps of a promise is no answer.
+  for (const { function: name, lateMillis, own: isOwn, place } of own.length > 0 ? own : looks) {
+    const native = isNative(lateMillis)
+    const found = { function: native && isOwn ? `${name} calling native code` : name, place, own: isOwn, native }
     const key = `${found.function} ${place.replace(/:\d+$/, "")}`
     const entry = seen.get(key) ?? { found, weight: 0 }
     // In the time of one that came late there could have been so many.

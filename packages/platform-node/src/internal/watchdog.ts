@@ -27,8 +27,8 @@ export interface Options {
 }
 
 export interface Watchdog {
-  /** The main thread gets on. */
-  beat(): void
+  /** The main thread gets on. Gives for how many milliseconds it had not, if the watchdog has come by meanwhile, and else 0. On the hot path. */
+  beat(): number
   /** How long it was not woken when it should have been, in all: then the machine did other things. */
   readonly missedMillis: number
   /** Whether it has begun to watch. */
@@ -43,16 +43,23 @@ const looks = Symbol.for("@fairlead/platform-node/EventLoopMonitor/looks")
 const looksOf = (): Record<number, () => string> => ((globalThis as any)[looks] ??= {})
 let last = 0
 
+/** The name of the script in which it asks: what is on the stack above that is its own. */
+export const askedBy = "fairlead:watchdog"
+
 /** There is one main thread, and from any other it cannot be seen what that does: there, nobody watches. */
 export const start = (options: Options): Watchdog => {
-  const memory = new SharedArrayBuffer(48)
+  const memory = new SharedArrayBuffer(56)
   const counts = new Int32Array(memory, 0, 4)
-  const times = new Float64Array(memory, 16, 4)
-  if (!isMainThread) return { beat() {}, missedMillis: 0, watches: false, stop: async () => {} }
+  const times = new Float64Array(memory, 16, 5)
+  if (!isMainThread) return { beat: () => 0, missedMillis: 0, watches: false, stop: async () => {} }
   const id = ++last
-  looksOf()[id] = () => options.look(clock() - times[0]!, times[3]! < 0 ? undefined : times[3]!)
+  counts[3] = -1
+  const standsStill = () => counts[3] === counts[0]
+  looksOf()[id] = () =>
+    // Native code answers when it is over, and then somebody else may run.
+    standsStill() ? options.look(clock() - times[0]!, times[3]! < 0 ? undefined : times[3]!) : ""
   const { everyMillis, patienceMillis, stuckMillis } = options
-  const expression = `globalThis[Symbol.for(${JSON.stringify(looks.description)})]?.[${id}]?.()`
+  const expression = `globalThis[Symbol.for(${JSON.stringify(looks.description)})]?.[${id}]?.() //# sourceURL=${askedBy}`
   const worker = new Worker(`(${watch})()`, {
     eval: true,
     execArgv: [],
@@ -65,7 +72,9 @@ export const start = (options: Options): Watchdog => {
   worker.on("error", () => {})
   return {
     beat() {
+      const stoodMillis = standsStill() ? clock() - times[4]! : 0
       counts[0]!++
+      return stoodMillis
     },
     get missedMillis() {
       // What it misses now it will only count when it comes to run.
@@ -88,12 +97,12 @@ const watch = () => {
   const { Session } = process.getBuiltinModule("node:inspector")
   const { openSync, readSync, writeSync } = process.getBuiltinModule("node:fs")
   const { everyMillis, expression, memory, patienceMillis, stuckMillis } = workerData
+  // The number; whether it watches; nothing, to wait for; the number when it last came by.
   const counts = new Int32Array(memory, 0, 4)
-  // When it asked; what it has missed; when it came last; what the main thread had lost when it asked.
-  const times = new Float64Array(memory, 16, 4)
+  // When it asked; what it has missed; when it came last; what the main thread had lost when it asked; since when that stood still.
+  const times = new Float64Array(memory, 16, 5)
   const clock = () => Number(process.hrtime.bigint()) / 1e6
   const session = new Session()
-  session.connectToMainThread()
   const buffer = Buffer.alloc(128)
   let file: number | undefined
   try {
@@ -107,9 +116,11 @@ const watch = () => {
     return Number(buffer.toString("latin1", 0, readSync(file, buffer, 0, 128, 0)).split(" ")[1]) / 1e6
   }
   let seen = -1
+  /** When it was last seen to get on, without what the watchdog has missed since. */
   let since = clock()
   let came = since
   times[2] = since
+  times[4] = since
   let told = false
   const come = () => {
     const now = clock()
@@ -135,8 +146,11 @@ const watch = () => {
     times[3] = lost()
     // The answer comes by this thread's own loop.
     const coming = setInterval(come, everyMillis)
+    // For each question anew: a process that ends while somebody is connected says that it waits for a debugger.
+    session.connectToMainThread()
     session.post("Runtime.evaluate", { expression, returnByValue: true }, (_, answer: any) => {
       clearInterval(coming)
+      session.disconnect()
       const where = answer?.result?.value
       if (!told && where && counts[0] === seen && clock() - since >= stuckMillis) tell(where)
       setImmediate(wait)
@@ -145,6 +159,7 @@ const watch = () => {
   /** Until it stands still. Timers of a loop would take three times the CPU, and this is all that it does in an idle process. */
   const wait = () => {
     for (;;) {
+      const before = came
       Atomics.wait(counts, 2, 0, everyMillis)
       const now = come()
       if (counts[0] === seen) {
@@ -152,7 +167,11 @@ const watch = () => {
       } else {
         seen = counts[0]!
         since = now
+        // Or somewhat later: rather too long than not told.
+        times[4] = before
         told = false
+        // Last: who finds it, finds the time, too.
+        Atomics.store(counts, 3, seen)
       }
     }
   }

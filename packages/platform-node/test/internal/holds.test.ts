@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { blame, Holds } from "../../src/internal/holds.ts"
+import { blame, deafFor, Holds, isNative } from "../../src/internal/holds.ts"
 import type { Hold, Look } from "../../src/internal/holds.ts"
 
 const look = (name: string, more: Partial<Look> = {}): Look => ({
@@ -9,7 +9,6 @@ const look = (name: string, more: Partial<Look> = {}): Look => ({
   span: null,
   own: true,
   lateMillis: 1,
-  lostThen: undefined,
   ...more
 })
 
@@ -21,7 +20,18 @@ const loop = () => {
   const holds = new Holds<string>(meter, 100, (fiber) => (fiber === "bare" ? null : `span of ${fiber}`))
   const collected = (from: number, to: number) =>
     pauses.reduce((sum, [start, millis]) => sum + Math.max(0, Math.min(to, start + millis) - Math.max(from, start)), 0)
-  const tick = (): ReadonlyArray<Hold> => holds.tick(now, collected)
+  let last = 0
+  /** For how long it has stood still, if the watchdog, which comes each 25 ms, has seen that. */
+  const stood = () => {
+    const millis = Math.floor(now / 25) > Math.floor(last / 25) ? now - last : 0
+    last = now
+    return millis
+  }
+  const tick = (): ReadonlyArray<Hold> => holds.tick(stood(), now, collected)
+  const switches = (from: string | undefined) => {
+    const millis = stood()
+    if (millis > 0) holds.switched(from, millis, now)
+  }
   return {
     holds,
     tick,
@@ -35,7 +45,8 @@ const loop = () => {
     stopped: (millis: number) => void (missed += millis),
     collects: (millis: number) => void ((pauses = [...pauses, [now, millis]]), (now += millis), (cpu += millis)),
     looks: (name: string, more?: Partial<Look>) => holds.looked(look(name, more)),
-    switches: (from: string | undefined) => holds.switched(from, now),
+    switches,
+    excuses: () => void ((last = now), holds.excuse()),
     /** What has been told when all is settled. */
     told: (): ReadonlyArray<Hold> => {
       const all = [...tick()]
@@ -197,7 +208,7 @@ describe("holds", () => {
   it("are none of the monitor's own work", () => {
     const it = loop()
     it.works(150)
-    it.holds.excuse(150)
+    it.excuses()
     expect(it.told()).toEqual([])
   })
 
@@ -212,14 +223,23 @@ describe("holds", () => {
     expect(it.told()).toMatchObject([{ function: "later" }])
   })
 
-  it("are no native code where it was the machine that kept the answer", () => {
+  it("are of who waits and answers meanwhile, as Atomics.wait does", () => {
     const it = loop()
-    it.works(60)
-    it.starves(100)
-    it.looks("busy", { lateMillis: 101, lostThen: 0 })
-    it.works(60)
+    it.waits(100)
+    it.looks("wait")
+    it.waits(100)
     it.switches("report")
-    expect(it.told()).toMatchObject([{ function: "busy", native: false }])
+    expect(it.told()).toMatchObject([{ function: "wait", millis: 200, native: false }])
+  })
+
+  it("last no longer for what the loop did before, or waited for", () => {
+    const it = loop()
+    it.works(10)
+    it.idles(10)
+    it.switches("before")
+    it.works(105)
+    it.switches("report")
+    expect(it.told()).toMatchObject([{ millis: 105 }])
   })
 
   it("keep few looks, however long", () => {
@@ -227,6 +247,15 @@ describe("holds", () => {
     for (let i = 0; i < 100_000; i++) it.looks(`f${i}`)
     it.works(150)
     expect((it.holds as unknown as { looks: Array<Look> }).looks.length).toBeLessThanOrEqual(64)
+  })
+})
+
+describe("an answer", () => {
+  it("comes from native code where it was late, but not where it was the machine that kept it", () => {
+    expect(isNative(deafFor(101, undefined, 100))).toBe(true)
+    expect(isNative(deafFor(101, 0, 3))).toBe(true)
+    expect(isNative(deafFor(101, 0, 100))).toBe(false)
+    expect(isNative(deafFor(2, 0, 0))).toBe(false)
   })
 })
 
@@ -239,6 +268,15 @@ describe("blame", () => {
       own: true,
       native: false
     })
+  })
+
+  it("is on the program, if any look saw it", () => {
+    expect(
+      blame([look("runNextTicks", { own: false }), look("runNextTicks", { own: false }), look("a")])
+    ).toMatchObject({
+      function: "a"
+    })
+    expect(blame([look("runNextTicks", { own: false })])).toMatchObject({ function: "runNextTicks", native: false })
   })
 
   it("is on native code where the answer was late, by how late", () => {

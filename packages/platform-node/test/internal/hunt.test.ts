@@ -14,7 +14,7 @@ const hold = (native = true) => ({
 
 const node = (id: number, functionName: string, url: string, ...children: ReadonlyArray<number>) => ({
   id,
-  callFrame: { functionName, url, lineNumber: 6 },
+  callFrame: { functionName, url, lineNumber: url === "" ? -1 : 6 },
   children
 })
 

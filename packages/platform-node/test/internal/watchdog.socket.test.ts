@@ -34,7 +34,7 @@ describe("the watchdog", () => {
   it("looks at a main thread that stands still, again and again", () =>
     watching(async (_, looks) => {
       looks.length = 0
-      spin(600)
+      spin(400)
       await sleep(50)
       expect(looks.length).toBeGreaterThan(3)
       for (const late of looks) expect(late).toBeGreaterThanOrEqual(0)
@@ -44,9 +44,9 @@ describe("the watchdog", () => {
     watching(async (dog) => {
       const before = dog.missedMillis
       // It waits for an answer all the time.
-      execFileSync(process.execPath, ["-e", "setTimeout(() => {}, 900)"])
+      execFileSync(process.execPath, ["-e", "setTimeout(() => {}, 500)"])
       await sleep(50)
-      expect(dog.missedMillis - before).toBeLessThan(700)
+      expect(dog.missedMillis - before).toBeLessThan(400)
     }))
 
   it("leaves nothing behind", async () => {
