@@ -74,6 +74,22 @@ const output: Record<string, ReadonlyArray<string | RegExp>> = {
     "  done: hook worker 2 × 1",
     "  done: hook worker 3 × 1"
   ],
+  observe: [
+    "In orders:",
+    "  order 1: answer of the shop",
+    "  order 2: answer of the shop",
+    ...[3, 4, 5, 6, 7, 8].map((n) => `  order ${n}: gate shop`),
+    "Held for 200 ms by checksum, in span receipt",
+    /^ +count +p50 +p99 +total +running +gate +firstByte +other$/,
+    /^order +8 /,
+    "",
+    "slowest of the last 5 minutes",
+    ...Array.from({ length: 5 }, () => /^order \d: .*gate \d+ ms/),
+    "",
+    "unbounded: gate shop",
+    "neverYields: loop event loop",
+    "Memory is calm"
+  ],
   "parallel-http": [
     "18 calls, five at a time:",
     "  200: 12",

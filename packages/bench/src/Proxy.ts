@@ -7,6 +7,7 @@ import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import type { Contender, Part } from "./harness.ts"
 import { here, underLoad } from "./processes.ts"
+import { config } from "./proxy/config.ts"
 
 const plain = (name: string) =>
   underLoad((port, upstream) => ({
@@ -14,20 +15,6 @@ const plain = (name: string) =>
     args: [String(port), upstream],
     path: "/hello"
   }))
-
-/** Limits that never bite, so that every stage has its work to do and nobody waits. */
-const config = (port: number, upstream: string) => `
-listen: 127.0.0.1:${port}
-upstreams:
-  bench:
-    url: ${upstream}
-    concurrency: 100
-    rate: 1000000 per second
-    queue: { items: 1000, wait: 30 seconds }
-    timeout: 30 seconds
-    headers:
-      authorization: Bearer of-the-bench
-`
 
 const serve = underLoad((port, upstream, folder) => {
   const file = join(folder, "fairlead.yaml")

@@ -18,7 +18,8 @@ const load: Record<string, () => Promise<Part>> = {
   cpu: () => import("./Cpu.ts").then(({ cpuPool }) => cpuPool),
   server: () => import("./Server.ts").then(({ server }) => server),
   client: () => import("./Client.ts").then(({ client }) => client),
-  proxy: () => import("./Proxy.ts").then(({ proxy }) => proxy)
+  proxy: () => import("./Proxy.ts").then(({ proxy }) => proxy),
+  observe: () => import("./Observe.ts").then(({ observe }) => observe)
 }
 
 export const names: ReadonlyArray<string> = Object.keys(load)
