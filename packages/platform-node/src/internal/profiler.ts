@@ -259,8 +259,8 @@ export class Profiler {
 
   /** Brings the times of a task up to now. */
   charge(task: Task): void {
-    this.spanBegins()
-    task.charge(this.now())
+    if (this.task === undefined) task.charge(this.now())
+    else task.charge(this.chargeRun(this.task, this.task.nodeOf(this.fiber!)))
   }
 
   /** A span begins in the fiber that runs: what came before is the outer one's. */
@@ -273,13 +273,15 @@ export class Profiler {
     if (this.task !== undefined) this.chargeRun(this.task, this.task.find(span))
   }
 
-  private chargeRun(inner: Task, node: Span): void {
+  /** Up to now, which it gives back, what runs is charged to `node`. */
+  private chargeRun(inner: Task, node: Span): number {
     const now = this.now()
     let place = node
     for (let task: Task | undefined = inner; task !== undefined; place = task.place!, task = task.outer) {
       task.at(runs, place)
       task.charge(now)
     }
+    return now
   }
 
   private run(inner: Task, fiber: AnyFiber, now: number): void {
