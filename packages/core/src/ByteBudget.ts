@@ -16,6 +16,7 @@
  */
 import { Context, Duration, Effect, Option } from "effect"
 import type { ByteSize, Scope } from "effect"
+import { Listeners } from "./internal/listeners.ts"
 import * as terms from "./internal/terms.ts"
 import * as Priority from "./Priority.ts"
 import * as Refused from "./Refused.ts"
@@ -39,7 +40,7 @@ export interface ByteBudget {
   readonly roomFor: (bytes: number, urgency?: number) => "now" | "later" | "never"
   /** For one who has asked `roomFor`, and cannot wait: why it is turned away. */
   readonly refuseUnsafe: () => Refused.Shed
-  /** Calls `listener` whenever bytes were given back, on that stack: it must not throw. Gives what ends that. */
+  /** Calls `listener` soon after bytes were given back, on a stack of its own: once for all that were by then. Gives what ends that. */
   readonly subscribe: (listener: () => void) => () => void
   /** One consistent snapshot. */
   readonly statistics: Effect.Effect<Statistics>
@@ -73,7 +74,7 @@ class Budget implements ByteBudget {
   private used = 0
   private peak = 0
   private refused = 0
-  private readonly listeners = new Set<() => void>()
+  private readonly listeners = new Listeners()
 
   constructor(name: string, maxBytes: number) {
     this.name = name
@@ -105,14 +106,11 @@ class Budget implements ByteBudget {
   giveUnsafe(bytes: number): void {
     if (bytes <= 0) return
     this.used -= bytes
-    if (this.listeners.size > 0) for (const listener of Array.from(this.listeners)) listener()
+    this.listeners.tellSoon()
   }
 
   subscribe(listener: () => void): () => void {
-    // Equal ones are told apart.
-    const own = () => listener()
-    this.listeners.add(own)
-    return () => void this.listeners.delete(own)
+    return this.listeners.subscribe(listener)
   }
 
   get statistics(): Effect.Effect<Statistics> {
@@ -148,22 +146,24 @@ export class Drawn {
   private readonly budget: ByteBudget | undefined
   private readonly urgency: number
   private bytes = 0
+  private ended = false
 
   constructor(budget: ByteBudget | undefined, urgency: number = Priority.usual) {
     this.budget = budget
     this.urgency = urgency
   }
 
-  /** Draws so many more, where there is room for them. */
+  /** Draws so many more, where there is room for them, and it has not ended. */
   more(bytes: number): boolean {
     if (this.budget === undefined) return true
-    if (!this.budget.takeUnsafe(bytes, this.urgency)) return false
+    if (this.ended || !this.budget.takeUnsafe(bytes, this.urgency)) return false
     this.bytes += bytes
     return true
   }
 
-  /** Gives all of it back. */
+  /** Gives all of it back, for good. */
   end(): void {
+    this.ended = true
     this.budget?.giveUnsafe(this.bytes)
     this.bytes = 0
   }

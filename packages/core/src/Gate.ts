@@ -279,6 +279,8 @@ export interface Explanation {
   readonly waitsFor: string
   /** In about how long it starts, as the line drains now; `null` when that is not known. */
   readonly startsInMillis: number | null
+  /** Sooner than that it does not start: its windows do not let it, or the other side asked for a pause. */
+  readonly notBeforeMillis: number
 }
 
 /** One consistent snapshot; plain data. The counts are since the gate was made. */

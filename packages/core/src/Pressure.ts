@@ -15,6 +15,7 @@
  */
 import { Context } from "effect"
 import type { Signal } from "./Gate.ts"
+import { Listeners } from "./internal/listeners.ts"
 import * as Priority from "./Priority.ts"
 
 export type Level = "calm" | "tight" | "critical"
@@ -63,7 +64,7 @@ class Gauge implements Settable {
   level: Level = "calm"
   reaction: Reaction
   private readonly reactions: Reactions
-  private readonly listeners = new Set<() => void>()
+  private readonly listeners = new Listeners()
 
   constructor(name: string, reactions: Reactions) {
     this.name = name
@@ -71,18 +72,15 @@ class Gauge implements Settable {
     this.reaction = reactions.calm
   }
 
-  readonly subscribe = (listener: () => void): (() => void) => {
-    // Equal ones are told apart.
-    const own = () => listener()
-    this.listeners.add(own)
-    return () => void this.listeners.delete(own)
+  get subscribe(): Pressure["subscribe"] {
+    return this.listeners.subscribe
   }
 
   readonly set = (level: Level): boolean => {
     if (level === this.level) return false
     this.level = level
     this.reaction = this.reactions[level]
-    for (const listener of Array.from(this.listeners)) listener()
+    this.listeners.tell()
     return true
   }
 }

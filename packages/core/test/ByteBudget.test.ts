@@ -5,6 +5,7 @@ import * as fc from "fast-check"
 import {
   Batcher,
   ByteBudget,
+  Coalesce,
   Deadline,
   Gate,
   GateMap,
@@ -101,6 +102,39 @@ describe("ByteBudget", () => {
       yield* Effect.scoped(ByteBudget.hold("1 GiB"))
     })
   )
+
+  it.effect(
+    "tells who listens that bytes were given back, on a stack of his own, once for all that were, until he has had enough",
+    () =>
+      Effect.gen(function* () {
+        const budget = yield* make
+        const heard: Array<string> = []
+        const listen = (name: string) => budget.subscribe(() => void heard.push(name))
+        const [first, second] = [listen("a"), listen("b")]
+        const come = Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+        budget.takeUnsafe(300)
+        budget.giveUnsafe(100)
+        budget.giveUnsafe(0)
+        budget.giveUnsafe(100)
+        expect(heard).toEqual([])
+        yield* come
+        expect(heard).toEqual(["a", "b"])
+        budget.giveUnsafe(100)
+        first()
+        yield* come
+        expect(heard).toEqual(["a", "b", "b"])
+        second()
+      })
+  )
+
+  it("draws nothing more for what has ended", () =>
+    Effect.gen(function* () {
+      const budget = yield* make
+      const drawn = new ByteBudget.Drawn(budget)
+      expect([drawn.more(100), drawn.more(200), yield* used(budget)]).toEqual([true, true, 300])
+      drawn.end()
+      expect([drawn.more(100), yield* used(budget)]).toEqual([false, 0])
+    }).pipe(Effect.scoped, Effect.runPromise))
 
   it("tells what is wrong with a snapshot", () => {
     const wrong = { name: "b", limitBytes: 10, usedBytes: 11, peakBytes: 10, refused: 0 }
@@ -256,6 +290,39 @@ describe("ByteBudget, lines", () => {
       yield* others.endAll
       expect(began).toEqual(["running", "urgent", "less"])
       yield* nothingLeft(gate)
+      yield* emptied(budget)
+    })
+  )
+
+  it.effect("draw for who comes in place of others what those had drawn, whoever waits for that", () =>
+    Effect.gen(function* () {
+      const { budget, come, endAll, gate } = yield* behindOne({ line: { overflow: "evictLeast" } })
+      const least = yield* come("least", { bytes: 800, urgency: 5 })
+      let taken = 0
+      const end = budget.subscribe(() => {
+        if (budget.takeUnsafe(1600, 0)) taken = 1600
+      })
+      yield* come("urgent", { bytes: 900, urgency: 2 })
+      yield* settle
+      expect([reasonOf(endOf(least))._tag, taken, yield* used(budget)]).toEqual(["Evicted", 0, 900])
+      yield* come("more urgent", { bytes: 10, urgency: 0 })
+      expect(yield* used(budget)).toBe(910)
+      yield* endAll
+      yield* settle
+      expect(taken).toBe(1600)
+      end()
+      budget.giveUnsafe(taken)
+      yield* nothingLeft(gate)
+      yield* emptied(budget)
+    })
+  )
+
+  it.effect("of fractions of bytes leave no rest", () =>
+    Effect.gen(function* () {
+      const { budget, come, endAll } = yield* behindOne()
+      for (const bytes of [0.1, 0.2, 0.7]) yield* come(`${bytes}`, { bytes })
+      expect(yield* used(budget)).toBe(3)
+      yield* endAll
       yield* emptied(budget)
     })
   )
@@ -460,6 +527,37 @@ describe("ByteBudget, batches", () => {
       const { batches: large } = yield* batcher(budget, { weigh: () => 1400 })
       const refused = yield* Stream.runCollect(Stream.make(1).pipe(large.stream()))
       expect(JSON.stringify(refused)).toContain("Shed")
+      yield* emptied(budget)
+    })
+  )
+
+  it.effect("one who waits for room is let in or turned away as he becomes more urgent, or less", () =>
+    Effect.gen(function* () {
+      const budget = yield* make
+      const { batches, end } = yield* batcher(budget, { weigh: () => 1000 })
+      const shared = yield* Coalesce.make("page", { run: (_page: string) => offer(batches, 1), key: (page) => page })
+      const come = (page: string, urgency: Priority.Urgency) => fork(Priority.at(shared.call(page), urgency))
+      expect(budget.takeUnsafe(500)).toBe(true)
+      const first = yield* come("a", 6)
+      expect((yield* batches.statistics).suspended).toBe(1)
+      yield* come("a", 1)
+      yield* settle
+      expect([(yield* batches.statistics).suspended, yield* used(budget)]).toEqual([0, 1500])
+      yield* end
+      yield* TestClock.adjust("1 second")
+      expect([endOf(first), yield* used(budget)]).toEqual([Exit.succeed(1), 500])
+      expect(budget.takeUnsafe(600, 0)).toBe(true)
+      const less = yield* come("b", 7)
+      expect(reasonOf(endOf(less))._tag).toBe("Shed")
+      const patient = yield* come("c", 5)
+      const urgent = yield* come("c", 0)
+      const leasts = yield* come("c", 7)
+      yield* settle
+      expect((yield* batches.statistics).suspended).toBe(1)
+      yield* Fiber.interruptAll([urgent, patient])
+      yield* settle
+      expect([reasonOf(endOf(leasts))._tag, (yield* batches.statistics).suspended]).toEqual(["Shed", 0])
+      budget.giveUnsafe(1100)
       yield* emptied(budget)
     })
   )

@@ -19,7 +19,7 @@ describe("Gate.explain", () => {
       yield* TestClock.adjust("250 millis")
       const urgent = yield* come("urgent", { urgency: 0 })
       yield* TestClock.adjust("50 millis")
-      const common = { key: null, startsInMillis: null, tenant: "" }
+      const common = { key: null, startsInMillis: null, notBeforeMillis: 0, tenant: "" }
       expect(yield* gate.explain).toEqual([
         { ...common, fiber: urgent.id, urgency: 0, place: 1, waitedMillis: 50, waitsFor: "one of 2 permits" },
         {
@@ -124,15 +124,60 @@ describe("Gate.explain", () => {
       const gate = yield* Gate.make("test", { limit: 1 })
       const calls = yield* Effect.forEach(Array(130), () => fork(gate.run(Effect.sleep("100 millis"))))
       const starts = Effect.map(gate.explain, (all) => all.map(({ startsInMillis }) => startsInMillis))
-      yield* TestClock.adjust("5 seconds")
+      yield* TestClock.adjust("800 millis")
       expect(new Set(yield* starts)).toEqual(new Set([null]))
-      yield* TestClock.adjust("5 seconds")
+      yield* TestClock.adjust("9200 millis")
       const said = yield* starts
       expect(said.length).toBe(29)
       for (const [i, millis] of said.entries())
         expect(Math.abs(millis! - (i + 1) * 100)).toBeLessThanOrEqual(20 + 2 * i)
       yield* TestClock.adjust("10 seconds")
       yield* Fiber.joinAll(calls)
+      yield* nothingLeft(gate)
+    })
+  )
+
+  it.effect(
+    "says before when none starts, where the windows or the other side say that, and how fast it goes nobody knows",
+    () =>
+      Effect.gen(function* () {
+        const gate = yield* Gate.make("test", {
+          windows: [RateWindow.per(2, "1 minute")],
+          perKey: only("/k", { windows: [RateWindow.per(1, "1 hour")] })
+        })
+        const { come, endAll } = stage(gate)
+        const told = Effect.map(gate.explain, (all) =>
+          all.map(({ notBeforeMillis, place, startsInMillis }) => [place, startsInMillis, notBeforeMillis])
+        )
+        yield* gate.tighten({ closedFor: "30 seconds" }, "/x")
+        yield* come("k1", { key: "/k" })
+        yield* come("plain")
+        yield* TestClock.adjust("10 seconds")
+        for (const [i, key] of [undefined, undefined, undefined, "/k", "/x"].entries()) yield* come(`${i}`, { key })
+        expect(yield* told).toEqual([
+          [1, null, 50_000],
+          [2, null, 50_000],
+          [3, null, 110_000],
+          [null, null, 3_590_000],
+          [null, null, 20_000]
+        ])
+        yield* TestClock.adjust("2 hours")
+        yield* endAll
+        yield* nothingLeft(gate)
+      })
+  )
+
+  it.effect("of one that nothing keeps out any more it blames nobody", () =>
+    Effect.gen(function* () {
+      const gate = yield* Gate.make("test", { windows: [RateWindow.per(1, "1 second")] })
+      // Wakes in the same moment as the gate, and before it.
+      const asked = yield* fork(Effect.delay(gate.explain, "1 second"))
+      yield* gate.run(Effect.void)
+      const next = yield* fork(gate.run(Effect.void))
+      yield* TestClock.adjust("1 second")
+      expect((yield* Fiber.join(asked)).map(({ waitsFor }) => waitsFor)).toEqual(["nothing but its turn"])
+      yield* Fiber.join(next)
+      yield* TestClock.adjust("2 seconds")
       yield* nothingLeft(gate)
     })
   )

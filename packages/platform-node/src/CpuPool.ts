@@ -91,8 +91,8 @@ export interface Options extends Omit<Gate.Options, "limit" | "store"> {
   /** How long a worker that is told to stop may clean up. Default: 100 milliseconds. */
   readonly grace?: Duration.Input | undefined
   /**
-   * What a worker may hold, its heap and all else; 128 MiB at least, since Node and Schema take most of those. Where there is no `/proc`, and of
-   * threads, it bounds the heap alone. Default: what V8 gives its heap.
+   * What a worker may hold, its heap and all else; 192 MiB at least, since Node, Schema and this package take up to 160. Where there is no
+   * `/proc`, and of threads (from 128 MiB on), it bounds the heap alone. Default: what V8 gives its heap.
    */
   readonly maxMemory?: ByteSize.Input | undefined
   /** Of workers. Default: this process's own. */
@@ -127,7 +127,7 @@ export interface Statistics extends Gate.Statistics {
   readonly crashed: number
   /** Workers that were ended since nobody waited for their job any more. */
   readonly killed: number
-  /** Workers that were replaced for their age or the number of their jobs. */
+  /** Workers that were replaced for their age, the number of their jobs, or what those had left in memory. */
   readonly recycled: number
   /** Jobs that are with a worker, or wait for one that starts. */
   readonly inHand: number
@@ -308,14 +308,15 @@ const rebuilt = (job: CpuJob.Any, pool: string, { message, name, stack }: Thrown
 
 /** What Node, and what jobs import, take of a worker's memory beside its heap. */
 const beside = 96 * 1024 * 1024
-const leastMemory = 128 * 1024 * 1024
+const leastMegabytes = { processes: 192, threads: 128 }
 
 const read = (options: Options) => {
-  const { cwd, env = process.env, execArgv, maxMemory, mode = "processes", warm = [] } = options
+  const { cwd, env = process.env, execArgv, maxJobs = Infinity, maxMemory, mode = "processes", warm = [] } = options
   const size = count("size", options.size ?? availableParallelism(), 1)
   const memory = maxMemory === undefined ? undefined : bytes.from(maxMemory)
-  if (memory !== undefined && !(memory >= leastMemory))
-    throw new RangeError(`Expected maxMemory to be at least 128 MiB, got ${memory} bytes`)
+  const least = leastMegabytes[mode]
+  if (memory !== undefined && !(memory >= least * 1024 * 1024))
+    throw new RangeError(`Expected maxMemory of ${mode} to be at least ${least} MiB, got ${memory} bytes`)
   const modules = [...new Set(warm.map(({ module }) => module))]
   const ahead = count("ahead", options.ahead ?? (warm.length > 0 ? size : 0), 0)
   const threads = mode === "threads"
@@ -343,7 +344,7 @@ const read = (options: Options) => {
     settings: {
       most: Math.max(size, ahead),
       ahead,
-      maxJobs: count("maxJobs", options.maxJobs ?? Infinity, 1),
+      maxJobs: maxJobs === Infinity ? maxJobs : count("maxJobs", maxJobs, 1),
       maxAgeMillis: time("maxAge", options.maxAge ?? Infinity),
       idleMillis: time("idle", options.idle ?? Infinity),
       graceMillis: time("grace", options.grace ?? 100),
@@ -353,7 +354,7 @@ const read = (options: Options) => {
 }
 
 const count = (what: string, value: number, least: number): number => {
-  if ((Number.isInteger(value) || value === Infinity) && value >= least) return value
+  if (Number.isInteger(value) && value >= least) return value
   throw new RangeError(`Expected ${what} to be a whole number from ${least} on, got ${value}`)
 }
 

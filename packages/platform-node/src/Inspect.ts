@@ -21,10 +21,11 @@ import { getHeapStatistics } from "node:v8"
 import * as Caller from "./Caller.ts"
 import * as forest from "./internal/forest.ts"
 import * as linter from "./internal/lint.ts"
+import { printable } from "./internal/printable.ts"
 import * as NodeHealth from "./NodeHealth.ts"
 import * as NodeHttp from "./NodeHttp.ts"
 
-export { printable } from "./internal/printable.ts"
+export { printable }
 export { clock, took } from "./internal/times.ts"
 
 /** What a finding is about. */
@@ -103,8 +104,11 @@ export const lint = (options: LintOptions = {}): Effect.Effect<ReadonlyArray<Fin
 /** The oldest are enough to see that some are idle. */
 const maxHolds = 1_000
 
+/** How much of a tree is shown, unless said. */
+const usual = 1_000
+
 /** The tree, `most` nodes of it; how many are left out stands where they would be. Default: 1,000. */
-export const tree = (most = 1_000): Effect.Effect<ReadonlyArray<Registry.Node>> =>
+export const tree = (most = usual): Effect.Effect<ReadonlyArray<Registry.Node>> =>
   Effect.map(Registry.treeOf(most), (nodes) => forest.prune(nodes, most))
 
 /** A tree as text: with box characters, or indented. What would steer a terminal is taken out of its names. */
@@ -176,9 +180,9 @@ export const make = (options: Options = {}): Inspector => {
   return { answer, wrap: (handler) => (request, region) => answer(request) ?? handler(request, region) }
 }
 
-/** `gate github: any number may wait. Give its line …` */
+/** `gate github: any number may wait. Give its line …`; what would steer a terminal is taken out of its names. */
 export const formatFinding = ({ advice, found, rule, subject }: Finding): string =>
-  `${rule}  ${subject}: ${found}.\n    ${advice}\n`
+  `${rule}  ${printable(subject)}: ${printable(found, 500)}.\n    ${advice}\n`
 
 const statistics = ({ isReady = Effect.succeed(true), version }: Options) =>
   Effect.zipWith(isReady, Registry.snapshot, (ready, instances) => {
@@ -196,7 +200,11 @@ const statistics = ({ isReady = Effect.succeed(true), version }: Options) =>
         heapLimitBytes: getHeapStatistics().heap_size_limit,
         externalBytes: external
       },
-      instances
+      instances: instances.map((instance) =>
+        instance.kind === "nursery"
+          ? { ...instance, statistics: forest.prune([instance.statistics as Registry.Node], usual)[0]! }
+          : instance
+      )
     }
   })
 
@@ -214,7 +222,7 @@ const explained = (encoded: string, asText: boolean) => {
         ? ["Nothing of this name goes on, and nothing is known of one that has ended lately."]
         : sentences
     return asText
-      ? text(status, told.map((line) => `${line}\n`).join(""))
+      ? text(status, told.map((line) => `${printable(line, 500)}\n`).join(""))
       : json(status, { id: id ?? null, sentences: told })
   })
 }

@@ -328,6 +328,24 @@ describe("CpuPool", () => {
           yield* nothingLeft(pool)
         }).pipe(Leaks.expectNoLeaks())
     )
+
+    it.effect("a worker that holds too much when its job is done is replaced, and no other job's failure", () =>
+      Effect.gen(function* () {
+        const shop = new Shop()
+        const pool = yield* shop.pool({ maxMemory: 500 }, { maxRssBytes: 500 })
+        const first = yield* fork(pool.run(job, 10))
+        yield* TestClock.adjust(60)
+        yield* Fiber.join(first)
+        shop.fakes[0]!.held = 1_000
+        yield* TestClock.adjust(25)
+        expect(shop.fakes[0]!.told).toEqual(["10", "stop", "kill"])
+        const second = yield* fork(pool.run(job, 100))
+        yield* TestClock.adjust(200)
+        expect(yield* Fiber.join(second)).toBe(100)
+        expect(yield* pool.statistics).toMatchObject({ recycled: 1, crashed: 0, failed: 0, completed: 2 })
+        yield* nothingLeft(pool)
+      }).pipe(Leaks.expectNoLeaks())
+    )
   })
 
   describe("workers", () => {
@@ -395,6 +413,26 @@ describe("CpuPool", () => {
       }).pipe(Leaks.expectNoLeaks())
     )
   })
+
+  it.effect("that end at their start, many at once, are as many as one", () =>
+    Effect.gen(function* () {
+      const shop = new Shop()
+      shop.fails = true
+      const pool = yield* shop.pool({ size: 5 })
+      const waiting = yield* fork(
+        Effect.all(
+          [1, 2, 3, 4, 5].map((n) => pool.run(job, n)),
+          { concurrency: 5 }
+        )
+      )
+      yield* TestClock.adjust(50 + 100 + 50)
+      expect(shop.fakes.length).toBe(10)
+      shop.fails = false
+      yield* TestClock.adjust(200 + 50 + 5)
+      expect(yield* Fiber.join(waiting)).toEqual([1, 2, 3, 4, 5])
+      yield* nothingLeft(pool)
+    }).pipe(Leaks.expectNoLeaks())
+  )
 
   it.effect("one that is kept, and ends before it had a job, is started again, later each time", () =>
     Effect.gen(function* () {
@@ -578,11 +616,13 @@ describe("CpuPool", () => {
         const made = (options: CpuPool.Options) => defectOf(CpuPool.make("cpu", options))
         expect(yield* made({ size: 0 })).toBe("RangeError: Expected size to be a whole number from 1 on, got 0")
         expect(yield* made({ size: 1.5 })).toMatch(/size/)
+        expect(yield* made({ ahead: Infinity })).toMatch(/Expected ahead to be a whole number from 0 on, got Infinity/)
         expect(yield* made({ maxJobs: 0 })).toMatch(/Expected maxJobs to be a whole number from 1 on, got 0/)
         expect(yield* made({ ahead: -1 })).toMatch(/Expected ahead to be a whole number from 0 on, got -1/)
         expect(yield* made({ maxMemory: "64 MiB" })).toMatch(
-          /Expected maxMemory to be at least 128 MiB, got 67108864 bytes/
+          /Expected maxMemory of processes to be at least 192 MiB, got 67108864 bytes/
         )
+        expect(yield* made({ mode: "threads", maxMemory: "64 MiB" })).toMatch(/of threads to be at least 128 MiB/)
         expect(yield* made({ mode: "threads", cwd: "/tmp" })).toMatch(/Expected no cwd of threads/)
       })
     )

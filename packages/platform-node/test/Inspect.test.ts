@@ -157,31 +157,40 @@ describe("lint", () => {
     }).pipe(own)
   )
 
-  it.effect("leaves old calls alone that say why they live long", () =>
-    Effect.gen(function* () {
-      const call = {
-        kind: "call",
-        state: "running",
-        ageMillis: 3_600_000,
-        waitingFor: null,
-        deadlineMillis: null,
-        reason: null,
-        children: []
-      } as const
-      const nodes = (): ReadonlyArray<Registry.Node> => [
-        {
-          ...call,
-          kind: "calls",
-          name: "proxy",
-          children: [
-            { ...call, name: "GET /events", id: "a-1", meant: "a stream of events" },
-            { ...call, name: "GET /x", id: "a-2" }
-          ]
-        }
-      ]
-      yield* Registry.register("calls", "proxy", () => ({}), { nodes })
-      expect((yield* found()).map(([, subject]) => subject)).toEqual(["calls proxy / call GET /x"])
-    }).pipe(own)
+  it.effect(
+    "names an old call by its id, with a remedy for who has only a config; one that says why it lives long it leaves alone",
+    () =>
+      Effect.gen(function* () {
+        const call = {
+          kind: "call",
+          state: "running",
+          ageMillis: 3_600_000,
+          waitingFor: null,
+          deadlineMillis: null,
+          reason: null,
+          children: []
+        } as const
+        const nodes = (): ReadonlyArray<Registry.Node> => [
+          {
+            ...call,
+            kind: "calls",
+            name: "proxy",
+            children: [
+              { ...call, name: "GET /events", id: "a-1", meant: "a stream of events" },
+              { ...call, name: "GET /x", id: "a-2" }
+            ]
+          }
+        ]
+        yield* Registry.register("calls", "proxy", () => ({}), { nodes })
+        expect(yield* Inspect.lint()).toEqual([
+          {
+            rule: "old",
+            subject: "calls proxy / call GET /x",
+            found: "a-2 is 1:00:00 h old and has no deadline",
+            advice: "Give such calls one: in the config of a proxy `timeout.total`."
+          }
+        ])
+      }).pipe(own)
   )
 
   it.effect("finds what held the loop lately, and a loop that is overloaded", () =>
@@ -317,6 +326,33 @@ describe("Inspect", () => {
         sentences: ["It runs.", "It has no deadline."]
       })
       expect((yield* ask("/explain/a%2F1", { accept: "text/plain" })).text).toBe("It runs.\nIt has no deadline.\n")
+    }).pipe(own)
+  )
+
+  it.effect("as text steers no terminal, whatever something is called", () =>
+    Effect.gen(function* () {
+      yield* Gate.make("\u001b[2Ja\nold  gate b: forged", {})
+      yield* Registry.register("calls", "mine", () => ({}), {
+        explain: () => Effect.succeed(["\u001b]0;title\u0007 runs.\nIt is next."])
+      })
+      const lint = (yield* ask("/lint", { accept: "text/plain" })).text
+      expect(lint).toMatch(/^unbounded {2}gate �\[2Ja�old {2}gate b: forged: any number may run at once\.\n {4}Give/)
+      expect((yield* ask("/explain/x", { accept: "text/plain" })).text).toBe("�]0;title� runs.�It is next.\n")
+    }).pipe(own)
+  )
+
+  it.effect("of a nursery of many children tells as many as the tree does", () =>
+    Effect.gen(function* () {
+      const spawned = (nursery: Nursery.Nursery<never>) =>
+        Effect.forEach(
+          Array.from({ length: 1_500 }, (_, i) => `${i}`),
+          (name) => nursery.spawn(Effect.never, name)
+        )
+      yield* fork(Nursery.run(spawned, { name: "crowd" }))
+      yield* TestClock.adjust(1)
+      const [nursery] = (yield* ask("/statistics")).json().instances
+      expect(nursery).toMatchObject({ kind: "nursery", name: "crowd", statistics: { left: 501 } })
+      expect(nursery.statistics.children).toHaveLength(999)
     }).pipe(own)
   )
 

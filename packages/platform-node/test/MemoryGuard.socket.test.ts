@@ -2,10 +2,11 @@ import { describe, expect, it } from "@effect/vitest"
 import { ByteBudget, Pressure, Transport } from "@fairlead/core"
 import { MemoryGuard, NodeHttp, NodeTransport } from "@fairlead/platform-node"
 import { Leaks, ScriptedUpstream } from "@fairlead/testing/node"
-import { Effect, Exit, Fiber } from "effect"
+import { Deferred, Effect, Exit, Fiber } from "effect"
 import type { Scope } from "effect"
 import * as http from "node:http"
 import * as http2 from "node:http2"
+import * as net from "node:net"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import * as readings from "../src/internal/readings.ts"
@@ -168,6 +169,35 @@ describe("answers that wait for their client", () => {
         yield* until(() => used() === 0)
       })
     ).pipe(Leaks.expectNoLeaks())
+  )
+
+  it.live(
+    "are drawn while they wait for the answer to a call before, until that has come, or the client has left",
+    () =>
+      serving((_, used) =>
+        Effect.gen(function* () {
+          const first = Deferred.makeUnsafe<void>()
+          const held: NodeHttp.Handler<never> = (request, region) =>
+            request.target === "/held"
+              ? Effect.as(Deferred.await(first), { status: 200, headers: [], body: Transport.text("ok") })
+              : handler(request, region)
+          const { port } = yield* NodeHttp.serve(held, { port: 0, drain: 0 })
+          const call = (path: string) => `GET ${path} HTTP/1.1\r\nhost: localhost\r\n\r\n`
+          const ahead = () => net.connect(port, "127.0.0.1").on("error", () => {})
+          const leaves = ahead()
+          leaves.write(call("/held") + call("/large"))
+          yield* until(() => used() >= large.length)
+          leaves.destroy()
+          yield* until(() => used() === 0)
+          const stays = ahead()
+          stays.write(call("/held") + call("/large"))
+          yield* until(() => used() >= large.length)
+          yield* Deferred.succeed(first, undefined)
+          stays.resume()
+          yield* until(() => used() === 0)
+          stays.destroy()
+        })
+      ).pipe(Leaks.expectNoLeaks())
   )
 
   it.live("are drawn by streams of HTTP/2, too", () =>

@@ -19,10 +19,15 @@ export interface Behind {
   readonly gate: Gate.Gate
   /** How often a call is sent at the most. */
   readonly attempts: number
+  /** How long a call may stand in its line, unless the client says otherwise. */
+  readonly waitMillis: number
 }
 
 /** How many are remembered that have ended. */
 const remembered = 1_024
+
+/** How many are explained whose clients call them the same. */
+const namesakes = 5
 
 const ends = ["open", "complete", "clientGone", "deadline", "shutdown", "failed"] as const
 const reasons = [undefined, ...Object.keys(Problem.catalogue)]
@@ -84,7 +89,7 @@ export class Calls {
 
   /** As a part of the tree: those `most` that have been under way longest. */
   nodes(most: number): ReadonlyArray<Registry.Node> {
-    const oldest = this.underWay.toSorted((a, b) => a.startedAt - b.startedAt).slice(0, most)
+    const oldest = oldestFirst(this.underWay).slice(0, most)
     const left = this.underWay.length - oldest.length
     const children = oldest.map(node)
     return [
@@ -104,10 +109,17 @@ export class Calls {
   explain(id: string): Effect.Effect<ReadonlyArray<string> | undefined> {
     const live = this.underWay.filter((facts) => facts.id === id || facts.received.requestId === id)
     if (live.length === 0) return Effect.succeed(this.ended(id))
-    return Effect.map(
-      Effect.forEach(live, (facts) => this.sentences(facts)),
-      (all) => all.flat()
-    )
+    const shown = oldestFirst(live).slice(0, namesakes)
+    const names = [...new Set(shown.map(({ upstream = "" }) => upstream))]
+    // A line is walked once, however many of it are asked for.
+    const lines = Effect.forEach(names, (name) => this.upstreams.get(name)?.gate.explain ?? Effect.succeed([]))
+    return Effect.map(lines, (lines) => {
+      const left = live.length - shown.length
+      return [
+        ...shown.flatMap((facts) => this.sentences(facts, lines[names.indexOf(facts.upstream ?? "")]!)),
+        ...(left === 0 ? [] : [`${left} more are called so.`])
+      ]
+    })
   }
 
   private ended(id: string): ReadonlyArray<string> | undefined {
@@ -122,40 +134,46 @@ export class Calls {
     ]
   }
 
-  private sentences(facts: Facts): Effect.Effect<ReadonlyArray<string>> {
+  private sentences(facts: Facts, line: ReadonlyArray<Gate.Explanation>): ReadonlyArray<string> {
     const behind = this.upstreams.get(facts.upstream ?? "")
     const one = current(facts)
-    const line = behind === undefined ? Effect.succeed([]) : behind.gate.explain
-    return Effect.map(line, (line) => {
-      const sentences = [
-        `${facts.id} is ${title(facts)}, of urgency ${facts.urgency}, under way for ${Inspect.took(since(facts.startedAt))}.`
-      ]
-      if (facts.run !== undefined)
-        sentences.push("It shares the run of identical calls, and what follows is that run's.")
-      const standing = line.find(({ fiber }) => fiber === one.fiber)
-      if (standing !== undefined) sentences.push(...inLine(standing, line, facts.upstream!))
-      else sentences.push(elsewhere(facts, one))
-      const attempts = (facts.run ?? facts).attempts
-      if (attempts > 1) {
-        const idle = facts.backoffMillis > 0 ? `, ${Inspect.took(facts.backoffMillis)} passed between attempts` : ""
-        sentences.push(`It is in attempt ${attempts} of ${behind?.attempts ?? attempts}${idle}.`)
-      }
-      if (facts.wait !== undefined) {
-        sentences.push(
-          `Its client will wait for ${facts.wait} s in all (Prefer), of which ${Inspect.took(facts.waitLeftMillis)} are left.`
-        )
-      }
+    const sentences = [
+      `${facts.id} is ${title(facts)}, of urgency ${facts.urgency}, under way for ${Inspect.took(since(facts.startedAt))}.`
+    ]
+    const others = facts.run === undefined ? 0 : this.underWay.filter(({ run }) => run === facts.run).length - 1
+    if (others > 0) {
+      const calls = others === 1 ? "another identical call" : `${others} other identical calls`
+      sentences.push(`It shares one run with ${calls}, and what follows is that run's.`)
+    }
+    const standing = line.find(({ fiber }) => fiber === one.fiber)
+    if (standing === undefined) sentences.push(elsewhere(facts, one))
+    else {
+      const most = facts.wait === undefined ? ` of at most ${Inspect.took(behind!.waitMillis)}` : ""
+      sentences.push(...inLine(standing, line, facts.upstream!, most))
+    }
+    const attempts = (facts.run ?? facts).attempts
+    if (attempts > 1) {
+      const idle = facts.backoffMillis > 0 ? `, ${Inspect.took(facts.backoffMillis)} passed between attempts` : ""
+      sentences.push(`It is in attempt ${attempts} of ${behind?.attempts ?? attempts}${idle}.`)
+    }
+    if (facts.wait !== undefined) {
+      const left = Math.max(0, facts.waitLeftMillis - (standing?.waitedMillis ?? 0))
       sentences.push(
-        facts.deadline === Infinity
-          ? "It has no deadline."
-          : `Its deadline is in ${Inspect.took(Math.max(0, facts.deadline - performance.now()))}.`
+        `Its client will wait for ${facts.wait} s in all (Prefer), of which ${Inspect.took(left)} are left.`
       )
-      const reason = facts.region?.reasonInForce
-      if (reason !== undefined) sentences.push(`It is being cut: ${Reason.format(reason)}.`)
-      return sentences
-    })
+    }
+    sentences.push(
+      facts.deadline === Infinity
+        ? "It has no deadline."
+        : `Its deadline is in ${Inspect.took(Math.max(0, facts.deadline - performance.now()))}.`
+    )
+    const reason = facts.region?.reasonInForce
+    if (reason !== undefined) sentences.push(`It is being cut: ${Reason.format(reason)}.`)
+    return sentences
   }
 }
+
+const oldestFirst = (calls: ReadonlyArray<Facts>): Array<Facts> => calls.toSorted((a, b) => a.startedAt - b.startedAt)
 
 const since = (at: number): number => Math.round(performance.now() - at)
 
@@ -167,18 +185,23 @@ const current = (facts: Facts): Facts => {
   return whose.attempt ?? whose
 }
 
+const title = (facts: Facts): string => `${nameOf(facts)}${facts.upstream === undefined ? "" : ` to ${facts.upstream}`}`
+
+/** How much of a target is shown: a thousand long ones would be megabytes. */
+const shownTarget = 200
+
 // A value in a query may be a secret.
-const title = ({ request, upstream }: Facts): string =>
-  `${request.method} ${Target.forLog(request.target)}${upstream === undefined ? "" : ` to ${upstream}`}`
+const nameOf = ({ request: { method, target } }: Facts): string =>
+  `${method} ${Target.forLog(target.slice(0, shownTarget))}${target.length > shownTarget ? "…" : ""}`
 
 const node = (facts: Facts): Registry.Node => {
-  const { deadline, id, region, request } = facts
+  const { deadline, id, region } = facts
   const waitingFor = queued(region) ?? phase(facts, current(facts)) ?? region?.what
   const reason = region?.reasonInForce
   return {
     kind: "call",
     id,
-    name: `${request.method} ${Target.forLog(request.target)}`,
+    name: nameOf(facts),
     state: reason !== undefined ? "ending" : waitingFor === undefined ? "running" : "waiting",
     ageMillis: since(facts.startedAt),
     waitingFor: waitingFor ?? null,
@@ -204,13 +227,19 @@ const phase = (facts: Facts, { headAt = -Infinity, queueMillis, sentAt = -Infini
 }
 
 const inLine = (
-  { place, startsInMillis, tenant, waitedMillis, waitsFor }: Gate.Explanation,
+  { notBeforeMillis, place, startsInMillis, tenant, waitedMillis, waitsFor }: Gate.Explanation,
   line: ReadonlyArray<Gate.Explanation>,
-  gate: string
+  gate: string,
+  most: string
 ): ReadonlyArray<string> => {
   const whose = tenant === "" ? "" : ` as tenant ${tenant}`
-  const starts = startsInMillis === null ? "" : ` It starts in about ${Inspect.took(startsInMillis)}.`
-  const waits = `It has waited for ${Inspect.took(waitedMillis)} at gate ${gate}${whose}`
+  const starts =
+    startsInMillis !== null
+      ? ` It starts in about ${Inspect.took(startsInMillis)}.`
+      : notBeforeMillis > 0
+        ? ` It starts in ${Inspect.took(notBeforeMillis)} at the earliest.`
+        : ""
+  const waits = `It has waited for ${Inspect.took(waitedMillis)}${most} at gate ${gate}${whose}`
   if (place === null) return [`${waits}, beside the line, for ${waitsFor}.${starts}`]
   const before = line.slice(0, place - 1)
   if (before.length === 0) return [`${waits}: it is next, and waits for ${waitsFor}.${starts}`]

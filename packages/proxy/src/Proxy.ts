@@ -100,7 +100,18 @@ export const make = Effect.fnUntraced(function* (
   const upstreams = new Map<string, Route.Upstream & Measured>()
   for (const upstream of config.upstreams) {
     const gate = yield* makeGate(upstream, store, signals)
-    behind.set(upstream.name, { gate, attempts: upstream.retry?.attempts ?? 1 })
+    if (upstream.retry?.hedge !== undefined) {
+      yield* Registry.meant(
+        "idlePermit",
+        `gate ${upstream.name}`,
+        "an attempt ends with its head, and the call goes on"
+      )
+    }
+    behind.set(upstream.name, {
+      gate,
+      attempts: upstream.retry?.attempts ?? 1,
+      waitMillis: Duration.toMillis(upstream.queue.wait)
+    })
     const breaker = yield* breakerOf(upstream)
     const base = upstream.url.pathname.replace(/\/+$/, "")
     upstreams.set(upstream.name, {

@@ -90,12 +90,12 @@ describe("calls under way", () => {
         "Its deadline is in T."
       ])
       expect((yield* told(urgent!)).slice(1)).toEqual([
-        "It has waited for T at gate up: it is next, and waits for the permit.",
+        "It has waited for T of at most T at gate up: it is next, and waits for the permit.",
         "Its deadline is in T."
       ])
       expect(yield* told(mine!)).toEqual([
         "x-4 is GET /up/mine?a= to up, of urgency 3, under way for T.",
-        "It has waited for T at gate up: place 2 of 3, behind 1 of urgency 1.",
+        "It has waited for T of at most T at gate up: place 2 of 3, behind 1 of urgency 1.",
         "The first in line waits for the permit.",
         "Its deadline is in T."
       ])
@@ -120,6 +120,47 @@ describe("calls under way", () => {
       expect((yield* told("order 7"))[0]).toMatch(/^x-1 is GET/)
       yield* Fiber.interrupt(fiber)
       expect(yield* told("order 7")).toEqual([])
+    }).pipe(own)
+  )
+
+  it.effect("of many that their clients call the same the oldest are told, and how many more there are", () =>
+    Effect.gen(function* () {
+      const { begin } = yield* setup("concurrency: 1")
+      const fibers = []
+      for (let i = 0; i < 8; i++) fibers.push(yield* begin({ headers: ["X-Request-Id", "same"] }))
+      const [first] = yield* ids
+      const sentences = yield* told("same")
+      expect(sentences.filter((sentence) => / is GET /.test(sentence))).toHaveLength(5)
+      expect(sentences[0]).toBe((yield* told(first!))[0])
+      expect(sentences.at(-1)).toBe("3 more are called so.")
+      yield* Fiber.interruptAll(fibers)
+    }).pipe(own)
+  )
+
+  it.effect("show the beginning of a long path, and of its query no value", () =>
+    Effect.gen(function* () {
+      const { begin } = yield* setup("concurrency: 1")
+      const target = `/up/${"x".repeat(150)}?key=${"hunter2".repeat(1_000)}`
+      const fiber = yield* begin({ target })
+      const shown = `GET /up/${"x".repeat(150)}?key=…`
+      expect((yield* tree)[0]![0]).toBe(shown)
+      expect((yield* told((yield* ids)[0]!))[0]).toBe(`x-1 is ${shown} to up, of urgency 3, under way for T.`)
+      yield* Fiber.interrupt(fiber)
+    }).pipe(own)
+  )
+
+  it.effect("say what is left of their client's patience, and when a window or a pause lets them start", () =>
+    Effect.gen(function* () {
+      const { begin, exchanges } = yield* setup("concurrency: 9, rate: 1 per minute, queue: { wait: 2 minutes }")
+      const fibers = [yield* begin(), yield* begin({ headers: ["Prefer", "wait=100"] })]
+      yield* TestClock.adjust("20 seconds")
+      const [, id] = yield* ids
+      expect((yield* Inspect.explain(id!)).slice(1, 3)).toEqual([
+        "It has waited for 20 s at gate up: it is next, and waits for 1 per 1m. It starts in 40 s at the earliest.",
+        "Its client will wait for 100 s in all (Prefer), of which 80 s are left."
+      ])
+      yield* exchanges[0]!.reply({})
+      yield* Fiber.interruptAll(fibers)
     }).pipe(own)
   )
 
@@ -160,7 +201,14 @@ describe("calls under way", () => {
         "It was sent T ago, and has no answer yet.",
         "It is in attempt 2 of 2."
       ])
-      yield* exchanges[1]!.reply({})
+      const body = { length: undefined, bytes: undefined, abort: () => {}, pipeTo: () => Effect.sleep("3 minutes") }
+      yield* exchanges[1]!.reply({ body })
+      yield* TestClock.adjust("1 second")
+      // Its fiber has ended with the head; the permit is the call's until the last byte, and that is no finding.
+      expect(yield* Inspect.lint()).toEqual([])
+      yield* TestClock.adjust("2 minutes")
+      expect(yield* Inspect.lint()).toEqual([])
+      yield* TestClock.adjust("1 minute")
       yield* Fiber.join(fiber)
     }).pipe(own)
   )
@@ -173,10 +221,11 @@ describe("calls under way", () => {
       yield* TestClock.adjust(1)
       const [, , joined] = yield* ids
       expect((yield* told(joined!)).slice(1)).toEqual([
-        "It shares the run of identical calls, and what follows is that run's.",
-        "It has waited for T at gate up: it is next, and waits for the permit.",
+        "It shares one run with another identical call, and what follows is that run's.",
+        "It has waited for T of at most T at gate up: it is next, and waits for the permit.",
         "It has no deadline."
       ])
+      expect((yield* told((yield* ids)[0]!))[1]).toBe("It was sent T ago, and has no answer yet.")
       yield* exchanges[0]!.reply({})
       yield* Fiber.join(before)
       yield* TestClock.adjust(1)

@@ -10,6 +10,7 @@ import { join } from "node:path"
 import { vi } from "vitest"
 import * as Admin from "../src/Admin.ts"
 import * as fairlead from "../src/cli/fairlead.ts"
+import * as Remote from "../src/inspect/Remote.ts"
 import { call, closedPort, serve, until, withProxy } from "./support.ts"
 
 /** Runs a command line in this process, and gives what it wrote and the code with which it would end. */
@@ -137,6 +138,46 @@ describe("misuse", () => {
       expect([tree.code, tree.stderr]).toEqual([1, expect.stringContaining("no admin port of Fairlead's")])
       const top = yield* run("top", "--admin", `127.0.0.1:${other}`)
       expect([top.code, top.stderr]).toEqual([1, expect.stringContaining("turns us away (421)")])
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("nor is it one that answers with JSON of its own, or the proxy's own port", () =>
+    withProxy(
+      () => {},
+      { upstream: {} },
+      ({ proxy }) =>
+        Effect.gen(function* () {
+          const other = yield* serve((request, response) => {
+            response.statusCode = request.url === "/tree" ? 404 : 200
+            response.end(request.url === "/lint" ? "[]" : '{"error":"not found"}')
+          })
+          for (const args of [["top"], ["tree"], ["explain"], ["explain", "x"]]) {
+            const { code, stderr, stdout } = yield* run(...args, "--admin", `127.0.0.1:${other}`)
+            expect([args, code, stdout]).toEqual([args, 1, ""])
+            expect(stderr).toContain("no admin port of Fairlead's")
+            const own = yield* run(...args, "--admin", new URL(proxy.url).host)
+            expect([args, own.code, own.stdout]).toEqual([args, 1, ""])
+            expect(own.stderr).toContain("where the proxy listens, not its admin port")
+          }
+        })
+    )
+  )
+
+  it.live("what answers too much, breaks off or speaks something else is told in words", () =>
+    Effect.gen(function* () {
+      const other = yield* serve((request, response) => {
+        if (request.url === "/tree") response.end(Buffer.alloc(17 * 1_048_576, 32))
+        else if (request.url === "/explain") response.write("[", () => response.destroy())
+        else request.socket.end("SSH-2.0\r\n")
+      })
+      const told = (...args: ReadonlyArray<string>) =>
+        Effect.map(run(...args, "--admin", `127.0.0.1:${other}`), ({ stderr }) => stderr)
+      expect(yield* told("tree")).toContain("it answers with more than 16 MiB")
+      expect(yield* told("explain")).toContain("it breaks off its answer")
+      expect(yield* told("explain", "x")).toContain("what answers there does not speak HTTP")
+      const silent = yield* serve(() => {})
+      const remote = yield* Remote.make(`http://127.0.0.1:${silent}`, "50 millis")
+      expect((yield* Effect.flip(remote.get("/tree"))).why).toBe("it has not answered within 50ms")
     }).pipe(Effect.scoped)
   )
 

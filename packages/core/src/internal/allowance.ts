@@ -108,7 +108,9 @@ export class Allowance {
   why(now: number, cost: number): string {
     if (this.running >= this.limit) return this.limit === 1 ? "the permit" : `one of ${this.limit} permits`
     for (const book of this.books) if (book.opensAt(now, cost) > now) return RateWindow.format(book.window)
-    return this.suspended ? "what is remembered of before" : "the other side, which asked for a pause"
+    if (this.suspended) return "what is remembered of before"
+    // The windows may have opened, and who is told of it by a timer has not been yet.
+    return this.isShut(now) ? "the other side, which asked for a pause" : "nothing but its turn"
   }
 
   take(now: number, cost: number): void {

@@ -81,6 +81,12 @@ export class Entry extends Member {
     return this.inRoom ? `room for ${this.owner.what}` : super.what
   }
 
+  protected override moved(urgency: number): void {
+    if (!this.inRoom) return super.moved(urgency)
+    this.urgency = urgency
+    this.owner.roomMoved()
+  }
+
   override told(reason: Reason.Reason): void {
     if (!this.inRoom) super.told(reason)
     else if (reason._tag === "Deadline") this.owner.roomTooLate(this)
@@ -116,6 +122,8 @@ export interface Owner extends Offerer {
   told(outcome: Outcome, batch: Batch): void
   /** It is to go, though it may not be full. */
   due(batch: Batch): void
+  /** One who waits for room is as urgent as it says now. */
+  roomMoved(): void
   /** One waits in vain for room. */
   roomTooLate(entry: Entry): void
   /** One waits in vain for a batch that has not begun. */

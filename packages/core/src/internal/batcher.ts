@@ -200,8 +200,8 @@ export class Batches implements Owner {
     const partition = this.partitionOf(key)
     const before = this.fullFor(partition, bytes)
     const batch = this.openIn(partition)
-    batch.addGuest(guest, bytes)
     this.draw(batch, bytes, Priority.usual)
+    batch.addGuest(guest, bytes)
     if (before !== undefined) this.due(before)
     if (batch.isFull(this.mostBytes)) this.fill(batch)
   }
@@ -315,6 +315,10 @@ export class Batches implements Owner {
 
   private readonly eats = { begin: () => this.letIn() }
 
+  roomMoved(): void {
+    this.wake.push(this.eats, this.maker)
+  }
+
   roomTooLate(entry: Entry): void {
     this.leaveRoom(entry)
     entry.tell(this.refuse(new Refused.TooLate({ short: Duration.zero })))
@@ -325,8 +329,8 @@ export class Batches implements Owner {
     const partition = this.partitionOf(entry.key)
     const full = this.fullFor(partition, entry.bytes, entry)
     const batch = this.openIn(partition)
-    batch.add(entry)
     this.draw(batch, entry.bytes, entry.urgency)
+    batch.add(entry)
     if (full !== undefined) this.due(full)
     if (batch.isFull(this.mostBytes)) this.fill(batch)
     else if (entry.deadline < Infinity) this.hasten(batch, entry.deadline)
@@ -586,7 +590,8 @@ export class Batches implements Owner {
         break
       }
       this.leaveRoom(entry)
-      this.take(entry)
+      if (full === undefined) this.take(entry)
+      else entry.tell(this.refuse(this.whyFull(full)))
     }
     this.admitting = false
   }

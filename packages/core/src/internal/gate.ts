@@ -298,17 +298,22 @@ export class Engine implements Gate {
       const inOrder = this.line.order.map((claim, index) => {
         const floor = this.shared.reaches(now, cost, claim.cost) - now
         cost += claim.cost
-        const drained = rate.drain(this.rate, index + 1)
-        return this.explanation(claim, now, index + 1, drained === undefined ? undefined : Math.max(drained, floor))
+        return this.explanation(claim, now, index + 1, floor, rate.drain(this.rate, index + 1, rate.few))
       })
-      return [...inOrder, ...this.line.parkedMembers.map((claim) => this.explanation(claim, now, null, undefined))]
+      const aside = this.line.parkedMembers.map((claim) =>
+        this.explanation(claim, now, null, Math.max(0, this.parking.notBefore(claim) - now), undefined)
+      )
+      return [...inOrder, ...aside]
     })
   }
 
-  private explanation(claim: Claim, now: number, place: number | null, millis: number | undefined): Explanation {
-    const lacking = claim.own?.parked ?? (claim.own === undefined ? undefined : this.parking.lacking(claim, now))
-    const what =
-      lacking === undefined ? this.shared.why(now, claim.cost) : `${lacking.why(now, claim.cost)} of ${lacking.what}`
+  private explanation(
+    claim: Claim,
+    now: number,
+    place: number | null,
+    floor: number,
+    drained: number | undefined
+  ): Explanation {
     return {
       fiber: claim.fiber.id,
       urgency: claim.urgency,
@@ -316,9 +321,17 @@ export class Engine implements Gate {
       key: claim.terms.key ?? null,
       place,
       waitedMillis: Math.round(now - claim.at),
-      waitsFor: place === null || place === 1 ? what : `${place - 1} before it`,
-      startsInMillis: millis === undefined || millis === Infinity ? null : Math.round(millis)
+      waitsFor: place === null || place === 1 ? this.why(claim, now) : `${place - 1} before it`,
+      startsInMillis: drained === undefined ? null : Math.round(Math.max(drained, floor)),
+      notBeforeMillis: Math.ceil(floor)
     }
+  }
+
+  private why(claim: Claim, now: number): string {
+    const lacking = claim.own?.parked ?? (claim.own === undefined ? undefined : this.parking.lacking(claim, now))
+    return lacking === undefined
+      ? this.shared.why(now, claim.cost)
+      : `${lacking.why(now, claim.cost)} of ${lacking.what}`
   }
 
   /**
@@ -572,21 +585,16 @@ export class Engine implements Gate {
 
   /** Somebody waits for room that others have, or that there is not while the process is short of something. */
   private hunger(fiber: AnyFiber): void {
-    // Not on the stack of whoever gives it back: that may be in the middle of this very line.
+    const eats = {
+      begin: () => {
+        this.feeding.feed(fiber)
+        this.rearm(fiber, this.timed ? this.now : 0)
+      }
+    }
     this.hungry ??= this.means.whenMore(() => {
       this.hungry = undefined
-      this.wake.push(this.eats, fiber)
+      this.wake.push(eats, fiber)
     })
-  }
-
-  private readonly eats = {
-    begin: () => {
-      const [feeder] = this.feeding.all
-      if (feeder === undefined) return
-      const { fiber } = feeder.claim
-      this.feeding.feed(fiber)
-      this.rearm(fiber, this.timed ? this.now : 0)
-    }
   }
 
   private sate(): void {

@@ -159,6 +159,10 @@ export class Line<P extends Place> {
   /** In each tenant the last in order is next. */
   newestFirst = false
   private readonly means: Means
+  /** What those who wait have drawn. */
+  private drawn = 0
+  /** What those had drawn who were put out for the one that enters next. */
+  private freed = 0
 
   constructor(bounds: Bounds, frame: Frame | undefined, overflow: Overflow, means: Means = plenty) {
     this.means = means
@@ -223,10 +227,10 @@ export class Line<P extends Place> {
     return full === undefined ? undefined : { ...full, signal: name }
   }
 
-  /** What is left for all lines, and for others. */
-  private overdrawn({ draws, urgency }: P): Full | undefined {
+  /** What is left for all lines, and for others; `freed` of what is drawn goes back when it enters. */
+  private overdrawn({ draws, urgency }: P, freed = 0): Full | undefined {
     const { budget } = this.means
-    const room = budget?.roomFor(draws, urgency) ?? "now"
+    const room = budget?.roomFor(draws - freed, urgency) ?? "now"
     if (room === "now") return undefined
     return {
       bound: "bytes",
@@ -238,12 +242,17 @@ export class Line<P extends Place> {
   }
 
   private add(place: P): void {
+    const more = place.draws - this.freed
+    this.freed = 0
+    this.drawn += more
     this.all.add(place)
-    // Who had room for it has looked; who is put back had it before.
-    this.means.budget?.takeUnsafe(place.draws, 0)
+    // Who lets it in has looked whether there is room.
+    this.means.budget?.takeUnsafe(more, 0)
+    this.means.budget?.giveUnsafe(-more)
   }
 
   private subtract(place: P): void {
+    this.drawn -= place.draws
     this.all.subtract(place)
     this.means.budget?.giveUnsafe(place.draws)
   }
@@ -370,16 +379,19 @@ export class Line<P extends Place> {
 
   /**
    * Makes room for a newcomer: takes those out of the line that have to go for it, and gives them; undefined where there
-   * is no room to be made, and nobody has to.
+   * is no room to be made, and nobody has to. Whom they go for enters next: it draws what they had drawn.
    */
   evict(newcomer: P): ReadonlyArray<P> | undefined {
     if (this.overflow === "reject") return undefined
+    // What others hold, nobody looks through this line for.
+    if (this.overdrawn(newcomer, this.drawn) !== undefined) return undefined
     const victims: Array<Victim<P>> = []
+    let freed = 0
     // A line that is to get shorter does so by itself: for one who comes, one goes.
     const full = () =>
       this.overfull(newcomer) ??
       (victims.length === 0 ? this.squeezed(newcomer) : undefined) ??
-      this.overdrawn(newcomer)
+      this.overdrawn(newcomer, freed)
     for (let bound = full(); bound !== undefined; bound = full()) {
       const victim = bound.forEver === true ? undefined : this.victim(newcomer, bound.urgency)
       if (victim === undefined) {
@@ -387,14 +399,16 @@ export class Line<P extends Place> {
         return undefined
       }
       victims.push(this.takeOut(victim))
+      freed += victim.draws
     }
+    this.freed = freed
     for (const { from, place } of victims) if (from instanceof Turns) this.levels[place.urgency]!.rest()
     this.settle()
     return victims.map(({ place }) => place)
   }
 
   private takeOut(place: P): Victim<P> {
-    this.subtract(place)
+    this.all.subtract(place)
     this.sums[place.urgency]!.subtract(place)
     const lot = this.lots.first
     if (lot !== undefined && lot.has(place)) {
@@ -410,7 +424,7 @@ export class Line<P extends Place> {
   }
 
   private putBack({ from, place }: Victim<P>): void {
-    this.add(place)
+    this.all.add(place)
     this.sums[place.urgency]!.add(place)
     if (from instanceof Lot) {
       from.enter(place)

@@ -35,6 +35,8 @@ const memory = 10_000
 const grain = 50
 /** Fewer starts than this say little about a rate. */
 export const enough = 64
+/** Fewer than this say nothing even to people. */
+export const few = 10
 /** How much slower than the line drains they are called back. */
 const ease = 1.1
 /** How far behind the first that could be given appointments reach, in milliseconds; or as far again as that one is. */
@@ -109,8 +111,8 @@ export const appoint = (
 }
 
 /**
- * After how many milliseconds the `items`-th from now is likely to start, as the line drains; `undefined` where too little
- * was seen of it lately to say so.
+ * After how many milliseconds the `items`-th from now is likely to start, as the line drains; `undefined` where fewer than `least` starts
+ * were seen of it lately.
  */
-export const drain = (self: Rate, items: number): number | undefined =>
-  self.perMilli * self.seenFor < enough ? undefined : items / self.perMilli
+export const drain = (self: Rate, items: number, least = enough): number | undefined =>
+  self.perMilli * self.seenFor < least ? undefined : items / self.perMilli

@@ -279,7 +279,12 @@ export class Member extends Step implements wait.Listed, Waiter, Link, Indexed, 
   }
 
   boosted(): void {
-    if (this.state === "Waiting" && this.asked !== this.urgency) this.run!.move(this, this.asked)
+    if (this.state === "Waiting" && this.asked !== this.urgency) this.moved(this.asked)
+  }
+
+  /** It is as urgent as `urgency` now. */
+  protected moved(urgency: number): void {
+    this.run!.move(this, urgency)
   }
 
   told(reason: Reason.Reason): void {

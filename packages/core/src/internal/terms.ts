@@ -87,7 +87,8 @@ export const ask = (
   if (!(cost > 0)) throw new RangeError(`Expected a cost above 0, got ${cost}`)
   exact("a cost", cost)
   exact("bytes", least("bytes", bytes))
-  const draws = Math.max(0, bytes - least("drawn", drawn))
+  // Whole ones: of fractions that come and go floats leave a rest.
+  const draws = Math.ceil(Math.max(0, bytes - least("drawn", drawn)))
   if (urgency !== undefined && !isUrgency(urgency)) {
     throw new RangeError(`Expected an urgency from 0 to 7, got ${String(urgency)}`)
   }

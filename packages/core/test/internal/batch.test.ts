@@ -15,6 +15,7 @@ const owner: Owner = {
   left: () => Effect.void,
   due: () => {},
   tooLate: () => {},
+  roomMoved: () => {},
   roomTooLate: () => {}
 }
 

@@ -16,11 +16,14 @@ export const buffersOf = (value: unknown): Array<ArrayBuffer> => {
     if (next instanceof ArrayBuffer) add(found, next)
     else if (ArrayBuffer.isView(next)) {
       if (next.buffer instanceof ArrayBuffer && next.byteLength === next.buffer.byteLength) add(found, next.buffer)
-    } else if (next instanceof Map) todo.push(...next.keys(), ...next.values())
-    else if (next instanceof Set) todo.push(...next)
-    else todo.push(...Object.values(next))
+    } else for (const each of partsOf(next)) todo.push(each)
   }
   return [...found]
+}
+
+const partsOf = (value: object): Iterable<unknown> => {
+  if (value instanceof Map) return [...value.keys(), ...value.values()]
+  return value instanceof Set ? value : Object.values(value)
 }
 
 const add = (found: Set<ArrayBuffer>, buffer: ArrayBuffer): void => {

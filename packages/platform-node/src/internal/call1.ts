@@ -29,12 +29,12 @@ export class Call1 extends Call {
   }
 
   closed() {
-    this.letGo()
     this.client.end()
     this.gone()
   }
 
   private gone() {
+    this.letGo()
     this.cut(new Reason.ClientGone())
   }
 
@@ -125,11 +125,11 @@ export class Call1 extends Call {
   }
 
   protected afterLast() {
-    const { socket } = this.response
-    // Bytes that a slow reader has yet to take. When they are gone, Node sets its own timeout.
-    if (socket !== null && socket.writableLength > 0) {
+    const { writableLength } = this.response
+    // Bytes that a slow reader has yet to take, or that wait for the answers before. When they are gone, Node sets its own timeout.
+    if (writableLength > 0) {
       this.clientTakes(true)
-      this.holds(socket.writableLength)
+      this.holds(writableLength)
     }
     if (this.body !== Transport.empty && !this.request.complete) this.linger()
   }

@@ -1,10 +1,10 @@
 /** What goes on inside a worker: it imports the modules of jobs, finds them there, and runs one at a time. */
+import { inspect } from "node:util"
 import { isJob } from "../CpuJob.ts"
 import type { Any } from "../CpuJob.ts"
 import * as codec from "./codec.ts"
 import type { Answer, Thrown } from "./worker.ts"
 
-const loaded = new Map<string, Promise<Any>>()
 const jobs = new Map<string, Any>()
 
 /** Runs a job on an encoded input. The answer is a promise where it has to be waited for. */
@@ -31,25 +31,14 @@ export const bytes = (module: string, name: string, answer: Answer): boolean => 
   return job !== undefined && codec.of(job.output).bytes
 }
 
-const load = (module: string, name: string): Promise<Any> => {
-  const key = `${module}#${name}`
-  let found = loaded.get(key)
-  if (found === undefined) {
-    found = find(module, name)
-    loaded.set(key, found)
-    // It may be there the next time: Node forgets a module that could not be loaded.
-    found.then(
-      (job) => jobs.set(key, job),
-      () => loaded.delete(key)
-    )
-  }
-  return found
-}
-
-const find = async (module: string, name: string): Promise<Any> => {
+/** Again the next time where it fails: Node forgets a module that could not be loaded. */
+const load = async (module: string, name: string): Promise<Any> => {
   const exports = (await import(module)) as Record<string, unknown>
-  const job = Object.values(exports).find((value) => isJob(value) && value.name === name)
-  if (job !== undefined) return job as Any
+  const job = Object.values(exports).find((value) => isJob(value) && value.name === name) as Any | undefined
+  if (job !== undefined) {
+    jobs.set(`${module}#${name}`, job)
+    return job
+  }
   const error = new Error(
     `Expected job ${name} among the exports of ${module}, got ${Object.keys(exports).join(", ") || "none"}`
   )
@@ -87,21 +76,23 @@ const done = (job: Any, output: unknown): Answer => {
 }
 
 const failed = (job: Any, thrown: unknown): Answer => {
-  if (job.error === undefined || !codec.of(job.error).is(thrown)) return threw(thrown)
   try {
+    if (job.error === undefined || !codec.of(job.error).is(thrown)) return threw(thrown)
     return { _tag: "Failed", value: codec.of(job.error).encode(thrown) }
   } catch (cause) {
     return threw(cause)
   }
 }
 
-const threw = (thrown: unknown): Answer & { readonly value: Thrown } => {
-  if (!(thrown instanceof Error)) {
-    return { _tag: "Threw", value: { name: "Error", message: `A job threw ${String(thrown)}`, stack: "" } }
-  }
-  const { message, name, stack = "" } = thrown
-  return { _tag: "Threw", value: { name, message, stack } }
-}
+const threw = (thrown: unknown): Answer => ({ _tag: "Threw", value: described(thrown) })
 
-/** For what cannot be sent, whatever it is. */
-export const unsent = (thrown: unknown): Answer => threw(thrown)
+/** As texts, whatever it is: some things throw when they are looked at. */
+export const described = (thrown: unknown): Thrown => {
+  try {
+    if (!(thrown instanceof Error)) return { name: "Error", message: `A job threw ${inspect(thrown)}`, stack: "" }
+    const { message, name, stack = "" } = thrown
+    return { name: String(name), message: String(message), stack: String(stack) }
+  } catch {
+    return { name: "Error", message: "A job threw what cannot be shown", stack: "" }
+  }
+}

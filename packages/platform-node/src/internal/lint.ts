@@ -183,7 +183,8 @@ const idlePermits = ({ holds }: Seen, { held }: Marks): ReadonlyArray<Finding> =
         rule: "idlePermit" as const,
         subject,
         found: `${idle.length === 1 ? "a permit is" : `${idle.length} permits are`} held by ${idle.length === 1 ? "a fiber that has" : "fibers that have"} ended, for ${took(oldest)} at least`,
-        advice: "The scope it was taken in is open still: close it, or `release` the permit."
+        advice:
+          "The scope it was taken in is open still: close it, `release` the permit, or say why (`Registry.meant`)."
       }
     ]
   })
@@ -195,12 +196,13 @@ const old = ({ tree }: Seen, { old }: Marks): ReadonlyArray<Finding> => {
     const found = node.children.flatMap((child) => inside(child, `${subject} / `))
     if (found.length > 0 || node.ageMillis < old || node.kind === "calls" || node.meant !== undefined) return found
     const waits = node.waitingFor === null ? "" : `, and waits for ${node.waitingFor}`
+    const it = node.id ?? "it"
     if (node.state === "ending") {
       return [
         {
           rule: "old",
           subject,
-          found: `it was cut (${node.reason ?? "with what is around it"}) and has not ended${waits}`,
+          found: `${it} was cut (${node.reason ?? "with what is around it"}) and has not ended${waits}`,
           advice: "Its clean-up hangs: give that a time of its own (`CancelScope.shield`)."
         }
       ]
@@ -211,8 +213,11 @@ const old = ({ tree }: Seen, { old }: Marks): ReadonlyArray<Finding> => {
       {
         rule: "old",
         subject,
-        found: `it is ${took(node.ageMillis)} old and has no deadline${waits}`,
-        advice: "Give it one (`Deadline.within`), or say why it lives long (`Registry.meant`)."
+        found: `${it} is ${took(node.ageMillis)} old and has no deadline${waits}`,
+        advice:
+          node.kind === "call"
+            ? "Give such calls one: in the config of a proxy `timeout.total`."
+            : "Give it one (`Deadline.within`), or say why it lives long (`Registry.meant`)."
       }
     ]
   }

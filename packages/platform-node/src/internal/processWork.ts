@@ -10,16 +10,23 @@ import type { Answer } from "./worker.ts"
 /** By the number that the parent gives each. */
 const jobs = new Map<number, readonly [module: string, name: string]>()
 
+// The channel is the pool's: what a job said by itself would be an answer.
+const send = process.send!.bind(process)
+Object.assign(process, { send: undefined, disconnect: undefined })
+
 const say = (said: Said): void => {
   // Without the callback, a parent that is gone would be an exception.
-  process.send!(said, undefined, undefined, () => {})
+  send(said, undefined, undefined, () => {})
 }
+
+/** Node reads and writes less than 2 GiB at once. */
+const atOnce = (length: number): number => Math.min(length, 2 ** 30)
 
 /** Blocks: the parent is writing them, and there is nothing else to do. */
 const read = (length: number): Uint8Array => {
   const part = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer)
   for (let filled = 0; filled < length;) {
-    const count = readSync(partsFd, part, filled, length - filled, null)
+    const count = readSync(partsFd, part, filled, atOnce(length - filled), null)
     if (count === 0) process.exit(0)
     filled += count
   }
@@ -27,19 +34,23 @@ const read = (length: number): Uint8Array => {
 }
 
 const write = (part: Uint8Array): void => {
-  for (let written = 0; written < part.length;) written += writeSync(partsFd, part, written, part.length - written)
+  for (let written = 0; written < part.length;)
+    written += writeSync(partsFd, part, written, atOnce(part.length - written))
 }
 
 const answer = (module: string, name: string, answer: Answer): void => {
   const tag = tags[answer._tag]
+  let parts: ReadonlyArray<Uint8Array>
   try {
     if (!duty.bytes(module, name, answer)) return say([tag, answer.value])
-    const { parts, rest } = pack(answer.value)
-    say([tag, rest, parts.map(({ length }) => length)])
-    for (const part of parts) write(part)
+    const packed = pack(answer.value)
+    parts = packed.parts
+    say([tag, packed.rest, parts.map(({ length }) => length)])
   } catch (thrown) {
-    say([tags.Threw, duty.unsent(thrown).value])
+    return say([tags.Threw, duty.described(thrown)])
   }
+  // What fails here ends this worker: another answer would meet a parent that waits for these.
+  for (const part of parts) write(part)
 }
 
 process.on("message", ([number, value, lengths, newModule, newName]: Told) => {

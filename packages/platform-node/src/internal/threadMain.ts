@@ -43,11 +43,11 @@ const say = (said_: Said, transfer: ReadonlyArray<Transferable>): void => {
 }
 
 const answer = ([module, name]: Given, answer: Answer): void => {
-  const transfer = answer._tag === "Done" && duty.transfers(module, name) ? buffersOf(answer.value) : []
   try {
+    const transfer = answer._tag === "Done" && duty.transfers(module, name) ? buffersOf(answer.value) : []
     say([tags[answer._tag], answer.value], transfer)
   } catch (thrown) {
-    say([tags.Threw, duty.unsent(thrown).value], [])
+    say([tags.Threw, duty.described(thrown)], [])
   }
 }
 

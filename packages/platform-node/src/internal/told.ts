@@ -18,7 +18,7 @@ export type Said = readonly [tag: number, value?: unknown, lengths?: ReadonlyArr
 
 export const tags = { Done: 1, Failed: 2, Threw: 3 } as const satisfies Record<Answer["_tag"], number>
 
-export const answers = ["Done", "Done", "Failed", "Threw"] as const
+export const answers = [undefined, "Done", "Failed", "Threw"] as const
 
 /** Where the pipe for parts is in a worker: behind stdin, stdout, stderr and the channel. */
 export const partsFd = 4

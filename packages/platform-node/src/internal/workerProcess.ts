@@ -42,7 +42,7 @@ export const starter =
 class Process implements Worker {
   readonly pid: number | undefined
   private readonly child: ChildProcess
-  private readonly pipe: Socket
+  private readonly pipe: Socket | undefined
   private readonly parts = new Parts()
   private readonly tail = new Tail((line) => process.stderr.write(line))
   private readonly employer: Employer
@@ -63,28 +63,31 @@ class Process implements Worker {
     })
     this.child = child
     this.pid = child.pid
-    this.pipe = child.stdio[4] as Socket
-    // A job may have things of its own to say, to nobody.
+    // What is imported before us (`--import`) may have things of its own to say, to nobody.
     child.on("message", (said) => Array.isArray(said) && this.onSaid(said as unknown as Said))
     // Of one that was started it may be anything, and its end comes by itself.
     child.on("error", (error) => child.pid === undefined && this.onEnd(null, null, error))
     child.on("exit", (code, signal) => this.onEnd(code, signal))
+    // There are none where this process has no descriptors left for them.
+    const [stdin, , stderr, , pipe] = (child.stdio as ChildProcess["stdio"] | undefined) ?? []
+    this.pipe = pipe as Socket | undefined
     // Where it is gone, they break; what becomes of that is said above.
-    for (const stream of [child.stdin!, child.stderr!, this.pipe]) stream.on("error", () => {})
-    child.stderr!.on("data", (chunk: Uint8Array) => this.tail.push(chunk))
-    this.pipe.on("data", (chunk: Uint8Array) => this.parts.push(chunk))
+    for (const stream of [stdin, stderr, pipe]) stream?.on("error", () => {})
+    stderr?.on("data", (chunk: Uint8Array) => this.tail.push(chunk))
+    this.pipe?.on("data", (chunk: Uint8Array) => this.parts.push(chunk))
   }
 
   send({ bytes, input, module, name }: Task): void {
     const key = `${module}#${name}`
     const known = this.jobs.get(key)
-    const number = known ?? this.jobs.size
-    if (!bytes)
-      return this.tell(known === undefined ? [number, input, undefined, module, name] : [number, input, undefined], key)
-    const { parts, rest } = pack(input)
-    const lengths = parts.map(({ length }) => length)
-    this.tell(known === undefined ? [number, rest, lengths, module, name] : [number, rest, lengths], key)
-    for (const part of parts) this.pipe.write(part)
+    const job = known ?? this.jobs.size
+    const { parts, rest } = bytes ? pack(input) : { parts: [], rest: input }
+    const lengths = bytes ? parts.map(({ length }) => length) : undefined
+    const told: Told = known === undefined ? [job, rest, lengths, module, name] : [job, rest, lengths]
+    this.child.send(told, () => {})
+    // Not before: what cannot be sent has not made it known.
+    this.jobs.set(key, job)
+    for (const part of parts) this.pipe?.write(part)
   }
 
   stop(): void {
@@ -105,12 +108,6 @@ class Process implements Worker {
     } catch {
       return undefined
     }
-  }
-
-  private tell(told: Told, key: string): void {
-    this.child.send(told, () => {})
-    // Not before: what cannot be sent has not made it known.
-    if (told.length > 3) this.jobs.set(key, told[0])
   }
 
   private onSaid([tag, value, lengths]: Said): void {
@@ -135,8 +132,8 @@ class Process implements Worker {
 
   private onEnd(code: number | null, signal: string | null, error?: Error): void {
     if (this.gone) return
-    // What of its group has not heeded SIGTERM.
-    if (this.stopped) this.signal("SIGKILL")
+    // What its jobs have started, and has not ended.
+    this.signal("SIGKILL")
     this.gone = true
     const { stderr, stdin } = this.child
     const over = () => {
@@ -148,7 +145,8 @@ class Process implements Worker {
         code,
         signal,
         stderr: error === undefined ? this.tail.text : error.message,
-        outOfMemory: this.tail.outOfMemory
+        // It aborts: one that exits may have written such words itself.
+        outOfMemory: signal !== null && this.tail.outOfMemory
       })
     }
     const timer = setTimeout(over, this.stopped || error !== undefined ? 0 : closeMillis)

@@ -51,7 +51,7 @@ export interface Snapshot {
 }
 
 /** After so many starts in a row that came to nothing, whoever waits is told. */
-export const patience = 3
+const patience = 3
 
 const firstBackoffMillis = 100
 const mostBackoffMillis = 10_000
@@ -89,7 +89,7 @@ class Desk implements Employer {
   }
 
   up(): void {
-    if (this.state === "starting") this.workers.onUp(this)
+    if (this.state === "starting") this.workers.ready(this)
   }
 
   answered(answer: Answer): void {
@@ -188,10 +188,6 @@ export class Workers {
 
   // --- what workers say ------------------------------------------------------------------------------------------------
 
-  onUp(desk: Desk): void {
-    this.ready(desk)
-  }
-
   onAnswer(desk: Desk, answer: Answer): void {
     const call = desk.call!
     this.rise(desk)
@@ -228,15 +224,15 @@ export class Workers {
   }
 
   private onFailedStart(end: End): void {
-    const millis = Math.min(mostBackoffMillis, firstBackoffMillis * 2 ** this.failures)
-    this.failures++
     this.crashed++
-    if (this.closed) return
-    this.delayed ??= this.after(millis, () => {
+    // Of those that were started together, the first speaks for all: else a wide pool would have no patience.
+    if (this.closed || this.delayed !== undefined) return
+    const millis = Math.min(mostBackoffMillis, firstBackoffMillis * 2 ** this.failures)
+    this.delayed = this.after(millis, () => {
       this.delayed = undefined
       this.fill()
     })
-    if (this.failures < patience) return
+    if (++this.failures < patience) return
     const all = [...this.pending]
     this.pending.clear()
     for (const call of all) call.lost({ _tag: "Crashed", end, atStart: true })
@@ -245,7 +241,7 @@ export class Workers {
   // --- who does what ---------------------------------------------------------------------------------------------------
 
   /** It can take a job. */
-  private ready(desk: Desk): void {
+  ready(desk: Desk): void {
     const [call] = this.pending
     if (call !== undefined) {
       this.pending.delete(call)
@@ -357,15 +353,21 @@ export class Workers {
     }
   }
 
-  /** Kills those that hold too much. Between two looks nothing is known; V8's own limit of the heap holds then, too. */
+  /**
+   * Kills those that hold too much; an idle one, too, or its next job would answer for what the last one has left. Between two looks nothing
+   * is known; V8's own limit of the heap holds then, too.
+   */
   private readonly look = (): void => {
     this.looking = undefined
     for (const desk of this.living) {
-      if (desk.state !== "busy") continue
+      if (desk.state !== "busy" && desk.state !== "idle") continue
       const held = desk.worker.rssBytes() ?? 0
       if (held <= this.settings.maxRssBytes) continue
-      desk.tooMuch = held
-      this.crashed++
+      if (desk.state === "idle") this.recycled++
+      else {
+        desk.tooMuch = held
+        this.crashed++
+      }
       this.end(desk)
       desk.worker.kill()
       this.fill(1)

@@ -16,6 +16,12 @@ describe("memory that can be handed over", () => {
     expect(buffersOf(value).length).toBe(4)
   })
 
+  it("is found beside more than fits on a stack", () => {
+    const buffer = new ArrayBuffer(1)
+    const many = Array.from({ length: 500_000 }, (_, i) => i)
+    expect(buffersOf([many, new Set(many), new Map(many.entries()), buffer])).toEqual([buffer])
+  })
+
   it("is none that others have, too: a part of a larger one, shared memory, Node's pool", () => {
     const whole = new ArrayBuffer(100)
     const shared = new SharedArrayBuffer(8)

@@ -1,7 +1,7 @@
 /** Jobs for the tests of `CpuPool`. */
 import * as Schema from "effect/Schema"
 import { spawn } from "node:child_process"
-import { writeFileSync } from "node:fs"
+import { closeSync, writeFileSync } from "node:fs"
 import * as CpuJob from "../../src/CpuJob.ts"
 
 const here = import.meta.url
@@ -40,15 +40,36 @@ export const throws = CpuJob.make(here, "throws", { input: Schema.String, output
 })
 
 export const exits = CpuJob.make(here, "exits", { input: Schema.Number, output: Schema.Void }, (code) => {
-  console.error("about to exit")
+  console.error("about to exit, and not for want of memory: JavaScript heap out of memory")
   process.exit(code)
+})
+
+/** Throws what throws when it is looked at. */
+export const odd = CpuJob.make(here, "odd", { input: Schema.Void, output: Schema.Void }, () => {
+  const { proxy, revoke } = Proxy.revocable({}, {})
+  revoke()
+  throw proxy
+})
+
+/** Starts a process, says its id, and exits. */
+export const abandons = CpuJob.make(here, "abandons", { input: Schema.Void, output: Schema.Void }, () => {
+  const { pid } = spawn("sleep", ["60"], { stdio: "ignore" })
+  console.error(pid)
+  process.exit(1)
+})
+
+/** Closes what its answer goes through. */
+export const mute = CpuJob.make(here, "mute", { input: Schema.Number, output: Schema.Uint8Array }, (fd) => {
+  closeSync(fd)
+  return new Uint8Array(100_000)
 })
 
 export const pid = CpuJob.make(here, "pid", { input: Schema.Void, output: Schema.Number }, () => process.pid)
 
+/** Some 500 MB: an end, where nothing bounds it. */
 export const eatHeap = CpuJob.make(here, "eatHeap", { input: Schema.Void, output: Schema.Void }, () => {
   const eaten: Array<unknown> = []
-  for (;;) eaten.push(Array.from({ length: 10_000 }, () => eaten.length))
+  while (eaten.length < 6_000) eaten.push(Array.from({ length: 10_000 }, () => eaten.length))
 })
 
 export const eatBuffers = CpuJob.make(here, "eatBuffers", { input: Schema.Void, output: Schema.Void }, async () => {
@@ -93,9 +114,10 @@ export const says = CpuJob.make(here, "says", { input: Schema.String, output: Sc
   console.error(`err: ${text}`)
 })
 
-/** Says something to whoever has started its process. */
+/** Would answer by itself, and again, and then hang up. */
 export const chatters = CpuJob.make(here, "chatters", { input: Schema.Void, output: Schema.Number }, () => {
-  for (const said of ["text", { an: "object" }, null]) process.send?.(said)
+  for (const said of [null, [1, 666], [1, 667]]) process.send?.(said)
+  process.disconnect?.()
   return 1
 })
 

@@ -35,7 +35,7 @@ const where = ({ admin, config: file }: Options) =>
     if (url !== undefined) return { url, by: `\`admin\` in ${name}` }
     if (file !== undefined) {
       return yield* new Stop({
-        message: `--config: ${name} has no \`admin\`: give it one, as \`admin: 127.0.0.1:8081\`, or say --admin URL`,
+        message: `--config: ${name} has no \`admin\` that can be read: give it one, as \`admin: 127.0.0.1:8081\`, or say --admin URL`,
         code: 2
       })
     }

@@ -111,9 +111,9 @@ const many = 1_000
 
 const named = (of: unknown, kind: string): ReadonlyArray<readonly [name: string, statistics: Fields]> =>
   list(of)
-    .slice(0, many)
     .map(fields)
     .filter((instance) => instance["kind"] === kind)
+    .slice(0, many)
     .map((instance) => [text(instance["name"], 60), fields(instance["statistics"])])
 
 /** Of the answers of `/statistics`, `/explain` and `/lint`. */

@@ -1,8 +1,8 @@
-/** Asks an admin port. What it answers is JSON that nobody has looked at yet. */
+/** Asks an admin port. Of what it answers nothing is known but that it is of such a port. */
 import { Transport } from "@fairlead/core"
 import { NodeTransport } from "@fairlead/platform-node"
-import { Data, Effect } from "effect"
-import type { Duration, Scope } from "effect"
+import { Data, Duration, Effect } from "effect"
+import type { Scope } from "effect"
 
 /** There is no answer, or none of use. */
 export class Unreachable extends Data.TaggedError("Unreachable")<{ readonly url: string; readonly why: string }> {
@@ -19,7 +19,7 @@ export interface Answer {
 
 export interface Remote {
   readonly url: string
-  /** `GET path`. A status other than 200 and 404 fails. */
+  /** `GET path`. What is no answer of an admin port to that fails. */
   readonly get: (path: string) => Effect.Effect<Answer, Unreachable>
 }
 
@@ -42,15 +42,21 @@ export const make = (url: string, patience: Duration.Input = "5 seconds"): Effec
           }
           const { body, status } = yield* transport.exchange(url, request)
           const text = new TextDecoder().decode(yield* Transport.collect(body, maxBytes))
+          const json = parsed(text)
+          // Of an id that nobody knows there is an answer, too.
+          const isKnown = status === 200 || (status === 404 && path.startsWith("/explain/"))
+          if (isKnown && isAnswer(path, json)) return { status, json }
           if (status !== 200 && status !== 404) return yield* fail(url, refused(status))
-          const json = yield* Effect.try({ try: () => JSON.parse(text) as unknown, catch: () => undefined }).pipe(
-            Effect.catch(() => fail(url, `what answers ${path} there is no admin port of Fairlead's, or an older one`))
+          return yield* fail(
+            url,
+            isProblem(json)
+              ? "that is where the proxy listens, not its admin port"
+              : `what answers ${path} there is no admin port of Fairlead's, or an older one`
           )
-          return { status, json }
         }).pipe(
           Effect.scoped,
           Effect.catch((error) =>
-            Effect.fail(error._tag === "Unreachable" ? error : new Unreachable({ url, why: whyOf(error) }))
+            Effect.fail(error._tag === "Unreachable" ? error : new Unreachable({ url, why: whyOf(error, patience) }))
           )
         )
     })
@@ -58,13 +64,51 @@ export const make = (url: string, patience: Duration.Input = "5 seconds"): Effec
 
 const fail = (url: string, why: string) => Effect.fail(new Unreachable({ url, why }))
 
+const parsed = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+const field = (json: unknown, name: string): unknown =>
+  typeof json === "object" && json !== null ? (json as { readonly [name: string]: unknown })[name] : undefined
+
+/** Whether it is what such a path is answered with, by its outermost shape. */
+const isAnswer = (path: string, json: unknown): boolean =>
+  Array.isArray(
+    path === "/statistics" ? field(json, "instances") : path.startsWith("/explain/") ? field(json, "sentences") : json
+  )
+
+/** Whether it is the proxy's own word. */
+const isProblem = (json: unknown): boolean => String(field(json, "type")).startsWith("urn:fairlead:problem:")
+
 const refused = (status: number): string =>
   status === 421 || status === 403
     ? `it turns us away (${status}): call it by a name among its \`hosts\``
     : `it answers with ${status}`
 
-const whyOf = (error: { readonly _tag: string; readonly kind?: string; readonly cause?: unknown }): string => {
-  const code = (error.cause as NodeJS.ErrnoException | undefined)?.code
-  if (code === "ECONNREFUSED") return "nobody listens there"
-  return code ?? error.kind ?? error._tag
+const whyOf = (
+  { _tag, cause, kind }: { readonly _tag: string; readonly kind?: Transport.Kind; readonly cause?: unknown },
+  patience: Duration.Input
+): string => {
+  switch (kind) {
+    case "refused":
+      return "nobody listens there"
+    case "connectTimeout":
+    case "headersTimeout":
+    case "idleTimeout":
+    case "totalTimeout":
+      return `it has not answered within ${Duration.format(Duration.fromInputUnsafe(patience))}`
+    case "tooLarge":
+      return `it answers with more than ${maxBytes / 1_048_576} MiB`
+    case "protocol":
+      return "what answers there does not speak HTTP"
+    case "reset":
+    case "incomplete":
+      return "it breaks off its answer"
+    default:
+      return (cause as NodeJS.ErrnoException | undefined)?.code ?? kind ?? _tag
+  }
 }

@@ -143,8 +143,21 @@ export const bar = (part: number, width: number): string => {
   return ("█".repeat(Math.floor(eighths / 8)) + (rest === 0 ? "" : "▏▎▍▌▋▊▉"[rest - 1]!)).padEnd(width, "░")
 }
 
-const of = (n: number, most: number | undefined): string =>
-  most === undefined ? Words.count(n) : `${Words.count(n)}/${Words.count(most)}`
+const of = (n: number, most: number | undefined, written = Words.count): string =>
+  most === undefined ? written(n) : `${written(n)}/${written(most)}`
+
+/** `1.2k`, `34k`, `1.9M`: rounded down, so that nothing looks full that is not. */
+const short = (n: number): string => {
+  if (n < 1_000) return String(n)
+  const [part, unit] = n < 1_000_000 ? [n / 1_000, "k"] : [n / 1_000_000, "M"]
+  return `${part < 10 ? Math.floor(part * 10) / 10 : Math.floor(part)}${unit}`
+}
+
+/** The same in a column: what is too long for that is written short. */
+const inColumn = (n: number, most: number | undefined): string => {
+  const long = of(n, most)
+  return long.length < 11 ? long : of(n, most, short)
+}
 
 interface Column {
   readonly name: string
@@ -157,8 +170,18 @@ interface Column {
 /** Of the gates, behind their names. */
 const columns: ReadonlyArray<Column> = [
   { name: "name", width: 0, show: ({ gate }) => gate.name, by: ({ gate }) => gate.name },
-  { name: "running", width: 11, show: ({ gate }) => of(gate.running, gate.limit), by: ({ gate }) => gate.running },
-  { name: "waiting", width: 12, show: ({ gate }) => of(gate.waiting, gate.maxWaiting), by: ({ gate }) => gate.waiting },
+  {
+    name: "running",
+    width: 11,
+    show: ({ gate }) => inColumn(gate.running, gate.limit),
+    by: ({ gate }) => gate.running
+  },
+  {
+    name: "waiting",
+    width: 12,
+    show: ({ gate }) => inColumn(gate.waiting, gate.maxWaiting),
+    by: ({ gate }) => gate.waiting
+  },
   { name: "done/s", width: 9, show: ({ done }) => perSecond(done), by: ({ done }) => done ?? -1 },
   { name: "refused/s", width: 11, show: ({ refused }) => perSecond(refused), by: ({ refused }) => refused ?? -1 },
   { name: "drain/s", width: 9, show: ({ gate }) => perSecond(gate.drainRate), by: ({ gate }) => gate.drainRate ?? -1 }
@@ -178,6 +201,8 @@ interface Section {
   readonly rows: ReadonlyArray<Line>
   /** How many rows it has at the least, where there is room for no more. */
   readonly least: number
+  /** How many more there are of which nothing but that is known. */
+  readonly beyond?: number
 }
 
 /** All that is known, for a screen of this size; `height` may be infinite. */
@@ -224,11 +249,11 @@ const laidOut = (sections: ReadonlyArray<Section>, height: number): ReadonlyArra
       room--
     }
   }
-  return sections.flatMap(({ head, rows }, i): ReadonlyArray<Line> => {
+  return sections.flatMap(({ beyond = 0, head, rows }, i): ReadonlyArray<Line> => {
     const count = shown[i]!
     if (count === 0) return []
-    const left = rows.length - count
-    return [[], left === 0 ? head : [...head, ["head", `   ${left} more`]], ...rows.slice(0, count)]
+    const left = rows.length - count + beyond
+    return [[], left === 0 ? head : [...head, ["head", `   ${Words.count(left)} more`]], ...rows.slice(0, count)]
   })
 }
 
@@ -376,7 +401,7 @@ const poolSection = (before: Look | undefined, now: Look, width: number): Sectio
   const seconds = before === undefined ? 0 : (now.at - before.at) / 1_000
   const was = (pool: Pool) => before?.pools.find(({ name }) => name === pool.name)
   return table("POOLS", now.pools, 2, width, [
-    ["busy", 11, ({ busy, max }) => of(busy, max)],
+    ["busy", 11, ({ busy, max }) => inColumn(busy, max)],
     ["idle", 8, ({ idle }) => Words.count(idle)],
     ["connecting", 12, ({ connecting }) => Words.count(connecting)],
     ["waiting", 9, ({ waiting }) => Words.count(waiting), ({ waiting }) => warnIfAny(waiting)],
@@ -389,7 +414,7 @@ const workerSection = (before: Look | undefined, now: Look, width: number): Sect
   const seconds = before === undefined ? 0 : (now.at - before.at) / 1_000
   const was = (workers: Workers) => before?.workers.find(({ name }) => name === workers.name)
   return table("CPU POOLS", now.workers, 2, width, [
-    ["running", 11, ({ running, size }) => of(running, size)],
+    ["running", 11, ({ running, size }) => inColumn(running, size)],
     ["waiting", 9, ({ waiting }) => Words.count(waiting), ({ waiting }) => warnIfAny(waiting)],
     ["done/s", 8, (workers) => perSecond(rate(seconds, was(workers)?.completed, workers.completed))],
     ["failed", 8, ({ failed }) => Words.count(failed)],
@@ -406,6 +431,7 @@ const taskSection = (now: Look, width: number): Section | undefined => {
   return {
     head: [["head", `${fit("LONGEST", ids)}${right("age", 10)}${right("left", 10)}  ${fit("call", names)} waits for`]],
     least: 4,
+    beyond: Math.max(0, (now.calls?.underWay ?? 0) - now.tasks.length),
     rows: now.tasks
       .toSorted((a, b) => b.ageMillis - a.ageMillis)
       .map(({ ageMillis, id, leftMillis, name, waitingFor }: Task) => [

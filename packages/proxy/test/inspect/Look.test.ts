@@ -33,6 +33,12 @@ describe("a look at a process", () => {
     })
   })
 
+  it("finds what there is of a kind behind thousands of another", () => {
+    const others = Array.from({ length: 3_000 }, (_, i) => ({ kind: "nursery", name: `${i}`, statistics: {} }))
+    const { gates } = Look.read(looks.statistics([...others, looks.gate("github")]), [], [], 0)
+    expect(gates).toMatchObject([{ name: "github" }])
+  })
+
   it("has queues among the gates, and the busiest gates of a map", () => {
     const { statistics } = looks.gate("a.example")
     const all = looks.statistics([

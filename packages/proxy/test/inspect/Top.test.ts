@@ -36,6 +36,15 @@ const busy = state(
 )
 
 describe("what top shows", () => {
+  it("writes what is too long for its column short, and nothing fuller than it is", () => {
+    const row = (more: object) => shown(state({}, statistics([gate("github", { windows: [], ...more })])))[4]
+    expect(row({ running: 0, limit: 50, waiting: 8_900, maxWaiting: 12_000 })).toMatch(/^github +0\/50 +8.9k\/12k +–/)
+    expect(row({ running: 1_000, limit: 1_000, waiting: 9_999, maxWaiting: 10_000 })).toMatch(/ +1k\/1k +9.9k\/10k +–/)
+    expect(row({ running: 100, limit: 1_000, waiting: 2_999_999, maxWaiting: 3_000_000 })).toMatch(
+      / +100\/1,000 +2.9M\/3M +–/
+    )
+  })
+
   it("is all that is known, with rates between two looks", () => {
     expect(shown(busy)).toEqual([
       "fairlead 0.4.0  ready  up 2:13:07  pid 4711                                400 calls/s  37 under way",
@@ -53,7 +62,7 @@ describe("what top shows", () => {
       "CPU POOLS                       running  waiting  done/s  failed  killed  crashed",
       "thumbnails                          4/4        2       –       1       3        1",
       "",
-      "LONGEST             age      left  call                                waits for",
+      "LONGEST             age      left  call                                waits for   35 more",
       "9d4c1b7a-1040      31 s         –  POST /openai/chat                   –",
       "9d4c1b7a-1042      12 s      18 s  GET /github/repos                   gate github",
       "",
