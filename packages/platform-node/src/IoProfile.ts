@@ -21,7 +21,7 @@ import type { Fiber, Scope } from "effect"
 import { dual } from "effect/Function"
 import { Registry, Wait } from "@fairlead/core"
 import * as disguise from "./internal/disguise.ts"
-import { kinds as all, runs as running } from "./internal/meter.ts"
+import { kinds as all, runs as running, states as allStates } from "./internal/meter.ts"
 import { Profiler } from "./internal/profiler.ts"
 import type { Task } from "./internal/profiler.ts"
 import { Routes } from "./internal/routes.ts"
@@ -96,7 +96,7 @@ export type Speedscope = speedscope.File
 export type State = "running" | Wait.Kind
 
 /** In the order of `Times`. */
-export const states: ReadonlyArray<State> = ["running", ...all]
+export const states: ReadonlyArray<State> = allStates
 
 /** Milliseconds in each of `states`. */
 export type Times = ReadonlyArray<number>
@@ -104,9 +104,9 @@ export type Times = ReadonlyArray<number>
 /** A task that goes on. */
 export interface Running {
   /** Up to now; written on while it goes on, for who wants it cheap. */
-  readonly times: () => Times
+  times(): Times
   /** Ends it; gives what it came to. Only the first call counts. */
-  readonly end: () => Times
+  end(): Times
 }
 
 /** Where time went, of times. */
@@ -238,7 +238,7 @@ class Impl implements IoProfile {
   readonly profiler: Profiler
   private readonly routes: Routes
   private readonly slowest: Slowest<Ended>
-  private readonly tracers = new WeakMap<Tracer.Tracer, Tracer.Tracer>()
+  private readonly tracer: (base: Tracer.Tracer) => Tracer.Tracer
   private readonly context: Context.Context<never>
   private readonly soon = new Soon(() => this.write())
   private going = 0
@@ -254,17 +254,19 @@ class Impl implements IoProfile {
     this.routes = new Routes(atLeast("maxRoutes", 1, maxRoutes))
     this.slowest = new Slowest(atLeast("maxSlowest", 0, maxSlowest), lately)
     this.profiler = new Profiler(atLeast("maxSpans", 0, maxSpans), fibers, () => performance.now())
+    this.tracer = disguise.tracer(this.profiler)
   }
 
   readonly task: IoProfile["task"] = dual(
     (args) => Effect.isEffect(args[0]),
     <A, E, R>(self: Effect.Effect<A, E, R>, name: string, { id }: TaskOptions = {}) =>
       Effect.suspend(() => {
+        if (this.closed) return self
         let one: One | undefined
         const noted = Effect.updateContext(self, (context: Context.Context<R>) =>
           context.pipe(
             Context.add(Clock.Clock, disguise.clock(Context.get(context, Clock.Clock))),
-            Context.add(Tracer.Tracer, this.tracerOf(Context.get(context, Tracer.Tracer)))
+            Context.add(Tracer.Tracer, this.tracer(Context.get(context, Tracer.Tracer)))
           )
         )
         // Begun inside of what ends it: between the two there is no place where an interrupt could land.
@@ -338,16 +340,6 @@ class Impl implements IoProfile {
   private write(): void {
     for (const { times, written } of this.routes.all.values()) written.write(times, this.context)
   }
-
-  private tracerOf(base: Tracer.Tracer): Tracer.Tracer {
-    let tracer = this.tracers.get(base)
-    if (tracer === undefined) {
-      tracer = disguise.tracer(base, this.profiler)
-      this.tracers.set(base, tracer)
-      this.tracers.set(tracer, tracer)
-    }
-    return tracer
-  }
 }
 
 class One implements Running {
@@ -362,7 +354,7 @@ class One implements Running {
   }
 
   times(): Times {
-    this.task.charge(this.profile.profiler.now())
+    this.profile.profiler.charge(this.task)
     return this.task.times
   }
 

@@ -1,5 +1,20 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Cause, Clock, Deferred, Effect, Exit, Fiber, Layer, Metric, Result, Scope, Tracer } from "effect"
+import {
+  Cause,
+  Clock,
+  Context,
+  Deferred,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Metric,
+  Option,
+  Result,
+  Scope,
+  Tracer
+} from "effect"
+import type { Duration } from "effect"
 import { TestClock } from "effect/testing"
 import { afterEach, beforeEach, vi } from "vitest"
 import { Batcher, Deadline, Gate, Nursery, Registry, Wait } from "@fairlead/core"
@@ -241,6 +256,55 @@ describe("a task", () => {
     }).pipe(Leaks.expectNoLeaks())
   )
 
+  it.effect("asks nothing of clock and tracer but what they are for", () =>
+    Effect.gen(function* () {
+      const test = yield* Clock.Clock
+      class Private implements Clock.Clock {
+        readonly #test = test
+        readonly currentTimeMillis = test.currentTimeMillis
+        readonly currentTimeNanos = test.currentTimeNanos
+        readonly monotonicTimeNanos = test.monotonicTimeNanos
+        currentTimeMillisUnsafe = (): number => this.#test.currentTimeMillisUnsafe()
+        currentTimeNanosUnsafe(): bigint {
+          return this.#test.currentTimeNanosUnsafe()
+        }
+        monotonicTimeNanosUnsafe(): bigint {
+          return this.#test.monotonicTimeNanosUnsafe()
+        }
+        sleep(duration: Duration.Duration) {
+          return this.#test.sleep(duration)
+        }
+      }
+      const native = new Tracer.NativeSpan({
+        name: "nothing",
+        parent: Option.none(),
+        annotations: Context.empty(),
+        links: [],
+        startTime: 0n,
+        kind: "internal",
+        sampled: false
+      })
+      // Such a span is never over.
+      const nothing = { ...native, end: () => {} } as unknown as Tracer.Span
+      const still = Object.freeze({ ...nothing })
+      const work = Effect.forEach(
+        Array.from({ length: 10_000 }),
+        () => busy(1).pipe(Effect.withSpan("one"), Effect.withSpan("two")),
+        { discard: true }
+      )
+      for (const span of [nothing, still]) {
+        yield* measured((profile) =>
+          profile
+            .task(Deadline.within(Effect.andThen(work, Effect.timed(Effect.void)), "1 minute"), "job")
+            .pipe(
+              Effect.provideService(Tracer.Tracer, Tracer.make({ span: () => span })),
+              Effect.provideService(Clock.Clock, new Private())
+            )
+        )
+      }
+    }).pipe(Leaks.expectNoLeaks())
+  )
+
   it.effect("is over wherever an interrupt lands, and parts its time", () =>
     Effect.gen(function* () {
       const hits = yield* Sweep.sweep({
@@ -351,6 +415,28 @@ describe("the tree of spans", () => {
     }).pipe(Leaks.expectNoLeaks())
   )
 
+  it.effect("has nothing of a route without time, and what has run up to now in the span in which it runs", () =>
+    Effect.gen(function* () {
+      const profile = yield* IoProfile.make()
+      const call = Effect.withFiber((fiber) => {
+        const running = profile.beginUnsafe(fiber, "call")
+        const inSpan = Effect.gen(function* () {
+          now += 3
+          running.times()
+          isSpeedscope(yield* profile.speedscope)
+          expect(stacks(yield* profile.speedscope)).toEqual(["call > own > (running) 3"])
+        })
+        return Effect.ensuring(
+          inSpan.pipe(Effect.withSpan("own")),
+          Effect.sync(() => running.end())
+        )
+      })
+      yield* Deadline.within(call, "1 minute")
+      yield* profile.task(Effect.void, "nothing")
+      expect((yield* profile.speedscope).profiles.map(({ name }) => name)).toEqual(["call"])
+    }).pipe(Leaks.expectNoLeaks())
+  )
+
   it.effect("is told of a while", () =>
     Effect.gen(function* () {
       const profile = yield* IoProfile.make()
@@ -361,6 +447,8 @@ describe("the tree of spans", () => {
       const file = IoProfile.differenceOfTrees(yield* profile.speedscope, before)
       isSpeedscope(file)
       expect(stacks(file)).toEqual(["job > (running) 3", "other > (running) 5"])
+      const same = yield* profile.speedscope
+      expect(IoProfile.differenceOfTrees(same, same).profiles).toEqual([])
     }).pipe(Leaks.expectNoLeaks())
   )
 })
@@ -483,7 +571,9 @@ describe("a profile", () => {
       expect(own()).toBe(before)
       yield* pass(1)
       yield* Fiber.join(fiber)
-      // What has not ended by then is left out.
+      // What has not ended by then is left out, and what begins later is no task.
+      const later = Effect.map(Effect.withFiber(Effect.succeed), Wait.ledgerUnsafe)
+      expect(yield* profile.task(later, "later")).toBe(undefined)
       expect((yield* profile.statistics).routes).toEqual([])
     }).pipe(Leaks.expectNoLeaks())
   )

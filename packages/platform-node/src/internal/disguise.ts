@@ -3,22 +3,34 @@ import { Effect } from "effect"
 import type { Clock, Tracer } from "effect"
 import { Wait } from "@fairlead/core"
 
-const clocks = new WeakMap<Clock.Clock, Clock.Clock>()
+/** Makes one for each, and none for what it has made. */
+const once = <A extends object>(make: (base: A) => A): ((base: A) => A) => {
+  const all = new WeakMap<A, A>()
+  return (base) => {
+    let made = all.get(base)
+    if (made === undefined) {
+      made = make(base)
+      all.set(base, made)
+      all.set(made, made)
+    }
+    return made
+  }
+}
 
 /**
  * A clock whose sleeps are waits of the region around; of that only its ledger is told, so that nothing else changes. There is one for
  * each clock: timers are kept by it.
  */
-export const clock = (base: Clock.Clock): Clock.Clock => {
-  let noted = clocks.get(base)
-  if (noted === undefined) {
-    const sleep: Clock.Clock["sleep"] = (duration) => noting(base.sleep(duration))
-    noted = Object.create(base, { sleep: { value: sleep } }) as Clock.Clock
-    clocks.set(base, noted)
-    clocks.set(noted, noted)
+export const clock = once<Clock.Clock>((base) => {
+  // Called on the clock itself, which may have private fields.
+  const own: Partial<Clock.Clock> = {
+    currentTimeMillisUnsafe: () => base.currentTimeMillisUnsafe(),
+    currentTimeNanosUnsafe: () => base.currentTimeNanosUnsafe(),
+    monotonicTimeNanosUnsafe: () => base.monotonicTimeNanosUnsafe(),
+    sleep: (duration) => noting(base.sleep(duration))
   }
-  return noted
-}
+  return Object.assign(Object.create(base) as Clock.Clock, own)
+})
 
 const noting = (sleep: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.suspend(() => {
@@ -37,17 +49,24 @@ export interface SpanObserver {
   readonly spanEnds: (span: Tracer.AnySpan) => void
 }
 
-/** A tracer that tells of its spans. */
-export const tracer = (base: Tracer.Tracer, observer: SpanObserver): Tracer.Tracer => {
-  const span: Tracer.Tracer["span"] = (options) => {
-    observer.spanBegins()
-    const made = base.span(options)
-    const { end } = made
-    made.end = (time, exit) => {
-      observer.spanEnds(made)
-      return end.call(made, time, exit)
+/** Makes of a tracer one that tells of its spans. */
+export const tracer = (observer: SpanObserver): ((base: Tracer.Tracer) => Tracer.Tracer) =>
+  once<Tracer.Tracer>((base) => {
+    // A tracer that records nothing may give the same span each time.
+    const noted = new WeakSet<Tracer.Span>()
+    const span: Tracer.Tracer["span"] = (options) => {
+      observer.spanBegins()
+      const made = base.span(options)
+      if (noted.has(made)) return made
+      noted.add(made)
+      const { end } = made
+      const value: Tracer.Span["end"] = (time, exit) => {
+        observer.spanEnds(made)
+        return end.call(made, time, exit)
+      }
+      // Of one that cannot be changed the end is not told.
+      Reflect.defineProperty(made, "end", { value, configurable: true, writable: true })
+      return made
     }
-    return made
-  }
-  return Object.create(base, { span: { value: span } }) as Tracer.Tracer
-}
+    return Object.create(base, { span: { value: span } }) as Tracer.Tracer
+  })

@@ -31,7 +31,10 @@ export const kinds = [
   "other"
 ] as const satisfies ReadonlyArray<Wait.Kind>
 
-/** Milliseconds: running, and then waiting by kind, in the order of `kinds`. */
+/** What it is about at any time. */
+export const states: ReadonlyArray<"running" | Wait.Kind> = ["running", ...kinds]
+
+/** Milliseconds in each of `states`. */
 export type Times = Array<number>
 
 /** Where time that is spent running stands in `Times`. */

@@ -1,5 +1,6 @@
 /** The totals of a profile as text for a terminal. Pure. */
 import type { Spent, Statistics } from "../IoProfile.ts"
+import { printable } from "./printable.ts"
 
 /** In the order in which a request meets them. */
 const states = [
@@ -67,7 +68,7 @@ const rows = (routes: Statistics["routes"], shown: ReadonlyArray<State>, withRes
       const parts = shown.map((state) => of(route, state))
       const rest = route.millis - parts.reduce((sum, millis) => sum + millis, 0)
       return [
-        short(printable(route.name)),
+        printable(route.name, longestName),
         route.count.toLocaleString("en"),
         route.p50Millis === null ? "" : time(route.p50Millis),
         route.p99Millis === null ? "" : time(route.p99Millis),
@@ -87,11 +88,6 @@ const time = (millis: number): string => {
   if (millis >= 999.5) return `${(millis / 1000).toPrecision(3)} s`
   return `${millis >= 99.5 ? Math.round(millis) : Number(millis.toPrecision(2))} ms`
 }
-
-const short = (name: string) => (name.length > longestName ? `${name.slice(0, longestName - 1)}…` : name)
-
-/** What steers a terminal is not for it. */
-const printable = (text: string) => text.replaceAll(/\p{C}/gu, "�")
 
 /** The first column to the left, the others to the right. */
 const columns = (cells: ReadonlyArray<ReadonlyArray<string>>): ReadonlyArray<string> => {

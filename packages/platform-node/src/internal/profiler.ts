@@ -24,12 +24,12 @@ export class Task extends Meter implements Wait.Ledger {
   readonly id: string
   readonly startedAt: number
   readonly root: Span
-  readonly outer: Task | undefined
   readonly profiler: Profiler
-  /** Where its time stands in the tree of the task around it. */
-  readonly place: Span | undefined
   over = false
   readonly tracks: Tracks | undefined
+  /** See `outer`, and `place`. */
+  private around: Task | undefined
+  private spot: Span | undefined
   /** The span around it. */
   private readonly base: Tracer.AnySpan | undefined
   /** The span in which a fiber of it was seen last, and its place in the tree. */
@@ -52,9 +52,29 @@ export class Task extends Meter implements Wait.Ledger {
     this.startedAt = now
     this.root = this.node = root
     this.base = this.span = base
-    this.outer = outer
-    this.place = outer?.nodeIn(runs).child(root.name, profiler.room)
+    this.around = outer
+    this.spot = outer?.nodeIn(runs).child(root.name, profiler.room)
     this.tracks = profiler.watch === undefined ? undefined : new Tracks()
+  }
+
+  /** The task around it: the nearest that goes on. */
+  get outer(): Task | undefined {
+    this.passOver()
+    return this.around
+  }
+
+  /** Where its time stands in the tree of that one. */
+  get place(): Span | undefined {
+    this.passOver()
+    return this.spot
+  }
+
+  /** Those that are over are forgotten: of jobs of which each starts the next they would be a chain that grows for ever. */
+  private passOver(): void {
+    for (let { around } = this; around?.over === true; around = this.around) {
+      this.spot = around.spot
+      this.around = around.around
+    }
   }
 
   /** What its fibers have spent, once it is over. */
@@ -103,11 +123,14 @@ export class Task extends Meter implements Wait.Ledger {
   }
 
   ended(wait: Wait.Wait): void {
-    if (wait.note instanceof Note) this.profiler.ended(wait, wait.note)
+    // Who was told of its beginning, and that may be another's task.
+    if (wait.note instanceof Note) wait.note.task.profiler.ended(wait, wait.note)
   }
 
   became(wait: Wait.Wait): void {
-    if (wait.note instanceof Note && wait.kind !== undefined) this.profiler.became(wait.note, indexOf[wait.kind])
+    if (wait.note instanceof Note && wait.kind !== undefined) {
+      wait.note.task.profiler.became(wait.note, indexOf[wait.kind])
+    }
   }
 }
 
@@ -234,6 +257,12 @@ export class Profiler {
     this.rename(note, index)
   }
 
+  /** Brings the times of a task up to now. */
+  charge(task: Task): void {
+    if (this.task === undefined) task.charge(this.now())
+    else task.charge(this.chargeRun(this.task, this.task.nodeOf(this.fiber!)))
+  }
+
   /** A span begins in the fiber that runs: what came before is the outer one's. */
   readonly spanBegins = (): void => {
     if (this.task !== undefined) this.chargeRun(this.task, this.task.nodeOf(this.fiber!))
@@ -244,13 +273,15 @@ export class Profiler {
     if (this.task !== undefined) this.chargeRun(this.task, this.task.find(span))
   }
 
-  private chargeRun(inner: Task, node: Span): void {
+  /** Up to now, which it gives back, what runs is charged to `node`. */
+  private chargeRun(inner: Task, node: Span): number {
     const now = this.now()
     let place = node
     for (let task: Task | undefined = inner; task !== undefined; place = task.place!, task = task.outer) {
       task.at(runs, place)
       task.charge(now)
     }
+    return now
   }
 
   private run(inner: Task, fiber: AnyFiber, now: number): void {
@@ -287,8 +318,6 @@ export class Profiler {
   private taskOf(fiber: AnyFiber): Task | undefined {
     const ledger = Wait.ledgerUnsafe(fiber)
     if (!(ledger instanceof Task) || ledger.profiler !== this) return undefined
-    let task: Task | undefined = ledger
-    while (task?.over) task = task.outer
-    return task
+    return ledger.over ? ledger.outer : ledger
   }
 }

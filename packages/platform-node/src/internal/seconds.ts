@@ -1,7 +1,7 @@
 /** The totals as metrics of Effect: written a second after something has changed, not at every change, and by no timer while nothing does. */
 import { Metric } from "effect"
 import type { Context } from "effect"
-import { kinds, zeros } from "./meter.ts"
+import { states, zeros } from "./meter.ts"
 import type { Times } from "./meter.ts"
 
 const everyMillis = 1_000
@@ -10,8 +10,6 @@ const counter = Metric.counter("fairlead_task_seconds", {
   description: "Time of tasks by route and state: running, or what they waited for",
   incremental: true
 })
-
-const states = ["running", ...kinds]
 
 /** What is written of one route. */
 export class Written {

@@ -5,7 +5,7 @@
 import type { Tracer } from "effect"
 import { zeros } from "./meter.ts"
 
-/** How deep spans are told apart. */
+/** How deep spans are told apart: what is deeper is the time of the last of these. */
 const maxDepth = 64
 
 /** How many nodes there may be still, of all trees together. */
@@ -17,24 +17,31 @@ export class Span {
   readonly name: string
   readonly times = zeros()
   readonly children = new Map<string, Span>()
+  private readonly depth: number
 
-  constructor(name: string) {
+  constructor(name: string, depth = 0) {
     this.name = name
+    this.depth = depth
   }
 
   child(name: string, room: Room): Span {
     const known = this.children.get(name)
-    if (known !== undefined || room.left <= 0) return known ?? this
+    if (known !== undefined || room.left <= 0 || this.depth === maxDepth) return known ?? this
     room.left--
-    const child = new Span(name)
+    const child = new Span(name, this.depth + 1)
     this.children.set(name, child)
     return child
   }
 
   /** The node of a span that is somewhere below `base`, which is this node's own. */
-  find(span: Tracer.AnySpan | undefined, base: Tracer.AnySpan | undefined, room: Room, depth = 0): Span {
-    if (span === undefined || span === base || span._tag !== "Span" || depth === maxDepth) return this
-    const parent = span.parent._tag === "Some" ? span.parent.value : undefined
-    return this.find(parent, base, room, depth + 1).child(span.name, room)
+  find(span: Tracer.AnySpan | undefined, base: Tracer.AnySpan | undefined, room: Room): Span {
+    const names: Array<string> = []
+    for (let each = span; each !== undefined && each !== base && each._tag === "Span"; each = parentOf(each)) {
+      names.push(each.name)
+    }
+    return names.reduceRight<Span>((node, name) => node.child(name, room), this)
   }
 }
+
+const parentOf = ({ parent }: Tracer.Span): Tracer.AnySpan | undefined =>
+  parent._tag === "Some" ? parent.value : undefined

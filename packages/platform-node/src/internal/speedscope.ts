@@ -1,5 +1,5 @@
 /** A tree of spans as a file for speedscope (https://www.speedscope.app): a profile for each route, as wide as its time. Pure. */
-import { kinds } from "./meter.ts"
+import { states } from "./meter.ts"
 import type { Span } from "./spans.ts"
 
 /** What of speedscope's format is written. */
@@ -22,7 +22,7 @@ export interface Sampled {
   readonly weights: ReadonlyArray<number>
 }
 
-const states = ["running", ...kinds].map((state) => `(${state})`)
+const leaves = states.map((state) => `(${state})`)
 
 /** A stack by the names of its frames, and how long it was that. */
 interface Stack {
@@ -39,7 +39,8 @@ const write = (
     if (!frames.has(name)) frames.set(name, frames.size)
     return frames.get(name)!
   }
-  const written = profiles.map(({ name, stacks }): Sampled => ({
+  const some = profiles.filter(({ stacks }) => stacks.length > 0)
+  const written = some.map(({ name, stacks }): Sampled => ({
     type: "sampled",
     name,
     unit: "milliseconds",
@@ -68,7 +69,7 @@ const stacksOf = (span: Span, around: ReadonlyArray<string>): Array<Stack> => {
   const names = [...around, span.name]
   const stacks: Array<Stack> = []
   span.times.forEach((millis, i) => {
-    if (millis > 0) stacks.push({ names: [...names, states[i]!], millis })
+    if (millis > 0) stacks.push({ names: [...names, leaves[i]!], millis })
   })
   for (const child of span.children.values()) stacks.push(...stacksOf(child, names))
   return stacks
@@ -76,24 +77,18 @@ const stacksOf = (span: Span, around: ReadonlyArray<string>): Array<Stack> => {
 
 /** What has come to `before` until it was `after`. */
 export const difference = (after: File, before: File): File => {
-  const earlier = new Map(stacksIn(before).map(({ key, millis }) => [key, millis]))
-  const profiles = after.profiles.map(({ name }) => ({
-    name,
-    stacks: stacksIn(after)
-      .filter(({ profile }) => profile === name)
-      .map(({ key, millis, names }) => ({ names, millis: millis - (earlier.get(key) ?? 0) }))
+  const earlier = new Map(before.profiles.map((profile) => [profile.name, profile]))
+  const profiles = after.profiles.map((profile) => {
+    const { name } = profile
+    const then = earlier.get(name)
+    const known = new Map(then && stacksIn(before, then).map(({ millis, names }) => [JSON.stringify(names), millis]))
+    const stacks = stacksIn(after, profile)
+      .map(({ millis, names }) => ({ names, millis: millis - (known.get(JSON.stringify(names)) ?? 0) }))
       .filter(({ millis }) => millis > 0)
-  }))
-  return write(
-    after.name,
-    profiles.filter(({ stacks }) => stacks.length > 0)
-  )
+    return { name, stacks }
+  })
+  return write(after.name, profiles)
 }
 
-const stacksIn = ({ profiles, shared }: File) =>
-  profiles.flatMap(({ name, samples, weights }) =>
-    samples.map((stack, i) => {
-      const names = stack.map((frame) => shared.frames[frame]!.name)
-      return { profile: name, names, millis: weights[i]!, key: JSON.stringify([name, ...names]) }
-    })
-  )
+const stacksIn = ({ shared: { frames } }: File, { samples, weights }: Sampled): Array<Stack> =>
+  samples.map((stack, i) => ({ names: stack.map((frame) => frames[frame]!.name), millis: weights[i]! }))

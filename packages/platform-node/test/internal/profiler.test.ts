@@ -223,6 +223,43 @@ describe("the profiler", () => {
     expect(spent(s.children.get("inner")!)).toEqual({ running: 2, sleep: 5 })
   })
 
+  it("passes over a task that is over, in the tree too, and forgets it", () => {
+    const stage = new Stage()
+    const outer = stage.task(stage.actor(), "outer")
+    const between = stage.task(stage.actor(outer), "between")
+    const inner = stage.task(stage.actor(between), "inner")
+    const waiting = wait("gate")
+    inner.began(waiting)
+    stage.now = 1
+    stage.profiler.finish(between)
+    stage.now = 4
+    inner.ended(waiting)
+    stage.run(stage.actor(inner))
+    stage.now = 9
+    stage.rest(true)
+    stage.profiler.finish(inner)
+    expect(inner.outer).toBe(outer)
+    expect(spent(inner)).toEqual({ gate: 4, running: 5 })
+    expect(spent(outer)).toEqual({ gate: 4, running: 5 })
+    expect(spent(between)).toEqual({ gate: 1 })
+    expect(spent(outer.root.children.get("between")!)).toEqual({ gate: 4, running: 5 })
+    expect(spent(between.root.children.get("inner")!)).toEqual({ gate: 1 })
+  })
+
+  it("has no chain of jobs of which each starts the next", () => {
+    const stage = new Stage()
+    const tasks = [stage.task()]
+    for (let i = 0; i < 100; i++) {
+      tasks.push(stage.task(stage.actor(tasks[i])))
+      if (i > 0) stage.profiler.finish(tasks[i - 1]!)
+      stage.run(stage.actor(tasks[i + 1]))
+      stage.rest(true)
+    }
+    const around = (task: Task | undefined) => (task as unknown as { readonly around: Task | undefined }).around
+    expect(around(tasks.at(-1))).toBe(tasks.at(-2))
+    expect(around(tasks.at(-2))).toBe(undefined)
+  })
+
   it("takes a fiber in that runs, and gives it back", () => {
     const stage = new Stage()
     const server = stage.actor()
@@ -287,6 +324,42 @@ describe("the profiler", () => {
     stage.rest()
     expect(spent(task.root)).toEqual({ running: 4 })
     expect(spent(task.root.children.get("a")!)).toEqual({ running: 3 })
+  })
+
+  it("tells spans apart 64 deep: what is deeper is the time of the last of these", () => {
+    const stage = new Stage(1_000)
+    const task = stage.task()
+    const actor = stage.actor(task)
+    for (let depth = 1; depth <= 100; depth++) {
+      actor.cache.span = span(`s${depth}`, actor.cache.span)
+      stage.run(actor)
+      stage.now += 1
+      stage.rest(depth === 100)
+    }
+    let [node, depth] = [task.root, 0]
+    for (; node.children.size > 0; depth++) {
+      expect(spent(node)).toEqual(depth === 0 ? {} : { running: 1 })
+      node = node.children.get(`s${depth + 1}`)!
+    }
+    expect(depth).toBe(64)
+    expect(spent(node)).toEqual({ running: 37 })
+  })
+
+  it("knows a wait as its own that ends where another's task goes on", () => {
+    const [stage, another] = [new Stage(), new Stage()]
+    const [task, other] = [stage.task(), another.task()]
+    const waiting = wait("tls")
+    task.began(waiting)
+    stage.now = 3
+    waiting.kind = "firstByte"
+    other.became(waiting)
+    stage.now = 5
+    other.ended(waiting)
+    stage.now = 6
+    stage.profiler.finish(task)
+    another.profiler.finish(other)
+    expect(spent(task)).toEqual({ tls: 3, firstByte: 2, other: 1 })
+    expect([stage.profiler.size, another.profiler.size]).toEqual([0, 0])
   })
 
   it("ignores a region in which others wait, a wait that it has not heard of, and what comes after the end", () => {

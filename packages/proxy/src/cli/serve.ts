@@ -60,7 +60,7 @@ export const serve = Effect.fnUntraced(function* (options: Options) {
   say(
     admin === undefined
       ? "admin  off"
-      : `admin  ${urlOf(admin)}${others(configured.admin!)}  /livez, /startupz, /readyz, /statistics, /tree, /explain, /lint`
+      : `admin  ${urlOf(admin)}${others(configured.admin!)}  /livez, /startupz, /readyz, /statistics, /tree, /explain, /lint${profile === undefined ? "" : ", /profile"}`
   )
   say(`\n${summary.upstreams(configured)}\n`)
   if (options.demo) say(toTry(url, urlOf(admin!)))
