@@ -150,9 +150,7 @@ export const make = (options: Options = {}): Effect.Effect<IoProfile, never, Sco
     const context = (yield* Effect.context<never>()) as Context.Context<never>
     const profile = new Impl(options, context)
     yield* Effect.acquireRelease(
-      Effect.sync(() =>
-        runs.observe((from, to, ended) => profile.profiler.switched(from, to, performance.now(), ended))
-      ),
+      Effect.sync(() => runs.observe(profile.profiler.switched)),
       (stop) => Effect.sync(() => profile.close(stop))
     )
     yield* Registry.register("profile", profile.name, profile.read)

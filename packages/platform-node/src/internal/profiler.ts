@@ -174,8 +174,11 @@ export class Profiler {
   }
 
   /** Another fiber runs; see `runs.Observer`. */
-  readonly switched = (_: AnyFiber | undefined, to: AnyFiber | undefined, now: number, ended: boolean): void => {
+  readonly switched = (_: AnyFiber | undefined, to: AnyFiber | undefined, ended: boolean): void => {
     const task = to === undefined ? undefined : this.taskOf(to)
+    // Most switches of a program that measures little are nobody's: they read no clock.
+    if (task === undefined && this.task === undefined) return
+    const now = this.now()
     if (this.task !== undefined) this.rest(this.task, this.fiber!, now, ended)
     if (task === undefined) this.fiber = this.task = undefined
     else this.run(task, to!, now)

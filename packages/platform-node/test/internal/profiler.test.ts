@@ -68,12 +68,12 @@ class Stage {
   run(actor: Actor) {
     const from = this.stack.at(-1)
     this.stack.push(actor)
-    this.profiler.switched(from?.fiber, actor.fiber, this.now, false)
+    this.profiler.switched(from?.fiber, actor.fiber, false)
   }
 
   rest(ended = false) {
     const from = this.stack.pop()!
-    this.profiler.switched(from.fiber, this.stack.at(-1)?.fiber, this.now, ended)
+    this.profiler.switched(from.fiber, this.stack.at(-1)?.fiber, ended)
   }
 }
 
