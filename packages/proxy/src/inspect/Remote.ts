@@ -3,6 +3,7 @@ import { Transport } from "@fairlead/core"
 import { NodeTransport } from "@fairlead/platform-node"
 import { Data, Duration, Effect } from "effect"
 import type { Scope } from "effect"
+import * as Profile from "./Profile.ts"
 
 /** There is no answer, or none of use. */
 export class Unreachable extends Data.TaggedError("Unreachable")<{ readonly url: string; readonly why: string }> {
@@ -43,9 +44,7 @@ export const make = (url: string, patience: Duration.Input = "5 seconds"): Effec
           const { body, status } = yield* transport.exchange(url, request)
           const text = new TextDecoder().decode(yield* Transport.collect(body, maxBytes))
           const json = parsed(text)
-          // Of an id that nobody knows there is an answer, too.
-          const isKnown = status === 200 || (status === 404 && path.startsWith("/explain/"))
-          if (isKnown && isAnswer(path, json)) return { status, json }
+          if (isAnswer(path, status, json)) return { status, json }
           if (status !== 200 && status !== 404) return yield* fail(url, refused(status))
           return yield* fail(
             url,
@@ -76,10 +75,25 @@ const field = (json: unknown, name: string): unknown =>
   typeof json === "object" && json !== null ? (json as { readonly [name: string]: unknown })[name] : undefined
 
 /** Whether it is what such a path is answered with, by its outermost shape. */
-const isAnswer = (path: string, json: unknown): boolean =>
-  Array.isArray(
-    path === "/statistics" ? field(json, "instances") : path.startsWith("/explain/") ? field(json, "sentences") : json
-  )
+const isAnswer = (path: string, status: number, json: unknown): boolean => {
+  // Of an id that nobody knows there is an answer, too, and where no time is measured.
+  if (path.startsWith("/explain/")) return (status === 200 || status === 404) && Array.isArray(field(json, "sentences"))
+  if (path.startsWith(Profile.page) && status === 404) return typeof field(json, "error") === "string"
+  return status === 200 && Array.isArray(listIn(path, json))
+}
+
+const listIn = (path: string, json: unknown): unknown => {
+  switch (path) {
+    case "/statistics":
+      return field(json, "instances")
+    case Profile.page:
+      return field(json, "routes")
+    case Profile.treePage:
+      return field(json, "profiles")
+    default:
+      return json
+  }
+}
 
 /** Whether it is the proxy's own word. */
 const isProblem = (json: unknown): boolean => String(field(json, "type")).startsWith("urn:fairlead:problem:")
