@@ -1,5 +1,5 @@
 /**
- * `pnpm picture`: a proxy under load, looked at by `fairlead top` for five seconds on a terminal of 100 by 26; what then stands on the
+ * `pnpm picture`: a proxy under load, looked at by `fairlead top` for five seconds on a terminal of 100 by 34; what then stands on the
  * screen is drawn as `docs/top.svg`.
  */
 import { Registry } from "@fairlead/core"
@@ -18,7 +18,7 @@ import * as Top from "../../src/inspect/Top.ts"
 import { played } from "./terminals.ts"
 
 const columns = 100
-const rows = 26
+const rows = 34
 
 /** Answers after a while; `/embeddings` often fails. */
 const upstream = http.createServer(({ url = "" }, response) => {
@@ -27,6 +27,9 @@ const upstream = http.createServer(({ url = "" }, response) => {
 })
 
 const config = (url: string) => `
+loop: true
+memory: { max: 1 GiB }
+profile: true
 upstreams:
   github: { url: "${url}", concurrency: 20, rate: 30 per 10 seconds, timeout: { total: 30 seconds } }
   openai: { url: "${url}", concurrency: 6, queue: { items: 20 }, retry: true, breaker: { failures: 3 } }
