@@ -41,11 +41,11 @@ const withLoop = (loop: string, calls: (proxy: proxied.Proxied) => Effect.Effect
 const ask = (proxy: proxied.Proxied, urgency: number) =>
   Effect.map(proxy.ask({ headers: ["Priority", `u=${urgency}`] }), ({ body, status }) => ({ body, status }))
 
-/** Each turn takes 70 ms, until that is said to be too much. */
+/** Each turn takes 150 ms, and so timers are late by up to that, until it is said to be too much. */
 const overload: Effect.Effect<void> = Effect.gen(function* () {
   const loop = Effect.map(Registry.snapshot, (all) => all.find(({ kind }) => kind === "loop")!.statistics)
   while (!(yield* loop as Effect.Effect<EventLoopMonitor.Statistics>).overloaded) {
-    crunch(70)
+    crunch(150)
     yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
   }
 })
