@@ -10,6 +10,7 @@ import * as net from "node:net"
 import type { AccessLog, Entry } from "../src/AccessLog.ts"
 import { defaults as usual } from "../src/Config.ts"
 import type { Config, Upstream } from "../src/Config.ts"
+import { bare } from "./bare.ts"
 import * as Proxy from "../src/Proxy.ts"
 
 /** The upstream's side of one call. */
@@ -94,14 +95,7 @@ export const withProxy = <A, E>(
         const log: Array<Entry> = []
         const accessLog: AccessLog = { write: (entry) => void log.push(entry), flush: Effect.void }
         const config: Config = {
-          listen: { host: "127.0.0.1", port: 0 },
-          admin: undefined,
-          loop: undefined,
-          tls: undefined,
-          hosts: [],
-          origins: [],
-          memory: undefined,
-          profile: false,
+          ...bare,
           ...options.config,
           upstreams: [
             {

@@ -9,19 +9,14 @@ import { silent } from "../../src/AccessLog.ts"
 import { defaults } from "../../src/Config.ts"
 import type { Config } from "../../src/Config.ts"
 import * as Proxy from "../../src/Proxy.ts"
+import { bare } from "../bare.ts"
 
 NodeMain.launch(
   Effect.scoped(
     Effect.gen(function* () {
       const { port } = yield* Proxy.serve(
         {
-          listen: { host: "127.0.0.1", port: 0 },
-          admin: undefined,
-          loop: undefined,
-          profile: false,
-          tls: undefined,
-          hosts: [],
-          origins: [],
+          ...bare,
           memory: JSON.parse(process.argv[3]!).memory as Config["memory"],
           upstreams: [
             {

@@ -7,20 +7,14 @@ import { Duration, Effect } from "effect"
 import { defaults } from "../../src/Config.ts"
 import * as Proxy from "../../src/Proxy.ts"
 import { silent } from "../../src/AccessLog.ts"
+import { bare } from "../bare.ts"
 
 NodeMain.launch(
   Effect.scoped(
     Effect.gen(function* () {
       const { port } = yield* Proxy.serve(
         {
-          listen: { host: "127.0.0.1", port: 0 },
-          admin: undefined,
-          loop: undefined,
-          tls: undefined,
-          hosts: [],
-          origins: [],
-          memory: undefined,
-          profile: false,
+          ...bare,
           upstreams: [
             {
               ...defaults,
